@@ -9,9 +9,11 @@ pub mod copy;
 pub mod demo;
 pub mod diff;
 pub mod expire;
+pub mod export;
 pub mod forget;
 pub mod grep;
 pub mod groups;
+pub mod import;
 pub mod init;
 pub mod inspect;
 pub mod ls;
@@ -68,6 +70,8 @@ pub enum Command {
     Init(init::Args),
     /// Add a snapshot of the topics as they are now; each run stores only what is new
     Backup(backup::Args),
+    /// Add a snapshot of the logs of a broker that does not run: from its disk, without any cluster
+    Import(import::Args),
     /// Restore the topics of a snapshot to a cluster
     Restore(restore::Args),
     /// List the restores that were made from the repository, and discard unfinished ones
@@ -102,6 +106,8 @@ pub enum Command {
     Cat(cat::Args),
     /// Search records by key, header, value or JSON member, on all cores; count them, or sort them by time
     Grep(grep::Args),
+    /// Export records as files: Kafka's own log segments, which a broker can be started on, or JSON lines
+    Export(export::Args),
     /// Mount the repository as files, to read with ls, less, grep, jq and cp
     Mount(mount::Args),
     /// Unmount what `kbk mount` has mounted, even if its process has died
@@ -147,6 +153,7 @@ impl Command {
             Self::Verify(args) => Some(&args.metrics),
             Self::Compact(args) => Some(&args.metrics),
             Self::Copy(args) => Some(&args.metrics),
+            Self::Import(args) => Some(&args.metrics),
             Self::Mount(args) => args.metrics(),
             _ => None,
         }
@@ -159,6 +166,7 @@ impl Command {
             Self::Diff(args) => args.choice.times().collect(),
             Self::Cat(args) => args.records.times().collect(),
             Self::Grep(args) => args.records.times().collect(),
+            Self::Export(args) => args.since.iter().chain(&args.until).collect(),
             _ => Vec::new(),
         };
         times.into_iter()
@@ -191,6 +199,8 @@ impl Command {
             Self::Restore(_) => Some("finishing what is being written"),
             Self::Compact(_) => Some("finishing the segments that are being merged"),
             Self::Copy(_) => Some("finishing the segments that are being sent"),
+            Self::Import(_) => Some("leaving what is not committed"),
+            Self::Export(_) => Some("removing what is not complete"),
             Self::Mount(_) => Some("unmounting"),
             _ => None,
         }
@@ -218,6 +228,8 @@ impl Command {
             Self::Acls(args) => acls::run(args, context).await,
             Self::Cat(args) => cat::run(args, context).await,
             Self::Grep(args) => grep::run(args, context).await,
+            Self::Export(args) => export::run(args, context).await,
+            Self::Import(args) => import::run(args, context).await,
             Self::Mount(args) => mount::run(args, context).await,
             Self::Umount(args) => umount::run(args, context),
             Self::Inspect(args) => inspect::run(args, context).await,

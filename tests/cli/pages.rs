@@ -36,6 +36,16 @@ const BLOCKS: &[(&str, &str, Held)] = &[
     ),
     (
         "docs/how-to.md",
+        "kafka-topics.sh --bootstrap-server",
+        Held::No("stops a broker; tests/kafka/kafka_log.rs does the same"),
+    ),
+    (
+        "docs/how-to.md",
+        "systemctl stop kafka",
+        Held::No("needs a broker's disk; tests/kafka/kafka_log.rs imports one"),
+    ),
+    (
+        "docs/how-to.md",
         "7 * * * *",
         Held::No("needs cron; its command is the one above it"),
     ),

@@ -20,7 +20,7 @@ const PARTITIONS: i32 = 8;
 const PER_PARTITION: i64 = 50;
 
 /// What examples say, and what it is called here.
-const NAMES: [(&str, &str); 9] = [
+const NAMES: [(&str, &str); 11] = [
     ("/etc/kbk.toml", "kbk.toml"),
     ("eu-central-1", "us-east-1"),
     ("--snapshot 12", "--snapshot 1"),
@@ -30,14 +30,20 @@ const NAMES: [(&str, &str); 9] = [
     ("orders=copy", "orders=orders-copy"),
     ("2026-11-22T10:00:00Z", "2h30m"),
     ("2026-11-22T11:00:00Z", "30m"),
+    ("/restore/", "restored-"),
+    ("/exports", "exports"),
 ];
 
 /// Examples that this test does not run, and why.
-const ELSEWHERE: [(&str, &str); 7] = [
+const ELSEWHERE: [(&str, &str); 8] = [
     ("kbk demo", "tests/demo.rs"),
     ("kbk mount ", "tests/mount, which needs /dev/fuse"),
     ("kbk completions ", "tests/cli/help.rs"),
     ("kbk man", "tests/cli/help.rs"),
+    (
+        "kbk import ",
+        "tests/kafka/kafka_log.rs, since it needs a broker's disk",
+    ),
     (
         "kbk restores discard ",
         "tests/kafka/discarded.rs, since it needs an unfinished restore",

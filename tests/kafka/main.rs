@@ -27,6 +27,7 @@ mod how_to;
 mod identity;
 mod incremental;
 mod interruption;
+mod kafka_log;
 mod kill;
 mod large_records;
 mod leaderless;

@@ -10,6 +10,8 @@
 //!                 copy      snapshots --> another repository
 //!                 diff      two snapshots --> what differs
 //!                 compact   small segments --> large ones, proved to hold the same
+//!                 export    records --> files of other formats
+//!                 import    logs of a broker --> segments, committed
 //!                 claims    what is going to be written --> the right to, while others want it too
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
@@ -65,6 +67,8 @@
 //! | merge small segments, compress them anew, keep the latest record per key (`kbk compact`) | [`compact::compact`] |
 //! | copy snapshots to another repository (`kbk copy`) | [`copy::copy`] |
 //! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
+//! | store the logs of a broker that does not run (`kbk import`) | [`import::import`] |
+//! | write records as files of other formats (`kbk export`) | [`export::export`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 //! | open a segment file without its repository | [`SegmentFile`] |
 //! | share work among threads | [`share::FairShare`] |
@@ -75,6 +79,8 @@ pub mod copy;
 pub mod diff;
 pub mod filter;
 pub mod grep;
+pub mod export;
+pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod original;

@@ -90,6 +90,8 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ),
     ("grep", "src/commands/grep/report.rs", "Searched"),
     ("grep --count", "src/commands/grep/report.rs", "Searched"),
+    ("export", "src/commands/export.rs", "Exporting"),
+    ("import", "src/commands/import.rs", "Importing"),
     ("mount", "src/commands/mount.rs", "Ready"),
     ("umount", "src/commands/umount.rs", "Done"),
     ("inspect", "src/commands/inspect.rs", "Shown"),

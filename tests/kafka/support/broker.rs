@@ -274,6 +274,16 @@ impl Broker {
         stdout.into_owned()
     }
 
+    /// Runs a tool that reads files, and returns its output.
+    pub(crate) fn file_tool(class: &str, arguments: &[&str]) -> String {
+        let output = java(class).args(arguments).output();
+        let output = output.unwrap_or_else(|error| cannot_run_java(&error));
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{class}: {stdout}{stderr}");
+        format!("{stdout}{stderr}")
+    }
+
     fn probe_transactions(&self) -> KafkaResult<()> {
         let producer: BaseProducer = self
             .client()

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use kbk_format::repo::{Operation, RepoError};
-use kbk_format::{IndexEntry, Streams};
+use kbk_format::{IndexEntry, Streams, TimestampType};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
@@ -167,6 +167,11 @@ impl FetchedBlock {
     /// Returns what the index states about it.
     pub(crate) fn entry(&self) -> Option<&IndexEntry> {
         self.segment.segment().index().entries().get(self.number)
+    }
+
+    /// Returns the timestamp type of its records.
+    pub(super) fn timestamp_type(&self) -> TimestampType {
+        self.segment.segment().header().timestamp_type
     }
 
     /// Decodes what is needed to select records, and `streams` of those that are selected.

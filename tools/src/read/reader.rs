@@ -12,7 +12,7 @@
 use std::ops::Range;
 
 use kbk_format::repo::RepoError;
-use kbk_format::{Columns, Record};
+use kbk_format::{Columns, Record, TimestampType};
 use tokio::runtime::Handle;
 
 use super::blocks::BlockReader;
@@ -34,6 +34,7 @@ pub struct PartitionReader {
     selection: Selection,
     options: ReadOptions,
     scratch: DecodeScratch,
+    timestamp_type: TimestampType,
     stored_bytes: u64,
 }
 
@@ -42,6 +43,7 @@ pub struct PartitionReader {
 pub struct Batch<'a> {
     scratch: &'a DecodeScratch,
     selection: &'a Selection,
+    timestamp_type: TimestampType,
     stored_bytes: u64,
 }
 
@@ -61,6 +63,7 @@ impl PartitionReader {
             selection,
             options,
             scratch: DecodeScratch::new(),
+            timestamp_type: TimestampType::CreateTime,
             stored_bytes: 0,
         }
     }
@@ -98,6 +101,7 @@ impl PartitionReader {
         Batch {
             scratch: &self.scratch,
             selection: &self.selection,
+            timestamp_type: self.timestamp_type,
             stored_bytes: self.stored_bytes,
         }
     }
@@ -118,6 +122,7 @@ impl PartitionReader {
         }
         let length = block.entry().map_or(0, |entry| entry.block_length);
         self.stored_bytes = u64::from(length);
+        self.timestamp_type = block.timestamp_type();
         decoded.map(|()| true)
     }
 }
@@ -145,6 +150,12 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn record(&self, row: usize) -> Option<Record<'a>> {
         self.scratch.record(row, self.selection)
+    }
+
+    /// Returns who set the timestamps of these records.
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.timestamp_type
     }
 
     /// Returns the stored size of the block in bytes.

@@ -1,0 +1,353 @@
+//! `kbk export`: writes records as files of other formats.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
+use kbk_format::batch::BatchCodec;
+use kbk_format::kafka_log::LogOptions;
+use kbk_format::repo::{Hex, Id, PartitionState, TopicState};
+use kbk_tools::Selection;
+use kbk_tools::export::{
+    self, ExportError, ExportEvents, ExportFormat, ExportOptions, ExportPlan, ExportReport,
+    ExportedPartition,
+};
+use kbk_tools::list::Completeness;
+use serde::Serialize;
+
+use crate::cli::{
+    CliError, Column, Context, OffsetArg, OffsetRangeArg, Outcome, Report, SnapshotArg, Table,
+    TimeArg, time_range,
+};
+use crate::human;
+use crate::run::{Cancel, Done, Events, Totals};
+use crate::select::{PartitionSet, TopicPartitions};
+
+const EXAMPLES: &str = "\
+Examples:
+  kbk export -r /backup/kafka --format kafka-log /restore/logs
+  kbk export -r /backup/kafka --format kafka-log /restore/some orders/0-3 'prod-*'
+  kbk export -r /backup/kafka --format jsonl /exports orders --since 7d
+  kbk export -r /backup/kafka --format kafka-log /restore/one orders --topic-id nZ3vC0p1TzmfTSJrHLPq9g
+
+FORMAT is one of
+  kafka-log  a folder TOPIC-PARTITION as Kafka keeps it on a broker's disk: .log, .index, .timeindex,
+             leader-epoch-checkpoint and partition.metadata. kafka-dump-log reads it, and a stopped
+             broker of the topic can be started on it: docs/how-to.md says how
+  jsonl      a file TOPIC-PARTITION.jsonl, as `kbk cat` prints it
+Offsets are kept, gaps included: the first file is named after the first selected offset, and a broker
+that is started on the folder appends after the last one. Each partition is written under a temporary
+name, flushed to the disk, and renamed. Nothing that exists is replaced without --overwrite.
+What is damaged in the repository is named and left out, and the exit code is 3; 3 also where the
+snapshot itself lacks records of what is selected.
+OFFSET is first, last, end (one past the last), a number, or -100 for 100 before the end.
+TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
+
+/// The arguments of `kbk export`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The folder to write to; it is created where there is none
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+
+    /// Topics, or partitions of them, as in orders/0-3,7: a name, a glob, or /a regular expression/ for the whole name; also NAME@ID,
+    /// with 8 digits of its id or more [default: all topics that are not deleted]
+    #[arg(value_name = "TOPIC[/PARTITIONS]")]
+    pub within: Vec<TopicPartitions>,
+
+    /// What to write
+    #[arg(short, long, value_name = "FORMAT")]
+    pub format: FormatArg,
+
+    /// Only these partitions of each topic: numbers and ranges, as in 0-3,7; repeatable
+    #[arg(short, long, value_name = "LIST")]
+    pub partition: Vec<PartitionSet>,
+
+    /// Start at this offset of each partition
+    #[arg(
+        long,
+        visible_alias = "offset",
+        value_name = "OFFSET",
+        default_value = "first",
+        allow_hyphen_values = true
+    )]
+    pub from_offset: OffsetArg,
+
+    /// End before this offset of each partition
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        default_value = "end",
+        allow_hyphen_values = true
+    )]
+    pub to_offset: OffsetArg,
+
+    /// Only records with this timestamp or a later one
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<TimeArg>,
+
+    /// Only records with this timestamp or an earlier one, wherever they are in the partition
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<TimeArg>,
+
+    /// Snapshot number, or latest
+    #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
+    pub snapshot: SnapshotArg,
+
+    /// How the record batches of kafka-log are compressed: none, gzip, snappy, lz4 or zstd [default: zstd]
+    #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
+    pub compression: Option<BatchCodec>,
+
+    /// Bytes after which the log of kafka-log begins another segment, as `segment.bytes` of a topic [default: 1073741824]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=i32::MAX as u64))]
+    pub segment_bytes: Option<u64>,
+
+    /// Bytes of kafka-log after which its indexes get an entry, as `index.interval.bytes` of a topic [default: 4096]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(0..=i32::MAX as u64))]
+    pub index_interval_bytes: Option<u64>,
+
+    /// The topic id that partition.metadata of kafka-log states, as Kafka prints it or in hex: that of the topic in the cluster of the
+    /// broker, for one topic [default: the id that the topic had when it was backed up]
+    #[arg(long, value_name = "ID", value_parser = parse_topic_id)]
+    pub topic_id: Option<Id>,
+
+    /// Replace files and folders that exist
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// What is written.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatArg {
+    /// Kafka's own log segments
+    KafkaLog,
+    /// A JSON object per line
+    Jsonl,
+}
+
+fn parse_codec(text: &str) -> Result<BatchCodec, String> {
+    BatchCodec::named(text).ok_or_else(|| {
+        format!("`{text}` is not a codec of Kafka; give none, gzip, snappy, lz4 or zstd")
+    })
+}
+
+fn parse_topic_id(text: &str) -> Result<Id, String> {
+    let bytes = BASE64URL_NOPAD.decode(text.as_bytes());
+    let bytes = bytes.or_else(|_| HEXLOWER_PERMISSIVE.decode(text.as_bytes()));
+    let bytes = bytes.ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Hex).ok_or_else(|| {
+        format!("`{text}` is not a topic id; `kafka-topics --describe` prints it in 22 characters")
+    })
+}
+
+impl Args {
+    fn format(&self) -> Result<ExportFormat, CliError> {
+        if self.format == FormatArg::KafkaLog {
+            let default = LogOptions::default();
+            let interval = self.index_interval_bytes;
+            return Ok(ExportFormat::KafkaLog {
+                codec: self.compression.unwrap_or(BatchCodec::Zstd),
+                log: LogOptions {
+                    segment_bytes: self.segment_bytes.unwrap_or(default.segment_bytes),
+                    index_interval_bytes: interval.unwrap_or(default.index_interval_bytes),
+                },
+                topic_id: self.topic_id,
+            });
+        }
+        let given = [
+            ("--compression", self.compression.is_some()),
+            ("--segment-bytes", self.segment_bytes.is_some()),
+            (
+                "--index-interval-bytes",
+                self.index_interval_bytes.is_some(),
+            ),
+            ("--topic-id", self.topic_id.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(CliError::usage(format!(
+                "{option} is for --format kafka-log only"
+            ))),
+            None => Ok(ExportFormat::JsonLines),
+        }
+    }
+
+    fn topics(&self) -> Result<Vec<TopicPartitions>, CliError> {
+        let all = || "*".parse().map(|all| vec![all]);
+        let topics = match self.within.is_empty() {
+            true => all().map_err(|error| CliError::usage(format!("{error}")))?,
+            false => self.within.clone(),
+        };
+        super::topic_partitions(&topics, &self.partition)
+    }
+}
+
+/// What was exported, and from where.
+#[derive(Debug, Serialize)]
+struct Exporting {
+    /// The snapshot that was read.
+    snapshot: u64,
+    /// The folder that was written to.
+    out: PathBuf,
+    #[serde(flatten)]
+    completeness: Completeness,
+    #[serde(flatten)]
+    report: ExportReport,
+}
+
+/// Exports, and prints what was written.
+pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    let format = args.format()?;
+    let times = time_range(args.since.as_ref(), args.until.as_ref())?;
+    let offsets = OffsetRangeArg::new(args.from_offset, args.to_offset)?;
+    let topics = args.topics()?;
+    let repository = super::repository(context).await?;
+    let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let chosen = super::partitions(&topics, &snapshot)?;
+    if args.topic_id.is_some() && chosen.len() > 1 {
+        let message = format!(
+            "--topic-id is for one topic, and {} are selected",
+            chosen.len()
+        );
+        return Err(CliError::usage(message).hint("export each topic on its own"));
+    }
+    let chosen = super::each_partition(chosen);
+    let reaches_end = |(_, state): &(&TopicState, &PartitionState)| {
+        offsets.reaches_end(state.base_offset, state.end_offset)
+    };
+    let reaching = chosen.iter().copied().filter(reaches_end);
+    let completeness = Completeness::of_partitions(snapshot.sequence, reaching);
+    let mut plan = ExportPlan::default();
+    for (topic, state) in chosen {
+        let selection = Selection {
+            offsets: offsets.resolve(state.base_offset, state.end_offset),
+            times: times.clone(),
+            ..Selection::all()
+        };
+        plan.add(&repository, &snapshot, (topic, state), selection, &format)
+            .await?;
+    }
+    let options = ExportOptions {
+        out: args.out.clone(),
+        format,
+        overwrite: args.overwrite,
+        threads: thread::available_parallelism().map_or(1, usize::from),
+    };
+    let progress = Arc::new(Progress::start(context, plan.stored_bytes()));
+    let events: Arc<dyn ExportEvents> = Arc::clone(&progress) as _;
+    let report = export::export(plan, &options, events).await;
+    // The progress leaves the screen before the result is written.
+    drop(progress);
+    let exporting = Exporting {
+        snapshot: snapshot.sequence,
+        out: args.out.clone(),
+        completeness,
+        report: report.map_err(failed)?,
+    };
+    for finding in &exporting.report.findings {
+        tracing::warn!("{}", finding.message);
+    }
+    let whole = exporting.report.is_whole() && exporting.completeness.complete;
+    let outcome = match exporting.report.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::clean_if(whole),
+    };
+    context.conclude(&exporting, outcome)
+}
+
+/// Passes on what is written.
+struct Progress {
+    events: Arc<dyn Events>,
+    cancel: Cancel,
+}
+
+impl Progress {
+    fn start(context: &Context, bytes: u64) -> Progress {
+        let events = context.events("exporting");
+        events.run_started(Totals {
+            records: None,
+            bytes: Some(bytes),
+        });
+        Progress {
+            events,
+            cancel: context.cancel.clone(),
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.events.run_finished();
+    }
+}
+
+impl ExportEvents for Progress {
+    fn written(&self, records: u64, bytes: u64) {
+        self.events.advanced(None, Done { records, bytes });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cancel.is_set()
+    }
+}
+
+/// Tells invalid arguments from failures.
+fn failed(error: ExportError) -> CliError {
+    match error {
+        ExportError::SameName { .. } | ExportError::Exists { .. } => {
+            CliError::usage(error.to_string())
+        }
+        error => error.into(),
+    }
+}
+
+impl Report for Exporting {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let report = &self.report;
+        if let Some(partial) = self.completeness.statement() {
+            writeln!(out, "{partial}")?;
+        }
+        if report.interrupted {
+            writeln!(
+                out,
+                "interrupted: partitions that are not listed were not written"
+            )?;
+        }
+        if !report.findings.is_empty() {
+            let findings = human::counted(report.findings.len() as u64, "finding");
+            writeln!(out, "the export is not whole: {findings}")?;
+        }
+        let partitions = human::counted(report.partitions.len() as u64, "partition");
+        let records = human::counted(report.records, "record");
+        writeln!(
+            out,
+            "exported {partitions} of snapshot {} to {}: {records}, {}",
+            self.snapshot,
+            self.out.display(),
+            human::bytes(report.bytes)
+        )?;
+        table(&report.partitions).write(out)
+    }
+}
+
+fn table(partitions: &[ExportedPartition]) -> Table {
+    let mut table = Table::new([
+        Column::Left("NAME"),
+        Column::Right("RECORDS"),
+        Column::Right("FROM"),
+        Column::Right("END"),
+        Column::Right("SIZE"),
+    ]);
+    for row in partitions {
+        table.row([
+            row.name.clone(),
+            human::count(row.records),
+            row.base_offset.to_string(),
+            row.end_offset.to_string(),
+            human::bytes(row.bytes),
+        ]);
+    }
+    table
+}

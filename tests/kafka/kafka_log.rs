@@ -1,0 +1,464 @@
+//! Kafka's own logs: an export is one that Kafka's tool and a broker accept, and an import of a broker's disk equals a backup.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::broker::Broker;
+use crate::support::old_log::{gzip, message};
+use crate::support::process::run;
+use crate::support::produce::{CODECS, Producer, produce};
+use crate::support::record::{Message, OwnedRecord};
+use crate::support::repo::Repo;
+use crate::support::samples::{now_ms, plain};
+use crate::support::{consume, scenarios, topics, wire};
+
+/// Accepts any record.
+const ANYTHING: [(&str, &str); 3] = [
+    ("retention.ms", "-1"),
+    ("message.timestamp.after.max.ms", "9223372036854775807"),
+    ("message.timestamp.before.max.ms", "9223372036854775807"),
+];
+
+const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
+
+/// Topics with everything that a log can hold, of one partition each.
+fn fill(broker: &Broker) -> Vec<&'static str> {
+    let now = now_ms();
+    let numbered = |number: i64| Message {
+        key: Some(format!("k{}", number % 7).into_bytes()),
+        headers: vec![(b"h".to_vec(), None), (b"i".to_vec(), Some(vec![]))],
+        ..plain(now + number, &format!("value {number}"))
+    };
+    let create = |topic: &str, more: &[(&str, &str)]| {
+        topics::create(broker, topic, 1, &[&ANYTHING, more].concat());
+    };
+
+    create("codecs", &[]);
+    for (codec, batch) in CODECS.into_iter().zip(0..) {
+        let messages = (0..40).map(|it| numbered(batch * 40 + it));
+        produce(broker, codec, ("codecs", 0), &messages.collect::<Vec<_>>());
+    }
+    let tombstone = Message {
+        value: None,
+        ..numbered(3)
+    };
+    wire::produce(
+        broker,
+        ("codecs", 0),
+        &[tombstone, plain(-1, ""), plain(0, "zero")],
+    );
+
+    create("large", &[]);
+    let text = "x".repeat(2_000);
+    let large: Vec<Message> = (0..2_000).map(|it| plain(now + it, &text)).collect();
+    produce(broker, "none", ("large", 0), &large);
+
+    create("transactions", &[]);
+    let one = Producer::transactional(broker, "none", "export-one");
+    let other = Producer::transactional(broker, "lz4", "export-other");
+    for (round, aborts) in [false, true, true, false].into_iter().enumerate() {
+        let number = i64::try_from(round).expect("few") * 10;
+        one.begin();
+        other.begin();
+        for it in 0..4 {
+            one.send("transactions", 0, &numbered(number + it));
+            other.send("transactions", 0, &numbered(100 + number + it));
+        }
+        one.flush();
+        if aborts {
+            one.abort()
+        } else {
+            one.commit()
+        }
+        if aborts {
+            other.commit()
+        } else {
+            other.abort()
+        }
+    }
+
+    create(
+        "append-time",
+        &[("message.timestamp.type", "LogAppendTime")],
+    );
+    for number in 0..3 {
+        produce(
+            broker,
+            "zstd",
+            ("append-time", 0),
+            &[plain(5, "a"), numbered(number)],
+        );
+    }
+
+    create("far", &[]);
+    for number in 0..3 {
+        produce(
+            broker,
+            "none",
+            ("far", 0),
+            &[numbered(number), numbered(number + 1)],
+        );
+    }
+    create("empty", &[]);
+    vec![
+        "append-time",
+        "codecs",
+        "empty",
+        "far",
+        "large",
+        "transactions",
+    ]
+}
+
+fn segments(folder: &Path, extension: &str) -> Vec<String> {
+    let files = fs::read_dir(folder).expect("a folder").flatten();
+    let files = files.map(|file| file.path());
+    let mut files: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .map(|path| path.to_str().expect("UTF-8").to_owned())
+        .collect();
+    files.sort();
+    files
+}
+
+/// Fails the test unless Kafka's tool reads the log and its indexes without complaint, and prints these records.
+fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
+    let logs = segments(folder, "log").join(",");
+    let args = ["--deep-iteration", "--print-data-log", "--files", &logs];
+    let dumped = Broker::file_tool(DUMP, &args);
+    let lines = dumped.lines().filter(|line| line.starts_with("| offset:"));
+    let lines: Vec<&str> = lines.collect();
+    assert_eq!(lines.len(), records.len(), "{dumped}");
+    for (line, record) in lines.iter().zip(records) {
+        let message = &record.message;
+        let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(-1, |it| it.len() as i64);
+        let expected = format!(
+            "| offset: {} {:?}: {} keySize: {} valueSize: {} ",
+            record.offset,
+            record.timestamp_type,
+            message.timestamp,
+            size(&message.key),
+            size(&message.value)
+        );
+        assert!(line.starts_with(&expected), "{line}\n{expected}");
+        let value = message.value.as_deref().unwrap_or(b"null");
+        let value = String::from_utf8_lossy(value).into_owned();
+        if message.value.is_some() {
+            assert!(line.ends_with(&format!("payload: {value}")), "{line}");
+        }
+    }
+    let indexes = [segments(folder, "index"), segments(folder, "timeindex")].concat();
+    for check in ["--verify-index-only", "--index-sanity-check"] {
+        let checked = Broker::file_tool(DUMP, &[check, "--files", &indexes.join(",")]);
+        let complaints = [
+            "Mismatch",
+            "Found",
+            "Invalid",
+            "failed",
+            "Exception",
+            "out of order",
+        ];
+        assert!(
+            complaints.iter().all(|it| !checked.contains(it)),
+            "{checked}"
+        );
+    }
+}
+
+/// Replaces the logs of a stopped broker by those of an export, as docs/how-to.md says.
+fn replace(data: &Path, export: &Path, topic: &str, keeps_metadata: bool) {
+    let name = format!("{topic}-0");
+    let (own, exported) = (data.join(&name), export.join(&name));
+    for file in fs::read_dir(&own).expect("the topic has a log").flatten() {
+        if !(keeps_metadata && file.file_name() == "partition.metadata") {
+            fs::remove_file(file.path()).expect("removed");
+        }
+    }
+    for file in fs::read_dir(exported).expect("an export").flatten() {
+        let to: PathBuf = own.join(file.file_name());
+        if !to.exists() {
+            fs::copy(file.path(), to).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_broker_starts_on_an_export() {
+    let mut broker = Broker::start(&[]);
+    let names = fill(&broker);
+    broker.stop();
+    let far = 5_000_000_000;
+    broker.move_batches("far", 0, &[2, far, 3 * far]);
+    broker.restart();
+
+    let repo = Repo::new();
+    run(&mut repo.backup(&broker, &[])).expect_code(0);
+    let out = TempDir::with_prefix("kbk-export-").expect("a folder");
+    let export = out.path().join("logs");
+    let mut command = repo.kbk(&["export", "--json", "--format", "kafka-log"]);
+    let plain_segments = ["--compression", "none", "--segment-bytes", "1048576"];
+    let report = run(command.arg(&export).args(plain_segments)).expect_code(0);
+    let report = report.json();
+    assert_eq!(
+        report["partitions"].as_array().map(Vec::len),
+        Some(names.len()),
+        "{report}"
+    );
+
+    let before: Vec<_> = names
+        .iter()
+        .map(|topic| {
+            (
+                consume::read_all(&broker, topic, 0),
+                consume::offsets(&broker, topic, 0),
+            )
+        })
+        .collect();
+    for (topic, (records, _)) in names.iter().zip(&before) {
+        let folder = export.join(format!("{topic}-0"));
+        assert_eq!(
+            segments(&folder, "log").len() > 1,
+            ["far", "large"].contains(topic),
+            "{topic}"
+        );
+        assert_dumped(&folder, records);
+    }
+
+    // The topics are lost, and made anew.
+    for topic in &names {
+        topics::delete(&broker, topic);
+        topics::create(&broker, topic, 1, &ANYTHING);
+    }
+    let data = broker.data();
+    let metadata = fs::read_to_string(data.join("codecs-0/partition.metadata")).expect("an id");
+    let id = metadata.rsplit("topic_id: ").next().expect("an id").trim();
+    let args = [
+        "export",
+        "codecs",
+        "--overwrite",
+        "--format",
+        "kafka-log",
+        "--topic-id",
+        id,
+    ];
+    let mut command = repo.kbk(&args[..1]);
+    run(command
+        .arg(&export)
+        .args(&args[1..])
+        .args(["--compression", "snappy"]))
+    .expect_code(0);
+    broker.stop();
+    for topic in &names {
+        replace(&data, &export, topic, *topic != "codecs");
+    }
+    broker.restart();
+    for (topic, (records, offsets)) in names.iter().zip(before) {
+        assert_eq!(consume::offsets(&broker, topic, 0), offsets, "{topic}");
+        assert_eq!(consume::read_all(&broker, topic, 0), records, "{topic}");
+        produce(&broker, "none", (topic, 0), &[plain(now_ms(), "next")]);
+        let last = consume::read_all(&broker, topic, 0)
+            .pop()
+            .expect("a record");
+        assert_eq!(
+            last.offset, offsets.end,
+            "{topic}: it appends where the source would"
+        );
+    }
+    // After a crash, the broker builds the indexes itself, and comes to the same.
+    broker.kill();
+    broker.restart();
+    assert_eq!(consume::read_all(&broker, "large", 0).len(), 2_001);
+}
+
+/// Returns the records of a topic as the Python reader decodes them.
+fn stored(repo: &Repo, topic: &str) -> Vec<(i64, Message)> {
+    repo.read_by_spec(topic, 0)
+}
+
+/// Returns what a listing says about partition 0 of each topic, but for what depends on when it was backed up.
+fn listed(repo: &Repo) -> Vec<Value> {
+    let rows = run(&mut repo.kbk(&["ls", "--json", "--partitions"])).expect_code(0);
+    let rows = rows.json()["partitions"].as_array().expect("rows").clone();
+    let of = |row: &Value| {
+        let member = |name: &str| row[name].clone();
+        [
+            "topic",
+            "kafka_id",
+            "base_offset",
+            "end_offset",
+            "records",
+            "min_timestamp",
+            "max_timestamp",
+        ]
+        .map(member)
+        .into()
+    };
+    rows.iter().map(of).collect()
+}
+
+fn import(repo: &Repo, folder: &Path, args: &[&str]) -> Command {
+    let mut command = repo.kbk(&["import", "--json"]);
+    command.arg(folder).args(args);
+    command
+}
+
+#[test]
+fn an_import_of_a_dead_brokers_disk_equals_a_backup() {
+    let mut broker = Broker::start(&[]);
+    let mut names = fill(&broker);
+    let compacted = scenarios::compacted_topic_with_gaps(&broker, "compacted");
+    assert!(!compacted.is_empty());
+    topics::create(
+        &broker,
+        "giant",
+        1,
+        &[&ANYTHING[..], &[("max.message.bytes", "20000000")]].concat(),
+    );
+    let text = "y".repeat(1 << 20);
+    let giant: Vec<Message> = (0..60).map(|it| plain(now_ms() + it, &text)).collect();
+    wire::produce_zstd(&broker, ("giant", 0), &giant);
+    topics::create(&broker, "old", 1, &ANYTHING);
+    topics::create(&broker, "open", 1, &ANYTHING);
+    let open = Producer::transactional(&broker, "none", "import-open");
+    produce(&broker, "none", ("open", 0), &[plain(now_ms(), "before")]);
+    open.begin();
+    open.send("open", 0, &plain(now_ms(), "uncommitted"));
+    open.flush();
+    produce(&broker, "none", ("open", 0), &[plain(now_ms(), "behind")]);
+    broker.stop();
+    let far = 5_000_000_000;
+    broker.move_batches("far", 0, &[2, far, 3 * far]);
+    broker.restart();
+
+    names.extend(["compacted", "giant"]);
+    names.sort_unstable();
+    let select: Vec<&str> = names.iter().flat_map(|name| ["--topic", name]).collect();
+    let backup = Repo::new();
+    run(&mut backup.backup(&broker, &select)).expect_code(0);
+    let of_open = Repo::new();
+    let patience = ["--topic", "open", "--open-transactions-wait", "0s"];
+    run(&mut of_open.backup(&broker, &patience)).expect_code(3);
+    let data = broker.data();
+    let running = run(&mut import(&Repo::new(), &data, &[])).expect_code(1);
+    assert!(running.stderr.contains(".lock"), "{running:#?}");
+    broker.kill();
+
+    let repo = Repo::new();
+    let report = run(&mut import(&repo, &data, &select))
+        .expect_code(0)
+        .json();
+    assert_eq!(
+        (&report["complete"], &report["snapshot"]),
+        (&true.into(), &1.into())
+    );
+    repo.verify();
+    repo.verify_by_spec();
+    assert_eq!(listed(&repo), listed(&backup));
+    for name in &names {
+        assert!(stored(&repo, name) == stored(&backup, name), "{name}");
+    }
+
+    // An open transaction, and what follows it, is not stored.
+    let with_open = Repo::new();
+    let folder = data.join("open-0");
+    let report = run(&mut import(&with_open, &folder, &[]))
+        .expect_code(3)
+        .json();
+    assert_eq!(
+        report["findings"][0]["kind"], "open_transaction",
+        "{report:#}"
+    );
+    assert_eq!(report["incomplete"][0]["reason"], "open_transaction");
+    assert_eq!(stored(&with_open, "open"), stored(&of_open, "open"));
+
+    // Messages of formats v0 and v1, which no broker of today writes and backup refuses.
+    let value = |number: i64| format!("v1-{number}").into_bytes();
+    let single =
+        |number: i64, time: Option<i64>| message(number, time, 0, Some(b"k"), Some(&value(number)));
+    let set: Vec<u8> = (0..5)
+        .flat_map(|it| single(it, Some(1_400_000_000_000 + it)))
+        .collect();
+    let wrapped = message(6, Some(1_400_000_000_004), 1, None, Some(&gzip(&set)));
+    let log = [single(0, None), single(1, Some(77)), wrapped].concat();
+    fs::write(data.join("old-0/00000000000000000000.log"), log).expect("written");
+    let old = Repo::new();
+    run(&mut import(&old, &data.join("old-0"), &[])).expect_code(0);
+    let expect = |offset: i64, time: i64, number: i64| {
+        let key = Some(b"k".to_vec());
+        (
+            offset,
+            Message {
+                timestamp: time,
+                key,
+                value: Some(value(number)),
+                headers: Vec::new(),
+            },
+        )
+    };
+    let mut expected = vec![expect(0, -1, 0), expect(1, 77, 1)];
+    expected.extend((0..5).map(|it| expect(2 + it, 1_400_000_000_000 + it, it)));
+    assert_eq!(stored(&old, "old"), expected);
+
+    damage(&data, &backup);
+}
+
+/// Damages batches of a log and cuts off another, and imports both.
+fn damage(data: &Path, backup: &Repo) {
+    let codecs = data.join("codecs-0/00000000000000000000.log");
+    let mut bytes = fs::read(&codecs).expect("a log");
+    // Within the records of the first batch.
+    bytes[80] ^= 1;
+    fs::write(&codecs, bytes).expect("written");
+    let large = data.join("large-0/00000000000000000000.log");
+    let length = fs::metadata(&large).expect("a log").len();
+    let file = fs::File::options().write(true).open(&large).expect("a log");
+    file.set_len(length - 7).expect("cut off");
+
+    let repo = Repo::new();
+    let select = ["--topic", "codecs", "--topic", "large"];
+    let report = run(&mut import(&repo, data, &select)).expect_code(3).json();
+    let kinds = [
+        &report["findings"][0]["kind"],
+        &report["findings"][1]["kind"],
+    ];
+    assert_eq!(kinds, ["damaged_batch", "torn_tail"], "{report:#}");
+    assert_eq!(report["complete"], false);
+    let from = report["findings"][0]["offsets"]["end_offset"]
+        .as_i64()
+        .expect("offsets");
+    let mut expected = stored(backup, "codecs");
+    expected.retain(|(offset, _)| *offset >= from);
+    assert!(from > 0 && !expected.is_empty());
+    assert_eq!(stored(&repo, "codecs"), expected);
+    let (found, mut expected) = (stored(&repo, "large"), stored(backup, "large"));
+    assert!(found.len() < expected.len());
+    expected.truncate(found.len());
+    assert!(found == expected);
+    verify_partial(&repo);
+
+    // A second import is a history of its own, and takes nothing away.
+    let again = run(&mut import(&repo, data, &select)).expect_code(3).json();
+    assert_eq!(again["snapshot"], 2);
+    let listed = run(&mut repo.kbk(&["ls", "--json"])).expect_code(0).json();
+    let deleted: Vec<bool> = listed["topics"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["deleted"].as_bool().expect("a boolean"))
+        .collect();
+    assert_eq!(deleted, [true, false, true, false]);
+    verify_partial(&repo);
+}
+
+/// Fails the test unless `kbk verify --full` finds nothing wrong but that records are missing.
+fn verify_partial(repo: &Repo) {
+    let verified = run(&mut repo.kbk(&["verify", "--full", "--json"])).expect_code(3);
+    let verified = verified.json();
+    let findings = verified["findings"].as_array().expect("findings");
+    let kinds: Vec<&Value> = findings.iter().map(|finding| &finding["kind"]).collect();
+    assert_eq!(kinds, ["incomplete", "incomplete"], "{verified:#}");
+}

@@ -1,0 +1,89 @@
+//! Temporary names, and how they become real ones.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::ExportError;
+
+/// A file or folder that is not complete yet. Dropped, it is removed.
+pub(super) struct Output {
+    out: PathBuf,
+    name: String,
+    temporary: PathBuf,
+    is_published: bool,
+}
+
+impl Output {
+    /// Reserves the temporary name, and removes what an earlier export left there. Nothing is created.
+    pub(super) fn begin(out: &Path, name: &str) -> Result<Output, ExportError> {
+        let temporary = out.join(format!(".{name}.partial"));
+        remove(&temporary).map_err(ExportError::io("remove", &temporary))?;
+        Ok(Output {
+            out: out.to_owned(),
+            name: name.to_owned(),
+            temporary,
+            is_published: false,
+        })
+    }
+
+    /// Returns where it is until it is complete.
+    pub(super) fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// Gives it its name. Its files are durable already; so is the name when this returns.
+    pub(super) fn publish(mut self, overwrite: bool) -> Result<(), ExportError> {
+        let path = self.out.join(&self.name);
+        let replaced = self.out.join(format!(".{}.replaced", self.name));
+        if exists(&path)? {
+            if !overwrite {
+                return Err(ExportError::Exists { path });
+            }
+            // A folder cannot be renamed onto one that has files. A crash between the two leaves the old one under the other name.
+            remove(&replaced).map_err(ExportError::io("remove", &replaced))?;
+            fs::rename(&path, &replaced).map_err(ExportError::io("rename", &path))?;
+        }
+        fs::rename(&self.temporary, &path).map_err(ExportError::io("rename", &self.temporary))?;
+        self.is_published = true;
+        sync_folder(&self.out)?;
+        remove(&replaced).map_err(ExportError::io("remove", &replaced))
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // The next export of the same name removes it otherwise.
+            let _ = remove(&self.temporary);
+        }
+    }
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> Result<(), ExportError> {
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.map_err(ExportError::io("flush", path))
+}
+
+/// Returns whether there is anything of this name.
+pub(super) fn exists(path: &Path) -> Result<bool, ExportError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(ExportError::io("look at", path)(error)),
+    }
+}
+
+/// Removes a file or a folder with all that it holds, if it exists.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

@@ -1,0 +1,111 @@
+//! What was written, and what is missing.
+
+use kbk_format::repo::PartitionId;
+use kbk_format::{OffsetSpan, PartitionNumber};
+use serde::Serialize;
+
+/// What an export wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExportReport {
+    /// The partitions that are complete under their names, in order.
+    pub partitions: Vec<ExportedPartition>,
+    /// Number of their records.
+    pub records: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// What is not as it should be.
+    pub findings: Vec<ExportFinding>,
+    /// Whether a signal ended the export before it was done.
+    pub interrupted: bool,
+}
+
+/// A partition that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExportedPartition {
+    /// The topic's name.
+    pub topic: String,
+    /// The history's id.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// The file or folder, in the folder that was exported to.
+    pub name: String,
+    /// The first offset that was selected.
+    pub base_offset: i64,
+    /// One past the last offset that was selected.
+    pub end_offset: i64,
+    /// Number of records.
+    pub records: u64,
+    /// Number of segments, for Kafka's logs; 1 for others.
+    pub segments: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+}
+
+/// What is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportFindingKind {
+    /// Records that are damaged in the repository, or missing: the export has a gap there.
+    DamagedRecords,
+    /// The topic has no id of Kafka's, so there is no `partition.metadata`: a broker does not accept the folder without one.
+    NoTopicId,
+}
+
+/// A finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExportFinding {
+    /// What it is.
+    pub kind: ExportFindingKind,
+    /// The topic's name.
+    pub topic: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// The offsets that are missing; null where none are.
+    pub offsets: Option<OffsetSpan>,
+    /// The same for people.
+    pub message: String,
+}
+
+impl ExportFinding {
+    pub(super) fn damaged(id: &PartitionId, offsets: OffsetSpan, cause: &str) -> ExportFinding {
+        ExportFinding {
+            kind: ExportFindingKind::DamagedRecords,
+            topic: id.topic.to_string(),
+            partition: id.partition,
+            offsets: Some(offsets),
+            message: format!(
+                "{}/{}: {offsets} are missing from the export: {cause}",
+                id.topic, id.partition
+            ),
+        }
+    }
+
+    pub(super) fn no_topic_id(id: &PartitionId) -> ExportFinding {
+        ExportFinding {
+            kind: ExportFindingKind::NoTopicId,
+            topic: id.topic.to_string(),
+            partition: id.partition,
+            offsets: None,
+            message: format!(
+                "{}/{}: no partition.metadata was written, since the cluster gave the topic no id; --topic-id states one",
+                id.topic, id.partition
+            ),
+        }
+    }
+}
+
+impl ExportReport {
+    /// Returns whether everything that was selected is there.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.findings.is_empty() && !self.interrupted
+    }
+
+    pub(super) fn add(&mut self, exported: ExportedPartition, findings: Vec<ExportFinding>) {
+        self.records += exported.records;
+        self.bytes += exported.bytes;
+        self.partitions.push(exported);
+        self.findings.extend(findings);
+    }
+}

@@ -1,0 +1,63 @@
+//! All partitions, on all cores.
+
+use std::fs;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use tokio::runtime::Handle;
+
+use super::error::ExportError;
+use super::partition::{self, Exported};
+use super::plan::{ExportPlan, PlannedExport};
+use super::report::ExportReport;
+use super::{ExportEvents, ExportOptions};
+use crate::task::joined;
+
+/// Writes the partitions of a plan. Their files are written on threads of their own, with the store's requests on this runtime.
+///
+/// # Errors
+///
+/// Why nothing more can be written. Partitions that were complete stay.
+pub async fn export(
+    plan: ExportPlan,
+    options: &ExportOptions,
+    events: Arc<dyn ExportEvents>,
+) -> Result<ExportReport, ExportError> {
+    plan.check(options)?;
+    let out = &options.out;
+    fs::create_dir_all(out).map_err(ExportError::io("create", out))?;
+    let options = Arc::new(options.clone());
+    let begin = |planned: PlannedExport| {
+        let (options, events) = (Arc::clone(&options), Arc::clone(&events));
+        on_thread(planned, options, events)
+    };
+    let mut exports = stream::iter(plan.partitions)
+        .map(begin)
+        .buffered(options.threads.max(1));
+    let mut report = ExportReport::default();
+    while let Some(exported) = exports.next().await {
+        match exported? {
+            Some((exported, findings)) => report.add(exported, findings),
+            None => report.interrupted = true,
+        }
+    }
+    Ok(report)
+}
+
+async fn on_thread(
+    planned: PlannedExport,
+    options: Arc<ExportOptions>,
+    events: Arc<dyn ExportEvents>,
+) -> Result<Option<Exported>, ExportError> {
+    if events.is_stopped() {
+        return Ok(None);
+    }
+    let runtime = Handle::current();
+    let name = planned.name.clone();
+    let path = options.out.join(&name);
+    let task = tokio::task::spawn_blocking(move || {
+        runtime.block_on(partition::export(planned, &options, &*events, &runtime))
+    });
+    joined(task.await)
+        .map_err(|cancelled| ExportError::io("write", &path)(std::io::Error::other(cancelled)))?
+}

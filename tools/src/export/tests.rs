@@ -1,0 +1,207 @@
+//! What becomes of records, and of what is in the way.
+
+use std::fs;
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kbk_format::batch::{BatchBuilder, BatchDecoder, BatchOptions, RecordBatches};
+use kbk_format::kafka_log::encode_metadata;
+use kbk_format::repo::{Identity, Repository, Store};
+use kbk_format::{Compression, Headers, Record};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::import::{self, ImportOptions};
+use crate::read::Selection;
+
+const RECORDS: i64 = 3_000;
+
+/// A repository with a partition of records 0 to 3000, imported from a log.
+struct World {
+    folder: TempDir,
+    runtime: Runtime,
+    repository: Repository,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = TempDir::new().unwrap();
+        let log = folder.path().join("t-0");
+        fs::create_dir(&log).unwrap();
+        let (mut builder, mut bytes) = (BatchBuilder::new(BatchOptions::default()), Vec::new());
+        for offset in 0..RECORDS {
+            let value = format!("{offset} ").repeat(100);
+            let record = Record {
+                offset,
+                timestamp: offset,
+                control: false,
+                key: None,
+                value: Some(value.as_bytes()),
+                headers: Headers::EMPTY,
+            };
+            builder.push(&record).unwrap();
+        }
+        builder.finish(RECORDS + 9, &mut bytes).unwrap();
+        fs::write(log.join("00000000000000000000.log"), bytes).unwrap();
+        fs::write(log.join("partition.metadata"), encode_metadata([7; 16])).unwrap();
+
+        let runtime = Runtime::new().unwrap();
+        let path = folder.path().join("repo");
+        let store = Store::open_or_create(path.to_str().unwrap()).unwrap();
+        let repository = runtime
+            .block_on(Repository::create(store, Identity::fresh()))
+            .unwrap();
+        let options = ImportOptions {
+            compression: Compression::None,
+            block_bytes: 1 << 16,
+            segment_bytes: 1 << 30,
+            allow_cluster_change: false,
+            threads: 1,
+            writer: "test".to_owned(),
+        };
+        let found = import::find(&[log]).unwrap();
+        let claims = Arc::new(|_: &crate::claims::ClaimEvent| ());
+        let imported = import::import(&repository, found, options, pending(), Arc::new(()), claims);
+        assert!(runtime.block_on(imported).unwrap().is_whole());
+        World {
+            folder,
+            runtime,
+            repository,
+        }
+    }
+
+    fn export(
+        &self,
+        format: ExportFormat,
+        overwrite: bool,
+        events: Arc<dyn ExportEvents>,
+    ) -> Result<ExportReport, ExportError> {
+        let options = ExportOptions {
+            out: self.folder.path().join("out"),
+            format,
+            overwrite,
+            threads: 2,
+        };
+        self.runtime.block_on(async {
+            let snapshot = self.repository.latest().await?.unwrap();
+            let mut plan = ExportPlan::default();
+            for topic in &snapshot.topics {
+                for state in &topic.partitions {
+                    let all = Selection::all();
+                    plan.add(&self.repository, &snapshot, (topic, state), all, &format)
+                        .await?;
+                }
+            }
+            export(plan, &options, events).await
+        })
+    }
+
+    /// Returns the names in the folder.
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(self.folder.path().join("out")).unwrap();
+        let mut names: Vec<String> = names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn kafka_log() -> ExportFormat {
+    ExportFormat::KafkaLog {
+        codec: BatchCodec::Zstd,
+        log: LogOptions::default(),
+        topic_id: None,
+    }
+}
+
+/// Returns the offsets of all records of a log, and one past its last offset.
+fn offsets(folder: &Path) -> (Vec<i64>, i64) {
+    let bytes = fs::read(folder.join("00000000000000000000.log")).unwrap();
+    let (mut offsets, mut end) = (Vec::new(), 0);
+    let mut decoder = BatchDecoder::new();
+    for batch in RecordBatches::new(&bytes, 0) {
+        let batch = batch.unwrap();
+        batch.check_crc().unwrap();
+        end = batch.header().last_offset + 1;
+        offsets.extend(decoder.decode(&batch).unwrap().map(|record| record.offset));
+    }
+    (offsets, end)
+}
+
+#[test]
+fn what_is_damaged_is_a_gap_and_is_named() {
+    let world = World::new();
+    let data = world.folder.path().join("repo/data/t");
+    let mut path = data;
+    while path.is_dir() {
+        path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for format in [kafka_log(), ExportFormat::JsonLines] {
+        let report = world.export(format, true, Arc::new(())).unwrap();
+        let [finding] = &report.findings[..] else {
+            panic!("{report:#?}")
+        };
+        assert_eq!(finding.kind, ExportFindingKind::DamagedRecords);
+        let missing = finding.offsets.unwrap();
+        let lost = missing.end_offset - missing.base_offset;
+        assert!(lost > 0 && lost < RECORDS / 2);
+        assert_eq!(report.records, (RECORDS - lost) as u64);
+        if let ExportFormat::KafkaLog { .. } = format {
+            let (found, end) = offsets(&world.folder.path().join("out/t-0"));
+            let expected = (0..missing.base_offset).chain(missing.end_offset..RECORDS);
+            assert_eq!((found, end), (expected.collect(), RECORDS + 10));
+        }
+    }
+    assert_eq!(world.names(), ["t-0", "t-0.jsonl"]);
+}
+
+#[test]
+fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
+    struct Stops(AtomicBool);
+    impl ExportEvents for Stops {
+        fn written(&self, _: u64, _: u64) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        fn is_stopped(&self) -> bool {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+    let world = World::new();
+    for format in [kafka_log(), ExportFormat::JsonLines] {
+        let stops = Arc::new(Stops(AtomicBool::new(false)));
+        let report = world.export(format, false, stops).unwrap();
+        assert!(report.interrupted && report.partitions.is_empty());
+        assert!(world.names().is_empty(), "{:?}", world.names());
+    }
+    let out = world.folder.path().join("out");
+    // What a crash left.
+    fs::create_dir(out.join(".t-0.partial")).unwrap();
+    fs::write(out.join(".t-0.partial/x"), "").unwrap();
+    for format in [kafka_log(), ExportFormat::JsonLines] {
+        let report = world.export(format, false, Arc::new(())).unwrap();
+        assert!(report.is_whole());
+        let again = world.export(format, false, Arc::new(()));
+        assert!(
+            matches!(again, Err(ExportError::Exists { .. })),
+            "{again:?}"
+        );
+        assert!(world.export(format, true, Arc::new(())).unwrap().is_whole());
+    }
+    assert_eq!(world.names(), ["t-0", "t-0.jsonl"]);
+    let lines = fs::read_to_string(out.join("t-0.jsonl")).unwrap();
+    assert_eq!(lines.lines().count(), RECORDS as usize);
+    assert_eq!(
+        offsets(&out.join("t-0")),
+        ((0..RECORDS).collect(), RECORDS + 10)
+    );
+    let metadata = fs::read_to_string(out.join("t-0/partition.metadata")).unwrap();
+    assert_eq!(metadata, encode_metadata([7; 16]));
+}

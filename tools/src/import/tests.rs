@@ -1,0 +1,392 @@
+//! Logs that are damaged, cut off, or in the middle of a transaction.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, Producer, RecordBatches};
+use kbk_format::kafka_log::encode_metadata;
+use kbk_format::repo::{Identity, IncompleteReason, Repository, SegmentReader, Store};
+use kbk_format::{Compression, Gap, GapReason, Headers, Record, Streams};
+use tempfile::TempDir;
+use tokio::runtime::{Handle, Runtime};
+
+use super::*;
+use crate::read::{ReadPlan, Selection};
+
+/// A broker's folder, and a repository.
+struct World {
+    folder: TempDir,
+    runtime: Runtime,
+    repository: Repository,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = TempDir::new().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let path = folder.path().join("repo");
+        let store = Store::open_or_create(path.to_str().unwrap()).unwrap();
+        let created = Repository::create(store, Identity::fresh());
+        let repository = runtime.block_on(created).unwrap();
+        fs::create_dir(folder.path().join("data")).unwrap();
+        World {
+            folder,
+            runtime,
+            repository,
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Writes a partition's log.
+    fn log(&self, partition: &str, base_offset: i64, bytes: &[u8]) -> PathBuf {
+        let folder = self.data().join(partition);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("partition.metadata"), encode_metadata([7; 16])).unwrap();
+        fs::write(folder.join(format!("{base_offset:020}.log")), bytes).unwrap();
+        folder
+    }
+
+    fn import(&self, folders: &[PathBuf]) -> Result<ImportReport, ImportError> {
+        let options = ImportOptions {
+            compression: Compression::Lz4,
+            block_bytes: 1 << 16,
+            segment_bytes: 1 << 20,
+            allow_cluster_change: false,
+            threads: 2,
+            writer: "test".to_owned(),
+        };
+        let found = find(folders)?;
+        let events: Arc<dyn ImportEvents> = Arc::new(());
+        let claim_events = Arc::new(|_: &crate::claims::ClaimEvent| ());
+        let import = import(
+            &self.repository,
+            found,
+            options,
+            pending(),
+            events,
+            claim_events,
+        );
+        self.runtime.block_on(import)
+    }
+
+    /// Returns the records and the named gaps of partition 0 of the newest history of topic `t`.
+    fn stored(&self) -> (BTreeMap<i64, Vec<u8>>, Vec<Gap>) {
+        self.runtime.block_on(async {
+            let snapshot = self.repository.latest().await.unwrap().unwrap();
+            let topic = snapshot.topics.iter().find(|topic| !topic.deleted).unwrap();
+            let state = topic.partitions.first().unwrap();
+            let id = topic.partition_id(state.partition);
+            let all = Selection::all();
+            let plan = ReadPlan::new(&self.repository, &snapshot, id.clone(), state, all);
+            let plan = plan.await.unwrap();
+            let mut gaps = Vec::new();
+            for entry in plan.segments() {
+                let store = self.repository.store();
+                let reader = SegmentReader::open(store, &id, entry).await.unwrap();
+                gaps.extend(reader.segment().gaps().entries.iter().copied());
+            }
+            let mut records = BTreeMap::new();
+            let mut reader = plan.read(Streams::All, &Handle::current());
+            while let Some(batch) = reader.next().await.unwrap() {
+                for record in batch.records() {
+                    records.insert(record.offset, record.value.unwrap().to_vec());
+                }
+            }
+            (records, gaps)
+        })
+    }
+}
+
+fn value(offset: i64) -> Vec<u8> {
+    format!("value {offset} ").repeat(3).into_bytes()
+}
+
+/// Appends a batch with these offsets.
+fn put(log: &mut Vec<u8>, options: BatchOptions, offsets: &[i64], last: i64) {
+    let mut builder = BatchBuilder::new(options);
+    for offset in offsets {
+        let value = value(*offset);
+        let record = Record {
+            offset: *offset,
+            timestamp: 1_000 + offset,
+            control: false,
+            key: None,
+            value: Some(&value),
+            headers: Headers::EMPTY,
+        };
+        builder.push(&record).unwrap();
+    }
+    builder.finish(last, log).unwrap();
+}
+
+fn plain(codec: BatchCodec) -> BatchOptions {
+    BatchOptions {
+        codec,
+        ..BatchOptions::default()
+    }
+}
+
+fn of_producer(id: i64) -> BatchOptions {
+    BatchOptions {
+        producer: Producer {
+            id,
+            epoch: 0,
+            base_sequence: 0,
+        },
+        transactional: true,
+        ..BatchOptions::default()
+    }
+}
+
+/// Appends the marker of a producer's transaction.
+fn mark(log: &mut Vec<u8>, id: i64, offset: i64, commits: bool) {
+    let start = log.len();
+    let key = [0, 0, 0, u8::from(commits)];
+    let mut builder = BatchBuilder::new(of_producer(id));
+    let record = Record {
+        offset,
+        timestamp: 1_000,
+        control: true,
+        key: Some(&key),
+        value: Some(&[0; 6]),
+        headers: Headers::EMPTY,
+    };
+    builder.push(&record).unwrap();
+    builder.finish(offset, log).unwrap();
+    let batch = &mut log[start..];
+    // The attribute of control batches, which kbk itself never writes.
+    batch[22] |= 0x20;
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
+fn records(offsets: impl IntoIterator<Item = i64>) -> BTreeMap<i64, Vec<u8>> {
+    offsets.into_iter().map(|it| (it, value(it))).collect()
+}
+
+fn gap(from_offset: i64, to_offset: i64, reason: GapReason) -> Gap {
+    Gap {
+        from_offset,
+        to_offset,
+        reason,
+    }
+}
+
+#[test]
+fn transactions_are_resolved_by_their_markers() {
+    let mut log = Vec::new();
+    put(&mut log, plain(BatchCodec::Gzip), &[10, 11, 14], 16);
+    put(&mut log, of_producer(1), &[17, 18], 18);
+    put(&mut log, of_producer(2), &[19], 19);
+    put(&mut log, of_producer(1), &[20], 20);
+    mark(&mut log, 1, 21, false);
+    mark(&mut log, 2, 22, true);
+    put(&mut log, of_producer(1), &[23], 23);
+    mark(&mut log, 1, 24, true);
+    put(&mut log, plain(BatchCodec::Zstd), &[30], 30);
+    put(&mut log, of_producer(2), &[31], 31);
+    put(&mut log, plain(BatchCodec::None), &[32], 32);
+    let world = World::new();
+    world.log("t-0", 10, &log);
+    let report = world.import(&[world.data()]).unwrap();
+    let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [ImportFindingKind::OpenTransaction]);
+    let row = &report.partitions[0];
+    assert_eq!(
+        (row.base_offset, row.end_offset, row.log_end_offset),
+        (10, 31, 33)
+    );
+    assert_eq!((row.records, row.left_out), (6, 6));
+    let (found, gaps) = world.stored();
+    assert_eq!(found, records([10, 11, 14, 19, 23, 30]));
+    use GapReason::{Compacted, Transaction};
+    assert_eq!(
+        gaps,
+        [
+            gap(12, 14, Compacted),
+            gap(15, 17, Compacted),
+            gap(17, 19, Transaction),
+            gap(20, 23, Transaction),
+            gap(24, 25, Transaction),
+            gap(25, 30, Compacted),
+        ]
+    );
+    let snapshot = world
+        .runtime
+        .block_on(world.repository.latest())
+        .unwrap()
+        .unwrap();
+    let state = &snapshot.topics[0].partitions[0];
+    assert_eq!((state.high_watermark, state.last_stable_offset), (33, 31));
+    let reason = state.incomplete.as_ref().map(|it| it.reason.clone());
+    assert_eq!(reason, Some(IncompleteReason::OpenTransaction));
+    assert_eq!(snapshot.topics[0].topic_id.0, [7; 16]);
+}
+
+/// A log of batches of three records, in two files, with where each batch is: its file, position and offsets.
+fn long_log() -> ([Vec<u8>; 2], Vec<(usize, std::ops::Range<usize>, [i64; 3])>) {
+    let (mut files, mut batches) = ([Vec::new(), Vec::new()], Vec::new());
+    for number in 0..60 {
+        let first = number * 3;
+        let offsets = [first, first + 1, first + 2];
+        let file = usize::from(number >= 30);
+        let codec = match number % 3 {
+            0 => BatchCodec::None,
+            1 => BatchCodec::Lz4,
+            _ => BatchCodec::Snappy,
+        };
+        let start = files[file].len();
+        put(&mut files[file], plain(codec), &offsets, first + 2);
+        batches.push((file, start..files[file].len(), offsets));
+    }
+    (files, batches)
+}
+
+fn random(state: &mut u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn what_is_intact_of_a_damaged_log_is_stored_and_the_rest_is_named() {
+    for seed in 0..60 {
+        let (mut files, batches) = long_log();
+        let mut state = seed;
+        let mut hurt = Vec::new();
+        for _ in 0..=random(&mut state) % 3 {
+            let file = (random(&mut state) % 2) as usize;
+            let length = files[file].len();
+            let at = random(&mut state) as usize % length;
+            let end = (at + 1 + random(&mut state) as usize % 200).min(length);
+            match random(&mut state) % 2 {
+                0 => files[file][at] ^= 1 << (random(&mut state) % 8),
+                _ => files[file][at..end].fill(0),
+            }
+            hurt.push((file, at..end));
+        }
+        if seed % 4 == 0 {
+            let cut = files[1].len() - 1 - random(&mut state) as usize % 100;
+            hurt.push((1, cut..files[1].len()));
+            files[1].truncate(cut);
+        }
+        let (original, _) = long_log();
+        let is_same = |(file, range, _): &&(usize, std::ops::Range<usize>, [i64; 3])| {
+            let found = files[*file].get(range.clone());
+            // No checksum covers the leader's epoch, and nothing is read of it.
+            let known = |bytes: &[u8]| [&bytes[..12], &bytes[16..]].concat();
+            found.map(known) == Some(known(&original[*file][range.clone()]))
+        };
+        let expected = batches
+            .iter()
+            .filter(is_same)
+            .flat_map(|(.., offsets)| *offsets);
+        let expected = records(expected);
+        let world = World::new();
+        world.log("t-0", 0, &files[0]);
+        world.log("t-0", 90, &files[1]);
+        let report = world.import(&[world.data()]).unwrap();
+        let (found, gaps) = world.stored();
+        assert_eq!(
+            found, expected,
+            "seed {seed}: {hurt:?} {:#?}",
+            report.findings
+        );
+        assert_eq!(
+            report.findings.is_empty(),
+            expected.len() == 180,
+            "seed {seed}"
+        );
+        assert!(
+            gaps.iter().all(|gap| gap.reason == GapReason::Unknown),
+            "seed {seed}: {gaps:?}"
+        );
+        let snapshot = world
+            .runtime
+            .block_on(world.repository.latest())
+            .unwrap()
+            .unwrap();
+        let incomplete = &snapshot.topics[0].partitions[0].incomplete;
+        assert_eq!(incomplete.is_some(), expected.len() != 180, "seed {seed}");
+    }
+}
+
+#[test]
+fn folders_are_found_and_what_is_ambiguous_is_refused() {
+    let mut log = Vec::new();
+    put(&mut log, plain(BatchCodec::None), &[5, 6, 7], 7);
+    let world = World::new();
+    let folder = world.log("t-2", 5, &log);
+    world.log("t-0.0123-delete", 0, &log);
+    fs::write(
+        world.data().join("meta.properties"),
+        "version=1\ncluster.id=abc\n",
+    )
+    .unwrap();
+    let starts = "0\n1\nt 2 6\n";
+    fs::write(world.data().join("log-start-offset-checkpoint"), starts).unwrap();
+    for given in [world.data(), folder.clone()] {
+        let found = find(&[given]).unwrap();
+        let [log] = &found.logs[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            (&*log.topic, log.partition.get(), log.first_offset()),
+            ("t", 2, 6)
+        );
+        assert_eq!(log.topic_id.map(|id| id.0), Some([7; 16]));
+    }
+    let twice = find(&[world.data(), folder.clone()]);
+    assert!(matches!(twice, Err(ImportError::Twice { .. })), "{twice:?}");
+    let other = world.folder.path().join("other");
+    fs::create_dir_all(&other).unwrap();
+    assert!(matches!(
+        find(&[other.clone()]),
+        Err(ImportError::NoLogs { .. })
+    ));
+    fs::copy(
+        folder.join(format!("{:020}.log", 5)),
+        other.join(format!("{:020}.log", 5)),
+    )
+    .unwrap();
+    assert!(matches!(
+        find(&[other]),
+        Err(ImportError::NoPartition { .. })
+    ));
+
+    // Partitions 0 and 1 are missing, and the record below the start does not count.
+    let report = world.import(&[world.data()]).unwrap();
+    let kinds: Vec<_> = report.findings.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [ImportFindingKind::MissingPartition; 2]);
+    let row = &report.partitions[0];
+    assert_eq!((row.base_offset, row.end_offset, row.records), (6, 8, 2));
+    let snapshot = world
+        .runtime
+        .block_on(world.repository.latest())
+        .unwrap()
+        .unwrap();
+    assert_eq!(snapshot.cluster_id.as_deref(), Some("abc"));
+    assert_eq!(snapshot.topics[0].partitions.len(), 3);
+
+    // Of another cluster, nothing is stored here.
+    fs::write(world.data().join("meta.properties"), "cluster.id=xyz\n").unwrap();
+    let other = world.import(&[world.data()]);
+    assert!(
+        matches!(other, Err(ImportError::OtherCluster { .. })),
+        "{other:?}"
+    );
+    check_walk(&folder);
+}
+
+/// What the tests write are batches.
+fn check_walk(folder: &Path) {
+    let bytes = fs::read(folder.join(format!("{:020}.log", 5))).unwrap();
+    assert!(RecordBatches::new(&bytes, 0).all(|batch| batch.unwrap().check_crc().is_ok()));
+}
