@@ -460,5 +460,10 @@ fn verify_partial(repo: &Repo) {
     let verified = verified.json();
     let findings = verified["findings"].as_array().expect("findings");
     let kinds: Vec<&Value> = findings.iter().map(|finding| &finding["kind"]).collect();
-    assert_eq!(kinds, ["incomplete", "incomplete"], "{verified:#}");
+    // Of both topics, and of each history.
+    assert!(kinds.len() >= 2, "{verified:#}");
+    assert!(
+        kinds.iter().all(|kind| **kind == "incomplete"),
+        "{verified:#}"
+    );
 }

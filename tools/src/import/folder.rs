@@ -210,7 +210,7 @@ fn check_unused(folder: &Path) -> Result<(), ImportError> {
     let path = folder.join(".lock");
     let lock = match fs::OpenOptions::new().write(true).read(true).open(&path) {
         Ok(lock) => lock,
-        // There is none, or it cannot be told; a folder that is not writable is no broker's.
+        // There is none, or it cannot be opened: a folder that is not writable is no broker's.
         Err(_) => return Ok(()),
     };
     let mut wanted = libc_lock();

@@ -24,7 +24,7 @@
 //! | `scan` | the first walk: transactions, and where the log ends |
 //! | `partition` | the second walk: from batches to records and gaps |
 //! | `output` | from records and gaps to segments |
-//! | `run` | claim, all partitions, commit |
+//! | `run` | claims the topics, stores all partitions, commits |
 //! | `report` | what was imported, and what is missing |
 //! | `error` | why nothing more can be imported |
 
@@ -65,7 +65,7 @@ pub struct ImportOptions {
 
 /// Receives the progress of an import, from several threads.
 pub trait ImportEvents: Send + Sync {
-    /// Reports that more bytes of a log were read, and that they held so many records to store.
+    /// Reports that more bytes of a log were read, and how many records to store they held.
     fn advanced(&self, records: u64, bytes: u64) {
         let _ = (records, bytes);
     }

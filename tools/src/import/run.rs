@@ -1,4 +1,4 @@
-//! Claim, all partitions, commit.
+//! The whole import: claims the topics, stores all partitions, commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
