@@ -33,10 +33,10 @@ Examples:
   kbk export -r /backup/kafka --format kafka-log /restore/one orders --topic-id nZ3vC0p1TzmfTSJrHLPq9g
 
 FORMAT is one of
-  kafka-log  a folder TOPIC-PARTITION as Kafka keeps it on a broker's disk: .log, .index, .timeindex,
-             leader-epoch-checkpoint and partition.metadata. kafka-dump-log reads it, and a stopped
-             broker of the topic can be started on it: docs/how-to.md says how
-  jsonl      a file TOPIC-PARTITION.jsonl, as `kbk cat` prints it
+    kafka-log  a folder TOPIC-PARTITION as Kafka keeps it on a broker's disk: .log, .index, .timeindex,
+               leader-epoch-checkpoint and partition.metadata. kafka-dump-log reads it, and a stopped
+               broker of the topic can be started on it: docs/how-to.md says how
+    jsonl      a file TOPIC-PARTITION.jsonl, as `kbk cat` prints it
 Offsets are kept, gaps included: the first file is named after the first selected offset, and a broker
 that is started on the folder appends after the last one. Each partition is written under a temporary
 name, flushed to the disk, and renamed. Nothing that exists is replaced without --overwrite.
