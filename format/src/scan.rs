@@ -47,8 +47,8 @@ pub struct FoundBlock<'a> {
     pub bytes: &'a [u8],
 }
 
-/// What named the segment whose blocks are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+/// What named the segment whose blocks are looked for, the surest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentifiedBy {
     /// The caller.

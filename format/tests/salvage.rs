@@ -284,7 +284,7 @@ fn check(original: &Original, damaged: &[u8], known: &Known, what: &str) {
         base_offset: salvage.base.offset,
         ..original.segment.header().clone()
     };
-    let (written, _) = salvage.write(damaged, header, Vec::new()).unwrap();
+    let (written, _) = salvage.write(&[damaged], header, Vec::new()).unwrap();
     let segment = verify::verify_whole(&written, true).unwrap();
     assert_eq!(segment.coverage(), salvage.coverage(), "{what}");
     assert!(
@@ -423,11 +423,51 @@ fn nothing_is_lost_of_an_intact_segment() {
             segment_id: [9; 16],
             ..original.segment.header().clone()
         };
-        let (written, _) = salvage.write(&original.bytes, header, Vec::new()).unwrap();
+        let (written, _) = salvage
+            .write(&[&original.bytes], header, Vec::new())
+            .unwrap();
         let segment = verify::verify_whole(&written, true).unwrap();
         assert_eq!(segment.statistics(), original.segment.statistics());
         assert_eq!(segment.gaps(), original.segment.gaps(), "reasons are kept");
         assert_eq!(segment.hours(), original.segment.hours());
         assert_eq!(segment.rendered_sizes(), original.segment.rendered_sizes());
+    }
+}
+
+#[test]
+fn copies_that_are_damaged_elsewhere_make_up_for_each_other() {
+    for seed in 0..60 {
+        let original = Original::new(seed, 96 << 10);
+        let random = &mut Random(seed);
+        let mut copies = [original.bytes.clone(), original.bytes.clone()];
+        let what: Vec<&str> = copies.iter_mut().map(|copy| harm(copy, random)).collect();
+        let what = format!("seed {seed}: {what:?}");
+        let [first, second] = &copies;
+        let known = Known {
+            salt: Some(original.segment.header().salt()),
+            ..Known::default()
+        };
+        let salvage = Salvage::of_copies(&[first, second], &known);
+        let [of_first, of_second] = [first, second].map(|copy| original.intact(copy));
+        let is_in = |block: &&Block, of: &[&Block]| of.iter().any(|it| it.offsets == block.offsets);
+        let blocks = original.blocks.iter();
+        let left = blocks.filter(|block| is_in(block, &of_first) || is_in(block, &of_second));
+        let left: Vec<Range<i64>> = left.map(|block| block.offsets.clone()).collect();
+        let pieces = salvage.pieces.iter();
+        let found: Vec<Range<i64>> = pieces.map(|it| it.base_offset..it.end_offset).collect();
+        assert_eq!(found, left, "{what}");
+        for piece in &salvage.pieces {
+            let is_there = of_first
+                .iter()
+                .any(|it| it.offsets == (piece.base_offset..piece.end_offset));
+            assert_eq!(piece.copy == 0, is_there, "{what}: the first copy counts");
+        }
+        let header = FileHeader {
+            segment_id: [9; 16],
+            base_offset: salvage.base.offset,
+            ..original.segment.header().clone()
+        };
+        let written = salvage.write(&[first, second], header, Vec::new());
+        verify::verify_whole(&written.unwrap().0, true).unwrap();
     }
 }

@@ -58,7 +58,7 @@ fn salvage(bytes: &[u8]) {
         ..header
     };
     let (written, summary) = salvage
-        .write(bytes, header, Vec::new())
+        .write(&[bytes], header, Vec::new())
         .expect("what is proved can be written");
     let segment = verify::verify_whole(&written, true).expect("it is a valid segment");
     assert_eq!(summary.statistics.record_count, salvage.records());

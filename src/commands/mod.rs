@@ -22,6 +22,7 @@ pub mod mount;
 mod program;
 pub mod prune;
 pub mod record_args;
+pub mod recover;
 pub mod restore;
 pub mod restores;
 pub mod snapshots;
@@ -80,6 +81,8 @@ pub enum Command {
     Diff(Box<diff::Args>),
     /// Verify that every byte and every offset of a snapshot is present and intact, or every byte of segment files
     Verify(verify::Args),
+    /// Recover what damaged segments still prove into new ones, and report what is lost
+    Recover(recover::Args),
     /// Say how old the last backup is, and how far it lags behind the cluster
     Status(status::Args),
     /// List the snapshots of the repository
@@ -187,6 +190,7 @@ impl Command {
             Self::Cat(args) => args.records.has_files(),
             Self::Grep(args) => args.records.has_files(),
             Self::Verify(args) => !args.files.is_empty(),
+            Self::Recover(args) => !args.files.is_empty(),
             Self::Inspect(_) | Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,
             _ => false,
         }
@@ -215,6 +219,7 @@ impl Command {
             Self::Restores(args) => restores::run(args, context).await,
             Self::Diff(args) => diff::run(args, context).await,
             Self::Verify(args) => verify::run(args, context).await,
+            Self::Recover(args) => recover::run(args, context).await,
             Self::Status(args) => status::run(args, context).await,
             Self::Snapshots(args) => snapshots::run(args, context).await,
             Self::Forget(args) => forget::run(args, context).await,

@@ -318,7 +318,7 @@ pub(super) fn file_failed(error: SegmentFileError) -> CliError {
                 .to_owned(),
         ),
         SegmentFileError::Damaged { path, .. } => Some(format!(
-            "`kbk inspect {}` shows what is left of it",
+            "`kbk recover` writes a new segment of what is left of it, and `kbk inspect {}` shows it",
             path.display()
         )),
     };

@@ -27,6 +27,7 @@ mod messages;
 mod pages;
 mod partial;
 mod program;
+mod recover;
 mod reference;
 mod repo_mode;
 mod restores;

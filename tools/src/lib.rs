@@ -13,6 +13,7 @@
 //!                 export    records --> files of other formats
 //!                 import    logs of a broker --> segments, committed
 //!                 claims    what is going to be written --> the right to, while others want it too
+//!   FILE.kseg --- recover   damaged copies of a segment --> a new one of what they prove, and what is lost
 //!   FILE.kseg --- inspect   one segment, without its repository --> Inspection; SegmentFile reads and verifies it
 //! ```
 //!
@@ -70,6 +71,7 @@
 //! | store the logs of a broker that does not run (`kbk import`) | [`import::import`] |
 //! | write records as files of other formats (`kbk export`) | [`export::export`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
+//! | recover what damaged segments still prove (`kbk recover`) | [`recover::recover_files`] |
 //! | open a segment file without its repository | [`SegmentFile`] |
 //! | share work among threads | [`share::FairShare`] |
 
@@ -85,6 +87,7 @@ pub mod inspect;
 pub mod list;
 pub mod original;
 pub mod read;
+pub mod recover;
 pub mod restores;
 pub mod retention;
 mod segment_file;

@@ -22,8 +22,9 @@ impl Salvage {
         parts: FoundParts,
         remains: &Remains,
         known: &Known,
-        bytes: &[u8],
+        copies: &[&[u8]],
     ) {
+        let bytes = copies.first().copied().unwrap_or_default();
         let footer = remains.footer.as_deref();
         (self.base, self.end) = self.bounds(&parts, remains, known);
         let (from, to) = (self.base, self.end);
@@ -42,7 +43,7 @@ impl Salvage {
         self.pieces = self.cover(pieces);
         self.lose(claims, footer, bytes);
         self.keep_gaps(footer);
-        let of_pieces = self.pieces.iter();
+        let of_pieces = self.pieces.iter().filter(|it| it.copy == 0);
         let of_pieces = of_pieces.map(|it| it.position..it.position.saturating_add(it.length));
         let used = of_pieces.chain(remains.ranges.iter().cloned()).collect();
         self.unused = complement(used, bytes.len() as u64);
@@ -98,10 +99,23 @@ impl Salvage {
         footer: Option<&Segment>,
         claims: &mut Vec<LostBlock>,
     ) -> Vec<Piece> {
-        pieces.sort_by_key(|piece| (piece.place(), piece.end_offset, piece.written_at));
-        let found = pieces.len();
-        pieces.dedup_by(|next, piece| next.repeats(piece));
-        self.repeated_blocks = found.saturating_sub(pieces.len()) as u64;
+        let order = |it: &Piece| {
+            (
+                it.place(),
+                it.end_offset,
+                it.written_at,
+                it.copy,
+                it.position,
+            )
+        };
+        pieces.sort_by_key(order);
+        let mut repeated: u64 = 0;
+        pieces.dedup_by(|next, piece| {
+            let is_repeated = next.repeats(piece);
+            repeated = repeated.saturating_add(u64::from(is_repeated && next.copy == piece.copy));
+            is_repeated
+        });
+        self.repeated_blocks = repeated;
         if let Some(footer) = footer {
             let entries = footer.index().entries().iter();
             let indexed: HashMap<u64, u32> =

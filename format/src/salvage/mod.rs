@@ -20,6 +20,7 @@ mod write;
 use std::ops::Range;
 
 use crate::block::BlockHeader;
+use crate::digest::Digests;
 use crate::error::FormatError;
 use crate::gaps::{Gap, GapReason};
 use crate::header::FileHeader;
@@ -65,7 +66,7 @@ pub struct Salvage {
     pub end: Bound,
     /// Records of the whole segment, if the footer states them.
     pub stated_records: Option<u64>,
-    /// Positions of the file that hold nothing of what is proved, nor a valid header, footer or trailer.
+    /// Positions of the first copy that hold nothing of what is proved, nor a valid header, footer or trailer.
     pub unused: Vec<Range<u64>>,
     /// Valid block headers of other segments, outside of intact blocks.
     pub foreign_blocks: u64,
@@ -81,11 +82,27 @@ impl Salvage {
     /// Finds and proves all that is left of a segment in these bytes.
     #[must_use]
     pub fn of(bytes: &[u8], known: &Known) -> Salvage {
-        let scanner = Scanner::of(bytes, known.salt);
-        let salt = scanner.salt();
-        let first = scanner.header().cloned();
-        let mut parts = FoundParts::collect(scanner);
-        let remains = Remains::find(bytes, salt, first, &parts.blocks);
+        Salvage::of_copies(&[bytes], known)
+    }
+
+    /// Does the same of several copies of one segment, each of which may be damaged elsewhere. The first one counts where several have a block.
+    #[must_use]
+    pub fn of_copies(copies: &[&[u8]], known: &Known) -> Salvage {
+        let salts = copies
+            .iter()
+            .filter_map(|bytes| Scanner::of(bytes, known.salt).salt());
+        let salt = salts.min_by_key(|(_, by)| *by);
+        let mut parts = FoundParts::default();
+        let mut remains = Remains::default();
+        for (copy, bytes) in copies.iter().enumerate() {
+            let scanner = Scanner::of(bytes, salt.map(|(salt, _)| salt));
+            let first = scanner.header().cloned();
+            let blocks = parts.collect(copy, scanner);
+            remains.add(Remains::find(copy, bytes, salt, first, &blocks));
+            parts
+                .blocks
+                .extend(blocks.into_iter().map(|range| (copy, range)));
+        }
         let footer = remains.footer.as_deref();
         let mut salvage = Salvage {
             salt,
@@ -105,27 +122,30 @@ impl Salvage {
             gaps: Vec::new(),
             default_reason: footer.map_or(GapReason::Unknown, |it| it.gaps().default_reason),
         };
-        let pieces = salvage.prove(&mut parts, bytes);
-        salvage.arrange(pieces, parts, &remains, known, bytes);
+        let pieces = salvage.prove(&mut parts, copies);
+        salvage.arrange(pieces, parts, &remains, known, copies);
         salvage
     }
 
     /// Decodes the blocks that were found intact, and compares their records with their digests.
-    fn prove(&mut self, parts: &mut FoundParts, bytes: &[u8]) -> Vec<Piece> {
+    fn prove(&mut self, parts: &mut FoundParts, copies: &[&[u8]]) -> Vec<Piece> {
         let mut prover = Prover::new(self.timestamp_type);
         let mut pieces = Vec::with_capacity(parts.blocks.len());
-        for block in &parts.blocks {
+        for (copy, block) in &parts.blocks {
             let range = usize::try_from(block.start)
                 .ok()
                 .zip(usize::try_from(block.end).ok());
-            let stored = range.and_then(|(from, to)| bytes.get(from..to));
+            let stored = range.and_then(|(from, to)| copies.get(*copy)?.get(from..to));
             let Some((stored, header)) =
                 stored.and_then(|it| Some((it, BlockHeader::decode_anywhere(it).ok()?)))
             else {
                 continue;
             };
             match prover.prove(block.start, &header, stored) {
-                Ok(piece) => pieces.push(piece),
+                Ok(piece) => pieces.push(Piece {
+                    copy: *copy,
+                    ..piece
+                }),
                 Err(error) => {
                     let claim = LostBlock::of(&header, LossReason::InconsistentBlock, &error);
                     parts.claims.push(claim);
@@ -143,6 +163,16 @@ impl Salvage {
             .iter()
             .map(|piece| u64::from(piece.records))
             .sum()
+    }
+
+    /// Returns the digests over the records that are proved.
+    #[must_use]
+    pub fn digests(&self) -> Digests {
+        let mut sum = Digests::default();
+        for piece in &self.pieces {
+            sum.add(piece.digests);
+        }
+        sum
     }
 
     /// Returns the number of records that are lost; `None` where it is not known.
@@ -173,11 +203,11 @@ impl Salvage {
 /// Everything that a scan found.
 #[derive(Default)]
 struct FoundParts {
-    /// Positions of the intact blocks.
-    blocks: Vec<Range<u64>>,
+    /// The copies and the positions of the intact blocks.
+    blocks: Vec<(usize, Range<u64>)>,
     /// What damaged ones state.
     claims: Vec<LostBlock>,
-    /// The number of blocks of other segments.
+    /// The number of blocks of other segments in the first copy.
     foreign: u64,
     /// The highest sequence, and the highest end, that valid block headers of the segment state.
     last: Option<(u32, i64)>,
@@ -186,25 +216,26 @@ struct FoundParts {
 }
 
 impl FoundParts {
-    fn collect(scanner: Scanner<'_>) -> FoundParts {
-        let mut parts = FoundParts::default();
+    /// Adds what is in a copy, and returns the positions of the intact blocks in it.
+    fn collect(&mut self, copy: usize, scanner: Scanner<'_>) -> Vec<Range<u64>> {
+        let mut blocks = Vec::new();
         for found in scanner {
             match found {
                 Found::Block(block) => {
-                    parts.see(&block.header);
+                    self.see(&block.header);
                     let end = block.position.saturating_add(block.bytes.len() as u64);
-                    parts.blocks.push(block.position..end);
+                    blocks.push(block.position..end);
                 }
                 Found::Damaged { header, error, .. } => {
-                    parts.see(&header);
+                    self.see(&header);
                     let claim = LostBlock::of(&header, LossReason::DamagedBlock, &error);
-                    parts.claims.push(claim);
+                    self.claims.push(claim);
                 }
-                Found::Foreign { .. } => parts.foreign = parts.foreign.saturating_add(1),
-                Found::Skipped(_) => {}
+                Found::Foreign { .. } if copy == 0 => self.foreign = self.foreign.saturating_add(1),
+                Found::Foreign { .. } | Found::Skipped(_) => {}
             }
         }
-        parts
+        blocks
     }
 
     fn see(&mut self, header: &BlockHeader) {

@@ -12,7 +12,9 @@ use super::inconsistent;
 /// A block of which every byte, every record and both digests agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Where it was found.
+    /// The copy that it was found in, from 0.
+    pub copy: usize,
+    /// Where it was found in it.
     pub position: u64,
     /// Where it was written, as its header states.
     pub written_at: u64,
@@ -91,6 +93,7 @@ impl Prover {
             self.timestamp_type = Some(matching);
         }
         Ok(Piece {
+            copy: 0,
             position,
             written_at: header.position,
             length: block.len() as u64,

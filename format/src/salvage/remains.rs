@@ -18,13 +18,14 @@ pub(super) struct Remains {
     pub(super) footer: Option<Box<Segment>>,
     /// The number of blocks that a valid trailer states.
     pub(super) block_count: Option<u32>,
-    /// Where they were found.
+    /// Where they were found in the first copy.
     pub(super) ranges: Vec<Range<u64>>,
 }
 
 impl Remains {
     /// Looks outside of the intact blocks: what is inside them was written by whoever wrote the records.
     pub(super) fn find(
+        copy: usize,
         bytes: &[u8],
         salt: Option<([u8; 8], IdentifiedBy)>,
         first: Option<FileHeader>,
@@ -47,12 +48,12 @@ impl Remains {
                 .into_iter()
                 .find_map(|at| Some((at, length_of(at)?.0)))
         };
-        let copy = remains.footer.as_deref().map(Segment::header);
+        let repeated = remains.footer.as_deref().map(Segment::header);
         remains.header = first
             .map(|header| (0, header))
             .or_else(|| {
                 let position = displaced().map(|(position, _)| position);
-                Some((position.unwrap_or(u64::MAX), copy?.clone()))
+                Some((position.unwrap_or(u64::MAX), repeated?.clone()))
             })
             .or_else(displaced)
             .map(|(position, header)| {
@@ -60,7 +61,23 @@ impl Remains {
                 remains.ranges.extend(range);
                 header
             });
+        if copy > 0 {
+            remains.ranges.clear();
+        }
         remains
+    }
+
+    /// Adds what another copy has, where this one lacks it.
+    pub(super) fn add(&mut self, other: Remains) {
+        self.header = self.header.take().or(other.header);
+        let is_other = |footer: &Segment| {
+            let header = self.header.as_ref();
+            header.is_some_and(|header| !is_same(header, footer.header()))
+        };
+        let footer = other.footer.filter(|footer| !is_other(footer));
+        self.footer = self.footer.take().or(footer);
+        self.block_count = self.block_count.or(other.block_count);
+        self.ranges.extend(other.ranges);
     }
 
     /// Finds the last trailer with the salt, and the footer before it.

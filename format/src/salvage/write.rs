@@ -13,7 +13,7 @@ use crate::writer::{SegmentAssembler, SegmentSummary, WriteError};
 use super::{Piece, Salvage, inconsistent};
 
 impl Salvage {
-    /// Writes the new segment, which covers what the old one did. `bytes` are those that the salvage is of, and the header has the coverage's
+    /// Writes the new segment, which covers what the old one did. `copies` are those that the salvage is of, and the header has the coverage's
     /// base offset and the timestamp type of the salvage.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ impl Salvage {
     /// If it cannot be written, if the bytes have changed since, or where there are more losses than a segment can name as gaps.
     pub fn write<W: Write>(
         &self,
-        bytes: &[u8],
+        copies: &[&[u8]],
         header: FileHeader,
         out: W,
     ) -> Result<(W, SegmentSummary), WriteError> {
@@ -30,35 +30,40 @@ impl Salvage {
             decoder: BlockDecoder::new(),
             columns: Columns::new(),
             encoder: Encoder::new(Compression::default()),
+            gap: None,
         };
-        for gap in self.named_gaps() {
-            writing.assembler.name_gap(gap)?;
-        }
         for piece in &self.pieces {
-            writing.cover(piece.base_offset)?;
+            writing.lose(piece.base_offset)?;
+            let bytes = copies.get(piece.copy).copied().unwrap_or_default();
             writing.piece(piece, bytes)?;
+            self.name_gaps(piece, &mut writing)?;
         }
-        writing.cover(self.end.offset)?;
-        writing.assembler.seal(self.default_reason)
+        writing.lose(self.end.offset)?;
+        writing.finish(self.default_reason)
     }
 
-    /// Returns all gaps that have a name, ascending. Losses that join are one.
-    fn named_gaps(&self) -> Vec<Gap> {
-        let losses = self.losses.iter().map(|loss| Gap {
-            from_offset: loss.offsets.base_offset,
-            to_offset: loss.offsets.end_offset,
-            reason: GapReason::Damaged,
-        });
-        let mut gaps: Vec<Gap> = self.gaps.iter().copied().chain(losses).collect();
-        gaps.sort_by_key(|gap| gap.from_offset);
-        gaps.dedup_by(|next, gap| {
-            let joins = (gap.to_offset, gap.reason) == (next.from_offset, next.reason);
-            if joins {
-                gap.to_offset = next.to_offset;
+    /// Names the gaps of the footer within a piece. One that holds a record contradicts it, and is left out.
+    fn name_gaps<W: Write>(
+        &self,
+        piece: &Piece,
+        writing: &mut Writing<W>,
+    ) -> Result<(), WriteError> {
+        let (from, to) = (piece.base_offset, piece.end_offset);
+        let first = self.gaps.partition_point(|gap| gap.to_offset <= from);
+        let gaps = self.gaps.get(first..).unwrap_or_default();
+        for gap in gaps.iter().take_while(|gap| gap.from_offset < to) {
+            let part = Gap {
+                from_offset: gap.from_offset.max(from),
+                to_offset: gap.to_offset.min(to),
+                reason: gap.reason,
+            };
+            let offsets = writing.columns.offsets();
+            let next = offsets.partition_point(|offset| *offset < part.from_offset);
+            if offsets.get(next).is_none_or(|next| *next >= part.to_offset) {
+                writing.name(part)?;
             }
-            joins
-        });
-        gaps
+        }
+        Ok(())
     }
 }
 
@@ -67,18 +72,46 @@ struct Writing<W> {
     decoder: BlockDecoder,
     columns: Columns,
     encoder: Encoder,
+    /// The last gap that has a name, as long as the next one may join it.
+    gap: Option<Gap>,
 }
 
 impl<W: Write> Writing<W> {
-    /// Covers the offsets up to `end` with a block without records.
-    fn cover(&mut self, end: i64) -> Result<(), WriteError> {
+    /// Covers the offsets up to `end`, which are lost, with a block without records.
+    fn lose(&mut self, end: i64) -> Result<(), WriteError> {
         let at = self.assembler.end_offset();
         if at >= end {
             return Ok(());
         }
+        self.name(Gap {
+            from_offset: at,
+            to_offset: end,
+            reason: GapReason::Damaged,
+        })?;
         let mut builder = BlockBuilder::new(at);
         builder.cover(end);
         self.append(builder)
+    }
+
+    /// Names a gap. Those that join and have the same reason are one.
+    fn name(&mut self, gap: Gap) -> Result<(), WriteError> {
+        match &mut self.gap {
+            Some(last) if (last.to_offset, last.reason) == (gap.from_offset, gap.reason) => {
+                last.to_offset = gap.to_offset;
+                Ok(())
+            }
+            last => match last.replace(gap) {
+                Some(named) => self.assembler.name_gap(named),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn finish(mut self, default_reason: GapReason) -> Result<(W, SegmentSummary), WriteError> {
+        if let Some(gap) = self.gap.take() {
+            self.assembler.name_gap(gap)?;
+        }
+        self.assembler.seal(default_reason)
     }
 
     fn append(&mut self, builder: BlockBuilder) -> Result<(), WriteError> {

@@ -155,13 +155,13 @@ impl FindingKind {
                 "restore this object from an intact copy, or use an older snapshot"
             }
             FindingKind::DamagedSegment | FindingKind::DamagedBlock | FindingKind::LostOffsets => {
-                "restore this segment from an intact copy; `kbk inspect` shows what is left of it"
+                "restore this segment from an intact copy; `kbk recover` writes a new one of what it still proves, and `kbk inspect` shows it"
             }
             FindingKind::DamagedRestore => {
                 "restore this object from an intact copy; without it the offset map of the restore is lost, but no record is"
             }
             FindingKind::NotASegment => {
-                "if it was a segment, restore it from an intact copy; `kbk inspect` searches it for blocks"
+                "if it was a segment, restore it from an intact copy; `kbk recover` searches it for blocks"
             }
             FindingKind::DamagedIdentity
             | FindingKind::MissingSegment

@@ -15,6 +15,7 @@ mod orphans;
 mod prefetch;
 mod read;
 mod read_options;
+mod recover;
 mod restores;
 mod support;
 mod verify;

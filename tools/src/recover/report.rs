@@ -1,0 +1,133 @@
+//! What was recovered of files, and what was not, in the shape of the JSON of `kbk recover`.
+
+use std::path::PathBuf;
+
+use kbk_format::repo::{Hex, Id};
+use kbk_format::salvage::{Bound, Loss};
+use kbk_format::scan::IdentifiedBy;
+use kbk_format::{FileHeader, OffsetSpan, PartitionNumber, Salvage, TimestampType};
+use serde::Serialize;
+
+/// What was recovered of a segment, and what was not.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileRecovery {
+    /// The files that were searched: copies of one segment.
+    pub files: Vec<SourceFile>,
+    /// The new segment's file; null where nothing was written.
+    pub output: Option<PathBuf>,
+    /// Whether nothing is written because only the result was asked for.
+    pub dry_run: bool,
+    /// Whether all records of the segment were recovered, and it is proved that there were no others.
+    pub complete: bool,
+    /// What told which segment it is.
+    pub identified_by: IdentifiedBy,
+    /// The new segment; null where nothing is proved.
+    pub segment: Option<RecoveredSegment>,
+    /// Number of records that were recovered.
+    pub records: u64,
+    /// Number of blocks that they are in.
+    pub blocks: u64,
+    /// Number of records that are lost; null where it is not known.
+    pub lost_records: Option<u64>,
+    /// Number of offsets of which nothing is proved, as far as they are known.
+    pub lost_offsets: u64,
+    /// Where the segment begins.
+    pub base: Bound,
+    /// Where it ends, exclusive.
+    pub end: Bound,
+    /// What is lost, in the order of offsets.
+    pub losses: Vec<Loss>,
+    /// Bytes of the first file that hold nothing of what was recovered, nor a valid header, footer or trailer.
+    pub unused: Vec<UnusedBytes>,
+    /// Valid block headers of other segments in the first file, outside of intact blocks.
+    pub foreign_blocks: u64,
+    /// Intact blocks that were there more than once.
+    pub repeated_blocks: u64,
+}
+
+/// A file that was searched.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceFile {
+    /// The path, as given.
+    pub file: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Number of blocks that were taken from it.
+    pub blocks: u64,
+}
+
+/// The new segment.
+#[derive(Clone, Debug, Serialize)]
+pub struct RecoveredSegment {
+    /// Its id.
+    pub segment_id: Id,
+    /// The topic's name.
+    pub topic: String,
+    /// The topic's id; zeros where it is not known.
+    pub topic_id: Id,
+    /// The partition.
+    pub partition: PartitionNumber,
+    /// The offsets that it covers.
+    #[serde(flatten)]
+    pub offsets: OffsetSpan,
+    /// The timestamp type of its records.
+    pub timestamp_type: TimestampType,
+    /// Content digest over its records: 32 hex digits.
+    pub content_digest: String,
+}
+
+/// A range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct UnusedBytes {
+    /// Position of the first one.
+    pub position: u64,
+    /// Their number.
+    pub bytes: u64,
+}
+
+impl RecoveredSegment {
+    pub(super) fn of(salvage: &Salvage, header: &FileHeader) -> RecoveredSegment {
+        RecoveredSegment {
+            segment_id: Hex(header.segment_id),
+            topic: header.topic.clone(),
+            topic_id: Hex(header.topic_id),
+            partition: header.partition,
+            offsets: salvage.coverage().into(),
+            timestamp_type: header.timestamp_type,
+            content_digest: format!("{:032x}", salvage.digests().content),
+        }
+    }
+}
+
+impl FileRecovery {
+    pub(super) fn of(
+        salvage: &Salvage,
+        identified_by: IdentifiedBy,
+        files: Vec<SourceFile>,
+    ) -> FileRecovery {
+        let lost = salvage.losses.iter();
+        let lost = lost.map(|loss| loss.offsets.end_offset.abs_diff(loss.offsets.base_offset));
+        let unused = salvage.unused.iter().map(|range| UnusedBytes {
+            position: range.start,
+            bytes: range.end.saturating_sub(range.start),
+        });
+        FileRecovery {
+            files,
+            output: None,
+            dry_run: false,
+            complete: salvage.is_complete(),
+            identified_by,
+            segment: None,
+            records: salvage.records(),
+            blocks: salvage.pieces.len() as u64,
+            lost_records: salvage.lost_records(),
+            lost_offsets: lost.fold(0, u64::saturating_add),
+            base: salvage.base,
+            end: salvage.end,
+            losses: salvage.losses.clone(),
+            unused: unused.collect(),
+            foreign_blocks: salvage.foreign_blocks,
+            repeated_blocks: salvage.repeated_blocks,
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Recovery of segment files: every broken fixture, and what the program may not do to files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kbk_format::{BlockDecoder, Columns, GapReason, Segment, Streams, verify};
+use kbk_tools::recover::{FileOptions, FileRecovery, RecoverError, recover_files};
+use serde_json::Value;
+
+/// Returns the broken fixtures with their descriptions.
+fn broken() -> Vec<(String, PathBuf, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/broken/v1");
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let json = entry.unwrap().path();
+        if json.extension().is_some_and(|it| it == "json") {
+            let described = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+            let name = json.file_stem().unwrap().to_str().unwrap().to_owned();
+            found.push((name, json.with_extension("kseg"), described));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    assert!(found.len() > 100, "{} fixtures", found.len());
+    found
+}
+
+fn options(files: &[&Path], output: &Path) -> FileOptions {
+    FileOptions {
+        files: files.iter().map(|file| file.to_path_buf()).collect(),
+        output: output.to_owned(),
+        partition: None,
+        writer: "a test".to_owned(),
+        dry_run: false,
+    }
+}
+
+/// Returns the offsets of a valid segment.
+fn offsets(file: &Path) -> (Segment, Vec<i64>) {
+    let bytes = fs::read(file).unwrap();
+    let segment = verify::verify_whole(&bytes, true).unwrap();
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    let mut offsets = Vec::new();
+    let first = segment.file_header_length() as usize;
+    for block in segment.blocks(0..segment.index().entries().len(), &bytes[first..]) {
+        let block = block.unwrap();
+        let decoded = block.decode(&mut decoder, Streams::Meta, &mut columns);
+        decoded.unwrap();
+        offsets.extend_from_slice(columns.offsets());
+    }
+    (segment, offsets)
+}
+
+fn files_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name();
+    let names = entries.map(|entry| name(entry).into_string().unwrap());
+    names.collect()
+}
+
+#[test]
+fn of_every_broken_fixture_exactly_what_a_scan_finds_is_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut recovered, mut refused) = (0, Vec::new());
+    for (name, file, described) in broken() {
+        let before = fs::read(&file).unwrap();
+        let output = folder.path().join(format!("{name}.kseg"));
+        let scanned: Option<Vec<i64>> = described["scan_offsets"]
+            .as_array()
+            .map(|offsets| offsets.iter().map(|it| it.as_i64().unwrap()).collect());
+        let recovered_or_not = match recover_files(&options(&[&file], &output)) {
+            // No copy of the header is left: the caller says what it is.
+            Err(RecoverError::Unidentified { .. }) => recover_files(&FileOptions {
+                partition: Some(("orders".parse().unwrap(), 0.into())),
+                ..options(&[&file], &output)
+            }),
+            done => done,
+        };
+        match recovered_or_not {
+            Ok(report) if report.output.is_some() => {
+                let (segment, offsets) = offsets(&output);
+                if let Some(scanned) = &scanned {
+                    assert_eq!(offsets, *scanned, "{name}");
+                }
+                assert_eq!(report.records, offsets.len() as u64, "{name}");
+                assert_eq!(report.complete, report.lost_records == Some(0), "{name}");
+                for loss in &report.losses {
+                    let from = loss.offsets.base_offset;
+                    assert_eq!(segment.gaps().reason(from), GapReason::Damaged, "{name}");
+                }
+                recovered += 1;
+            }
+            Ok(report) => {
+                assert!(!report.complete && report.records == 0, "{name}");
+                assert!(scanned.is_none_or(|it| it.is_empty()), "{name}");
+                assert!(!output.exists(), "{name}");
+            }
+            Err(error) => {
+                assert!(scanned.is_none_or(|it| it.is_empty()), "{name}: {error}");
+                assert!(!output.exists(), "{name}");
+                refused.push((name, error.to_string()));
+            }
+        }
+        assert_eq!(fs::read(&file).unwrap(), before, "the file is not changed");
+    }
+    assert!(recovered > 80, "{recovered} recovered");
+    assert!(refused.len() < 8, "{refused:#?}");
+    let left = files_in(folder.path());
+    assert_eq!(left.len(), recovered, "no temporary file is left: {left:?}");
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../fixtures/golden/v1/{name}.kseg"))
+}
+
+fn recover(files: &[&Path], output: &Path) -> FileRecovery {
+    recover_files(&options(files, output)).unwrap()
+}
+
+#[test]
+fn an_intact_segment_is_recovered_as_it_is_and_no_file_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = golden("three-blocks");
+    let output = folder.path().join("new.kseg");
+    let report = recover(&[&file], &output);
+    assert!(report.complete && report.losses.is_empty());
+    assert_eq!(report.lost_records, Some(0));
+    let (old, old_offsets) = offsets(&file);
+    let (new, new_offsets) = offsets(&output);
+    assert_eq!(old_offsets, new_offsets);
+    assert_eq!(old.statistics(), new.statistics());
+    assert_ne!(old.header().segment_id, new.header().segment_id);
+
+    let again = recover_files(&options(&[&file], &output));
+    assert!(matches!(again, Err(RecoverError::Exists { .. })));
+    let dry = FileOptions {
+        dry_run: true,
+        ..options(&[&file], &folder.path().join("dry.kseg"))
+    };
+    let report = recover_files(&dry).unwrap();
+    assert!(report.complete && report.output.is_none() && report.segment.is_some());
+    assert_eq!(files_in(folder.path()), ["new.kseg"]);
+}
+
+#[test]
+fn copies_make_up_for_each_other_and_where_a_segment_ended_is_not_guessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(golden("three-blocks")).unwrap();
+    let segment = Segment::open_whole(&bytes).unwrap();
+    let [first, _, last] =
+        [0, 1, 2].map(|block| segment.index().entries()[block].position as usize);
+    let [a, b] = ["a.kseg", "b.kseg"].map(|name| folder.path().join(name));
+    // One lacks the first block, and the other one the end from the last block on.
+    let mut damaged = bytes.clone();
+    damaged[first + 8] ^= 1;
+    fs::write(&a, damaged).unwrap();
+    fs::write(&b, &bytes[..last]).unwrap();
+
+    let cut = recover(&[&b], &folder.path().join("cut.kseg"));
+    assert!(!cut.complete && !cut.end.is_proved);
+    assert_eq!((cut.lost_records, cut.losses.len()), (None, 0));
+    assert_eq!(cut.records, 6);
+
+    let both = recover(&[&b, &a], &folder.path().join("both.kseg"));
+    assert!(both.complete);
+    let blocks: Vec<u64> = both.files.iter().map(|file| file.blocks).collect();
+    assert_eq!((blocks, both.records), (vec![2, 1], 9));
+    let (_, found) = offsets(&folder.path().join("both.kseg"));
+    assert_eq!(found, (100..109).collect::<Vec<i64>>());
+}
+
+#[test]
+fn without_any_header_the_caller_says_which_partition_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(golden("log-append-time")).unwrap();
+    let segment = Segment::open_whole(&bytes).unwrap();
+    let first = segment.index().entries()[0].position as usize;
+    let file = folder.path().join("headless.kseg");
+    fs::write(&file, &bytes[first..segment.footer_position() as usize]).unwrap();
+    let output = folder.path().join("new.kseg");
+    let unknown = recover_files(&options(&[&file], &output));
+    assert!(matches!(unknown, Err(RecoverError::Unidentified { .. })));
+    let named = FileOptions {
+        partition: Some(("payments".parse().unwrap(), 7.into())),
+        ..options(&[&file], &output)
+    };
+    let report = recover_files(&named).unwrap();
+    assert!(!report.complete, "whether it went on is not known");
+    let (new, _) = offsets(&output);
+    assert_eq!(
+        (&*new.header().topic, new.header().partition.get()),
+        ("payments", 7)
+    );
+    // The digests tell the type of the timestamps.
+    assert_eq!(new.header().timestamp_type, segment.header().timestamp_type);
+    assert_eq!(new.statistics().digests, segment.statistics().digests);
+    let other = FileOptions {
+        files: vec![golden("log-append-time")],
+        output: folder.path().join("other.kseg"),
+        ..named
+    };
+    let other = recover_files(&other);
+    assert!(matches!(other, Err(RecoverError::OtherPartition { .. })));
+}
+
+#[test]
+fn what_is_no_file_of_a_segment_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let letter = folder.path().join("letter");
+    fs::write(&letter, "dear").unwrap();
+    let output = folder.path().join("new.kseg");
+    let refused = recover_files(&options(&[&letter], &output));
+    assert!(matches!(refused, Err(RecoverError::NotASegment { .. })));
+    for file in [folder.path().to_owned(), folder.path().join("none")] {
+        let refused = recover_files(&options(&[&file], &output));
+        assert!(
+            matches!(refused, Err(RecoverError::Read { .. })),
+            "{file:?}"
+        );
+    }
+    let nowhere = folder.path().join("none/new.kseg");
+    let refused = recover_files(&options(&[&golden("minimal")], &nowhere));
+    assert!(matches!(refused, Err(RecoverError::Write { .. })));
+    assert_eq!(files_in(folder.path()), ["letter"]);
+}
