@@ -1,53 +1,130 @@
-//! `kbk inspect`: shows one segment file, without its repository.
+//! `kbk inspect`: shows one object, of a repository or by itself, also where it is damaged.
+
+mod parts;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use kbk_tools::inspect::{InspectedFooter, InspectedHeader, Inspection, Problem, inspect};
+use kbk_format::repo::{Key, Store};
+use kbk_tools::inspect::{
+    InspectedFooter, InspectedHeader, Inspection, ObjectKind, Problem, fetch, inspect,
+};
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::human;
 
+const EXAMPLES: &str = "\
+Examples:
+  kbk inspect orders.kseg --blocks
+  kbk inspect damaged.kseg --layout
+  kbk inspect kbk.json --hexdump
+  kbk inspect -r s3://bucket/kafka snapshots/00000000000000000007.json
+
+Every kind of object: segments, snapshots and the hint at the newest, tables and lists, groups and ACLs, claims,
+what restores record, and kbk.json. What is behind damage is shown, too, and what is wrong is said where it is.
+Exit code 3: something is wrong.";
+
 /// The arguments of `kbk inspect`.
 #[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// A segment file (.kseg)
+    /// The file of an object, such as a segment (.kseg); with --repo, also the key of one of its objects
+    #[arg(value_name = "FILE|KEY")]
     pub file: PathBuf,
 
-    /// List every block
+    /// List every block of a segment
     #[arg(long)]
     pub blocks: bool,
+
+    /// Show a segment part by part, in the order of its bytes, as other objects are shown: name, position, length and
+    /// value of every field
+    #[arg(long)]
+    pub layout: bool,
+
+    /// Show the bytes of every part, too; implies --layout
+    #[arg(long)]
+    pub hexdump: bool,
+}
+
+impl Args {
+    /// Returns whether it names a file: whatever exists, and whatever is not the key of an object.
+    pub fn is_file(&self) -> bool {
+        let key = self.file.to_str().and_then(Key::parse);
+        key.is_none() || self.file.exists()
+    }
 }
 
 /// An inspection to report; without blocks unless --blocks is given.
 #[derive(Serialize)]
-struct Shown(Inspection);
+struct Shown {
+    #[serde(flatten)]
+    inspection: Inspection,
+    /// The file whose bytes are shown.
+    #[serde(skip)]
+    hexdump: Option<PathBuf>,
+}
 
-/// Inspects the file. Damage is a finding.
+/// Inspects the object. Damage is a finding.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    let file = args.file.clone();
-    let inspected = tokio::task::spawn_blocking(move || inspect(&file)).await?;
+    if args.hexdump && context.output.is_json() {
+        return Err(CliError::usage(
+            "--hexdump is for people: with --json, --layout states where each field is",
+        ));
+    }
+    let (file, fetched) = match args.is_file() {
+        true => (args.file.clone(), None),
+        false => {
+            let store = Store::open_at(&context.location()?)?;
+            let fetched = fetch(&store, &args.file.to_string_lossy()).await?;
+            (fetched.path().to_owned(), Some(fetched))
+        }
+    };
+    let name = args.file.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let parts = args.layout || args.hexdump;
+    let local = file.clone();
+    let inspected = tokio::task::spawn_blocking(move || inspect(&local, &name, parts)).await?;
     let mut inspection = inspected.map_err(|error| {
-        CliError::from(error)
-            .hint("give the path of a .kseg file; `kbk ls --segments` lists those of a repository")
+        CliError::from(error).hint(
+            "give the path of a .kseg file or of another object; `kbk ls --segments` lists those of a repository",
+        )
     })?;
+    inspection.file.clone_from(&args.file);
     if !args.blocks {
         inspection.blocks.clear();
     }
     let outcome = Outcome::clean_if(inspection.problems.is_empty());
-    context.conclude(&Shown(inspection), outcome)
+    let shown = Shown {
+        inspection,
+        hexdump: Some(file).filter(|_| args.hexdump),
+    };
+    let concluded = context.conclude(&shown, outcome);
+    // The bytes that are shown are those of the file.
+    drop(fetched);
+    concluded
 }
 
 impl Report for Shown {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Shown(inspection) = self;
+        let inspection = &self.inspection;
         let size = human::bytes(inspection.size);
         line(
             out,
             "file",
             &format!("{}, {size}", inspection.file.display()),
         )?;
+        if inspection.kind != ObjectKind::Segment {
+            let kind = match inspection.kind {
+                ObjectKind::Packed => "packed",
+                _ => "sealed JSON",
+            };
+            let format = inspection.format.as_deref().unwrap_or("format unknown");
+            line(out, "object", &format!("{format}, {kind}"))?;
+            let hexdump = self.hexdump.as_deref();
+            parts::show(&inspection.parts, hexdump, out)?;
+            return show_problems(&inspection.problems, out);
+        }
         if let Some(header) = &inspection.header {
             show_header(header, out)?;
         }
@@ -75,7 +152,15 @@ impl Report for Shown {
             writeln!(out)?;
             blocks_table(inspection).write(out)?;
         }
-        show_problems(&inspection.problems, out)
+        parts::show(&inspection.parts, self.hexdump.as_deref(), out)?;
+        show_problems(&inspection.problems, out)?;
+        if !inspection.problems.is_empty() {
+            writeln!(
+                out,
+                "\n`kbk recover` writes a new segment of everything that still proves itself"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -116,7 +116,7 @@ pub enum Command {
     /// Unmount what `kbk mount` has mounted, even if its process has died
     #[command(alias = "unmount")]
     Umount(umount::Args),
-    /// Show what a segment file contains
+    /// Show what a segment or another object contains, part by part, also where it is damaged
     Inspect(inspect::Args),
     /// Print the completions of a shell
     Completions(completions::Args),
@@ -191,7 +191,8 @@ impl Command {
             Self::Grep(args) => args.records.has_files(),
             Self::Verify(args) => !args.files.is_empty(),
             Self::Recover(args) => !args.files.is_empty(),
-            Self::Inspect(_) | Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,
+            Self::Inspect(args) => args.is_file(),
+            Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,
             _ => false,
         }
     }

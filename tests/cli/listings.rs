@@ -1,5 +1,7 @@
 //! `kbk snapshots`, `kbk ls`, `kbk inspect`.
 
+use std::fs;
+
 use crate::program::run;
 use crate::world::World;
 
@@ -207,9 +209,57 @@ fn inspect_reads_a_single_segment_file() {
     assert!(json["footer"].is_null());
     assert_eq!(json["totals"]["records"], 200, "scanned without the footer");
 
-    let ended = run(&["inspect", world.path("kbk.json").to_str().unwrap()]);
+    // Of what is behind the damage, the parts are shown, too.
+    let parts = run(&["inspect", file, "--layout"]);
+    assert_eq!(parts.code, Some(3));
+    assert!(
+        parts.stdout.contains("block 0: position ") && parts.stdout.contains("kbk recover"),
+        "{}",
+        parts.stdout
+    );
+}
+
+#[test]
+fn inspect_shows_every_kind_of_object_of_a_repository() {
+    let world = World::sample();
+    let local = run(&["inspect", world.path("kbk.json").to_str().unwrap()]);
+    assert_eq!(local.code, Some(0), "{}", local.stderr);
+    assert!(
+        local.stdout.contains("kbk-repository") && local.stdout.contains("repository_id"),
+        "{}",
+        local.stdout
+    );
+    let snapshot = world.kbk(&["inspect", "snapshots/00000000000000000001.json", "--json"]);
+    assert_eq!(snapshot.code, Some(0), "{}", snapshot.stderr);
+    let snapshot = snapshot.json();
+    assert_eq!(
+        (&snapshot["kind"], &snapshot["format"]),
+        (&"sealed_json".into(), &"kbk-snapshot".into())
+    );
+    assert_eq!(snapshot["parts"][0]["name"], "format");
+    let key = world.entries("orders", 0).remove(0).key;
+    let segment = world.kbk(&["inspect", &key, "--hexdump"]);
+    assert_eq!(segment.code, Some(0), "{}", segment.stderr);
+    assert!(
+        segment.stdout.contains("00000000  89 4b 53 47 0d 0a 1a 0a"),
+        "{}",
+        segment.stdout
+    );
+    assert_eq!(
+        world.kbk(&["inspect", &key, "--hexdump", "--json"]).code,
+        Some(2)
+    );
+    let missing = world.kbk(&["inspect", "snapshots/00000000000000000099.json"]);
+    assert_eq!((missing.code, &*missing.stdout), (Some(1), ""));
+    let letter = world.folder.path().join("letter");
+    fs::write(&letter, "dear").unwrap();
+    let ended = run(&["inspect", letter.to_str().unwrap()]);
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("not a segment"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is not an object"),
+        "{}",
+        ended.stderr
+    );
 }
 
 /// Kafka allows these names, and each is a topic of its own.

@@ -65,6 +65,14 @@ pub struct StreamEntry {
     pub raw_length: u32,
 }
 
+impl StreamEntry {
+    /// Returns whether these are the stored bytes of the stream, by their checksum.
+    #[must_use]
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        crc32c::crc32c(stored) == self.stored_crc
+    }
+}
+
 /// The directory: at most one entry for each stream, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Directory {

@@ -29,6 +29,7 @@
 //! | name an object | [`Key`], [`PartitionId`], [`TopicName`], [`Id`] |
 
 mod acls;
+mod anatomy;
 mod answer;
 mod change;
 mod changes;
@@ -87,6 +88,7 @@ mod store;
 mod upload;
 
 pub use acls::{AclBinding, Acls, AclsRef};
+pub use anatomy::{Unpacked, check_packed_line, check_sealed, unpack_part};
 pub use change::{Change, FoundAcls, FoundGroups, PartitionChange, TopicChange, UnseenTopic};
 pub use changes::Changes;
 pub use claim::{

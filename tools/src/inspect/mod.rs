@@ -1,19 +1,34 @@
-//! Shows what one segment file says about itself, and checks that its bytes are those that were written.
+//! Shows what one object says about itself, and checks that its bytes are those that were written.
 //!
-//! No repository is needed. If the footer is lost, the file is scanned for blocks, and their headers are shown instead. Every
-//! byte is checked; nothing is decompressed.
+//! No repository is needed: an object is recognised by its first or its last bytes. Of a segment, whose footer may be lost, the blocks are shown
+//! that a scan finds; every byte of it is checked, and nothing is decompressed. Of everything else, and of a segment where asked for, the parts
+//! are shown in the order of their bytes, those after the damage too.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `report` | what is reported |
+//! | `fetched` | an object of a store as a file |
+//! | `part` | parts and their fields |
+//! | `segment_parts`, `json_parts` | the parts of segments, and of sealed JSON and packed objects |
 
+mod fetched;
+mod json_parts;
+mod part;
 mod report;
+mod segment_parts;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kbk_format::layout::{FILE_MAGIC, TRAILER_MAGIC};
 use kbk_format::mapped::map_file;
 use kbk_format::scan::Found;
 use kbk_format::{BlockHeader, Codec, ErrorClass, FileHeader, FormatError, Scanner, Segment};
 
+pub use self::fetched::{FetchedObject, fetch};
+pub use self::part::{Part, PartField};
 pub use self::report::{
-    BlockTotals, InspectedBlock, InspectedFooter, InspectedHeader, Inspection, Problem,
+    BlockTotals, InspectedBlock, InspectedFooter, InspectedHeader, Inspection, ObjectKind, Problem,
     StreamTotals,
 };
 
@@ -28,42 +43,63 @@ pub enum InspectError {
         /// The operating system's error.
         source: io::Error,
     },
-    /// The file holds neither a header, nor a footer, nor any block of a segment.
-    #[error("{} is not a segment: it holds no header, footer or block of one", file.display())]
-    NotASegment {
+    /// The file holds neither a part of a segment, nor JSON, nor a packed object.
+    #[error("{} is not an object of a repository: it holds no part of a segment, and is neither JSON nor a packed object", file.display())]
+    NotAnObject {
         /// The file.
         file: PathBuf,
     },
 }
 
-/// Inspects the segment in `file`.
+/// Inspects the object in `file`. `name` is what its key states of it, its last component; with `parts`, a segment is shown part by part, too.
 ///
 /// # Errors
 ///
-/// If the file cannot be read or holds no part of a segment. Damage is reported in the result, not as an error.
-pub fn inspect(file: &Path) -> Result<Inspection, InspectError> {
+/// If the file cannot be read or holds no part of an object. Damage is reported in the result, not as an error.
+pub fn inspect(file: &Path, name: &str, parts: bool) -> Result<Inspection, InspectError> {
     let bytes = map_file(file).map_err(|source| InspectError::Io {
         file: file.to_owned(),
         source,
     })?;
-    let mut inspection = Inspection {
-        file: file.to_owned(),
-        size: bytes.len() as u64,
-        header: None,
-        footer: None,
-        totals: BlockTotals::default(),
-        streams: Vec::new(),
-        blocks: Vec::new(),
-        problems: Vec::new(),
+    let mut inspection = inspect_bytes(file, name, &bytes)?;
+    if inspection.kind == ObjectKind::Segment {
+        inspection.parts = Some(parts)
+            .filter(|parts| *parts)
+            .map_or_else(Vec::new, |_| segment_parts::parts(&bytes));
+    }
+    Ok(inspection)
+}
+
+/// Does the same of bytes, without the parts of a segment.
+fn inspect_bytes(file: &Path, name: &str, bytes: &[u8]) -> Result<Inspection, InspectError> {
+    let mut inspection = Inspection::empty(file, bytes.len() as u64);
+    let object = if bytes.starts_with(b"{") {
+        inspection.kind = ObjectKind::SealedJson;
+        json_parts::sealed(bytes)
+    } else if bytes.starts_with(&json_parts::ZSTD_MAGIC) {
+        inspection.kind = ObjectKind::Packed;
+        let digest = name.split('.').next().and_then(|it| it.parse().ok());
+        json_parts::packed(bytes, digest)
+    } else {
+        match Segment::open_whole(bytes) {
+            Ok(segment) => inspection.read_index(&segment, bytes),
+            Err(error) => inspection.scan(error, bytes),
+        }
+        let is_segment = inspection.header.is_some() || !inspection.blocks.is_empty();
+        let begins_or_ends = bytes.starts_with(&FILE_MAGIC) || bytes.ends_with(&TRAILER_MAGIC);
+        return match is_segment || begins_or_ends {
+            true => Ok(inspection),
+            false => Err(InspectError::NotAnObject {
+                file: file.to_owned(),
+            }),
+        };
     };
-    match Segment::open_whole(&bytes) {
-        Ok(segment) => inspection.read_index(&segment, &bytes),
-        Err(error) => inspection.scan(error, &bytes),
-    }
-    if inspection.header.is_none() && inspection.blocks.is_empty() {
-        let file = file.to_owned();
-        return Err(InspectError::NotASegment { file });
-    }
+    inspection.format = object.format;
+    inspection.parts = object.parts;
+    let problems = object.problems.into_iter();
+    inspection.problems = problems
+        .map(|(position, detail)| Problem::of_object(inspection.kind, position, detail))
+        .collect();
     Ok(inspection)
 }
 

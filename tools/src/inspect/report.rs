@@ -1,6 +1,6 @@
 //! What an inspection reports, in the shape of the JSON of `kbk inspect`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
@@ -10,13 +10,31 @@ use kbk_format::{
 };
 use serde::Serialize;
 
-/// What one segment file holds.
+use super::part::Part;
+
+/// What kind of object it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObjectKind {
+    /// A segment.
+    Segment,
+    /// One JSON object that ends in its digest: kbk.json, a snapshot, a claim, an object of a restore.
+    SealedJson,
+    /// Lines of JSON in a zstd frame: a table, a list, the groups or the ACLs.
+    Packed,
+}
+
+/// What one object holds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Inspection {
-    /// The file's path, as given.
+    /// The file's path, or the object's key, as given.
     pub file: PathBuf,
-    /// The file's length in bytes.
+    /// The object's length in bytes.
     pub size: u64,
+    /// What kind of object it is.
+    pub kind: ObjectKind,
+    /// What sealed JSON or a packed object says that it is; null for a segment, and where that is damaged.
+    pub format: Option<String>,
     /// The file header; null if both it and the footer's copy are damaged.
     pub header: Option<InspectedHeader>,
     /// The footer; null if it is damaged.
@@ -27,8 +45,28 @@ pub struct Inspection {
     pub streams: Vec<StreamTotals>,
     /// The blocks with a valid header, in file order, including those with damaged streams.
     pub blocks: Vec<InspectedBlock>,
-    /// Everything that is wrong with the file.
+    /// The parts in the order of their bytes; of a segment only with --layout.
+    pub parts: Vec<Part>,
+    /// Everything that is wrong with the object.
     pub problems: Vec<Problem>,
+}
+
+impl Inspection {
+    pub(super) fn empty(file: &Path, size: u64) -> Inspection {
+        Inspection {
+            file: file.to_owned(),
+            size,
+            kind: ObjectKind::Segment,
+            format: None,
+            header: None,
+            footer: None,
+            totals: BlockTotals::default(),
+            streams: Vec::new(),
+            blocks: Vec::new(),
+            parts: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// The file header.
@@ -304,6 +342,24 @@ impl Problem {
             position: error.position,
             offsets: None,
             detail: error.detail.clone(),
+        }
+    }
+
+    pub(super) fn of_object(kind: ObjectKind, position: u64, detail: String) -> Problem {
+        let what = match kind {
+            ObjectKind::Segment => "segment",
+            ObjectKind::SealedJson => "sealed JSON",
+            ObjectKind::Packed => "packed object",
+        };
+        Problem {
+            class: match detail.contains("SHA-256") {
+                true => ErrorClass::Checksum,
+                false => ErrorClass::Inconsistent,
+            },
+            what: what.to_owned(),
+            position,
+            offsets: None,
+            detail,
         }
     }
 

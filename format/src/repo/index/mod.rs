@@ -33,7 +33,7 @@ pub use key::RowKey;
 pub(super) use merge::{MergePlan, plan_merge};
 pub(super) use merged_rows::{MergedRows, Step};
 pub(super) use range::{KeyRange, RowFilter};
-pub(super) use row::{PartitionRow, Row, TopicLine};
+pub(super) use row::{PartitionRow, Row, TopicLine, check_line};
 pub use run::Run;
 pub(super) use run::{RunTables, read_list, run_of};
 pub use table::TableRef;

@@ -361,6 +361,12 @@ fn line<T: Serialize>(row: &'static str, body: &T) -> Vec<u8> {
     serde_json::to_vec(&Line { row, body }).expect("rows have string keys only")
 }
 
+/// Checks the line of a row by itself.
+pub(in crate::repo) fn check_line(line: &[u8]) -> Result<(), SealError> {
+    let head = LineHead::read(line)?;
+    Row::read(&head, line).map(drop)
+}
+
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
     serde_json::from_slice(line).map_err(|error| error.to_string())
 }
