@@ -18,7 +18,7 @@ use kbk_format::repo::{
     SegmentEntry, Store, StoreProfile, TopicChange, Uploaded,
 };
 use kbk_format::{Compression, GapReason, SegmentWriter, Streams, WriterOptions};
-use kbk_tools::verify::{VerifyOptions, verify};
+use kbk_tools::verify::{VerifyDepth, VerifyOptions, verify};
 use kbk_tools::{ReadPlan, Selection};
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -155,9 +155,8 @@ async fn check(repository: &Repository) {
     let options = VerifyOptions {
         snapshots: vec![1],
         topics: None,
-        full: false,
-        accept_lost: false,
-        accept_replaced: false,
+        depth: VerifyDepth::Blocks,
+        ..VerifyOptions::default()
     };
     let report = verify(repository, &options, Arc::new(|_: u64| {})).await;
     assert!(report.findings.is_empty());

@@ -1,17 +1,30 @@
 //! `kbk verify`: checks that every byte and every offset is present; of segment files, what they prove by themselves.
 
+mod evidence;
 mod files;
+mod output_file;
+mod page;
+mod state;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jiff::Timestamp;
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName};
 use kbk_tools::claims::Running;
-use kbk_tools::verify::{Orphan, VerifyEvents, VerifyOptions, VerifyReport, verify};
+use kbk_tools::verify::{
+    Known, Orphan, Portion, PortionReport, VerifyDepth, VerifyEvents, VerifyOptions, VerifyReport,
+    verify,
+};
 use serde::Serialize;
 
+use self::evidence::Signing;
+use self::output_file::OutputFile;
+use self::page::Page;
+use self::state::State;
 use crate::cli::{
     CliError, Context, MetricsArgs, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs,
 };
@@ -22,8 +35,21 @@ const EXAMPLES: &str = "\
 Examples:
   kbk verify -r /backup/kafka
   kbk verify -r /backup/kafka --snapshot all --full
+  kbk verify -r /backup/kafka --depth list
   kbk verify -r /backup/kafka --topic 'orders*'
+  kbk verify -r /backup/kafka --subset 5%
+  kbk verify -r /backup/kafka --since 41
+  kbk verify -r /backup/kafka --depth records --evidence november.json --sign-key kbk.pem
+  kbk verify -r /backup/kafka --report verified.html
+  kbk verify --check-evidence november.json --public-key kbk.pub
   kbk verify --full /backup/kafka/data/orders/*/0/*.kseg
+
+Depths, each with what the ones before it check:
+  list     snapshots, and the names and sizes that listings show; reads no segment
+  index    all of the index, and the footer of each segment
+  blocks   every byte, by its checksum (the default)
+  records  every record: decoded, and compared with digests and statistics
+  sha256   the SHA-256 of each segment; --full is the same
 
 Findings in history that was replaced are about a topic that was read again in full since: what the topic has
 now is verified by itself, and --accept-replaced accepts the old damage. Restore an old history as NAME@ID.
@@ -36,7 +62,7 @@ stored, and whether other offsets are missing, only its repository says.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Segment files (.kseg) to verify without their repository; without any, a snapshot of the repository is verified
-    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost", "accept_replaced"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost", "accept_replaced", "since", "subset", "evidence", "report"])]
     pub files: Vec<PathBuf>,
 
     /// Snapshot number, latest or all
@@ -47,9 +73,45 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// Decompress every block too, and check the records against the content digests
-    #[arg(long)]
+    /// How deep to look: list, index, blocks, records or sha256; the first line says what was not checked
+    #[arg(long, value_name = "DEPTH", default_value = "blocks", value_parser = depth_parser())]
+    pub depth: VerifyDepth,
+
+    /// The same as --depth sha256
+    #[arg(long, conflicts_with = "depth")]
     pub full: bool,
+
+    /// Read only the segments that this older snapshot does not name; of the others, listed sizes are compared
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "subset")]
+    pub since: Option<u64>,
+
+    /// Read only this share of the bytes, such as 5%: another one in each run, until all is read; listed sizes are compared of all
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub subset: Option<f64>,
+
+    /// Where runs with --subset remember what they have read, instead of ~/.local/state/kbk/verify/REPOSITORY-ID.json
+    #[arg(long, value_name = "FILE", requires = "subset")]
+    pub state: Option<PathBuf>,
+
+    /// Write what was verified and found to a file, signed with --sign-key
+    #[arg(long, value_name = "FILE.json", requires = "sign_key")]
+    pub evidence: Option<PathBuf>,
+
+    /// The key that signs: Ed25519 in PEM, as `openssl genpkey -algorithm ed25519` makes it
+    #[arg(long, value_name = "KEY.pem", requires = "evidence")]
+    pub sign_key: Option<PathBuf>,
+
+    /// Write a page that shows what was verified and found: one file, for any browser
+    #[arg(long, value_name = "FILE.html")]
+    pub report: Option<PathBuf>,
+
+    /// Check the signature of such a file, and say what it attests; no repository is read
+    #[arg(long, value_name = "FILE.json", requires = "public_key", conflicts_with_all = ["files", "snapshot", "topic", "exclude", "depth", "full", "since", "subset", "evidence", "report", "accept_lost", "accept_replaced"])]
+    pub check_evidence: Option<PathBuf>,
+
+    /// The public key of who signed it: Ed25519 in PEM
+    #[arg(long, value_name = "KEY.pub", requires = "check_evidence")]
+    pub public_key: Option<PathBuf>,
 
     /// Exit with 0 even if offsets were deleted in the cluster before a backup read them; they are still listed
     #[arg(long)]
@@ -65,6 +127,30 @@ pub struct Args {
     pub metrics: MetricsArgs,
 }
 
+/// Reads a share such as `5%`.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    let percent = number.parse::<f64>().ok();
+    let percent = percent.filter(|it| *it > 0.0 && *it <= 100.0);
+    percent.ok_or_else(|| "expected more than 0% and at most 100%, such as 5%".to_owned())
+}
+
+/// Accepts the names of depths.
+fn depth_parser() -> impl TypedValueParser<Value = VerifyDepth> {
+    PossibleValuesParser::new(VerifyDepth::ALL.map(VerifyDepth::name))
+        .try_map(|name| name.parse::<VerifyDepth>())
+}
+
+impl Args {
+    /// Returns how deep to look.
+    fn depth(&self) -> VerifyDepth {
+        match self.full {
+            true => VerifyDepth::Sha256,
+            false => self.depth,
+        }
+    }
+}
+
 /// What was verified, and where.
 #[derive(Debug, Serialize)]
 struct Verified {
@@ -76,30 +162,103 @@ struct Verified {
 
 /// Verifies, and prints every finding.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    if let (Some(file), Some(key)) = (&args.check_evidence, &args.public_key) {
+        return evidence::check(file, key, context);
+    }
     if !args.files.is_empty() {
         return files::run(args, context).await;
     }
+    let reads_segments = args.depth() > VerifyDepth::Index;
+    if !reads_segments && (args.subset.is_some() || args.since.is_some()) {
+        let error = CliError::usage("--subset and --since select segments to read");
+        return Err(error.hint("use --depth blocks or deeper with them"));
+    }
+    let signing = args.sign_key.as_ref().zip(args.evidence.as_ref());
+    let signing = signing
+        .map(|(key, file)| Signing::open(key, file))
+        .transpose()?;
+    let page = args.report.as_deref();
+    let page = page
+        .map(|file| OutputFile::create(file, "the report"))
+        .transpose()?;
     let store = Store::open_at(&context.location()?)?;
     let url = store.url().to_owned();
-    let report = match Repository::open(store).await {
-        Ok(repository) => verified(args, context, &repository).await?,
-        Err(error) => VerifyReport::of_damaged_identity(&error).ok_or(error)?,
+    let mut verification = match Repository::open(store).await {
+        Ok(repository) => verified(args, context, repository).await?,
+        Err(error) => Verification {
+            report: VerifyReport::of_damaged_identity(&error, args.depth()).ok_or(error)?,
+            of: None,
+            state: None,
+        },
     };
+    // What was found is printed even where these files cannot be written, which is an error all the same.
+    let saved = save(&mut verification, signing, &url);
+    let saved = match page {
+        Some(file) => saved.and(write_page(&verification, file, &url).await),
+        None => saved,
+    };
+    let report = verification.report;
     let outcome = Outcome::clean_if(report.is_intact());
     let verified = Verified {
         repository: url,
         report,
     };
-    context.conclude(&verified, outcome)
+    let concluded = context.conclude(&verified, outcome);
+    saved.and(concluded)
+}
+
+/// A verification that has ended.
+struct Verification {
+    report: VerifyReport,
+    /// What was verified; `None` where the repository could not be opened.
+    of: Option<(Repository, VerifyOptions)>,
+    state: Option<State>,
+}
+
+/// Writes the state and the evidence.
+fn save(
+    verification: &mut Verification,
+    signing: Option<Signing>,
+    location: &str,
+) -> Result<(), CliError> {
+    let state = verification.state.take();
+    if let Some((state, memory)) = state.zip(verification.report.memory.as_ref()) {
+        state.save(memory)?;
+    }
+    let Some(signing) = signing else {
+        return Ok(());
+    };
+    let of = verification.of.as_ref();
+    let repository = of.map(|(repository, _)| repository);
+    let options = of.map(|(_, options)| options);
+    signing.write(&verification.report, location, repository, options)
+}
+
+/// Writes the page.
+async fn write_page(
+    verification: &Verification,
+    file: OutputFile,
+    location: &str,
+) -> Result<(), CliError> {
+    let report = &verification.report;
+    let page = Page {
+        location,
+        report,
+        first_line: &first_line(report),
+        at: Timestamp::now(),
+    };
+    let of = verification.of.as_ref();
+    let of = of.map(|(repository, options)| (repository, options));
+    file.finish(page.render(of).await.as_bytes())
 }
 
 async fn verified(
     args: &Args,
     context: &Context,
-    repository: &Repository,
-) -> Result<VerifyReport, CliError> {
-    let snapshots = sequences(args, repository).await?;
-    let readable = readable(repository, &snapshots).await;
+    repository: Repository,
+) -> Result<Verification, CliError> {
+    let snapshots = sequences(args, &repository).await?;
+    let readable = readable(&repository, &snapshots).await;
     if readable.len() == snapshots.len() && !readable.iter().any(|it| it.has_backup()) {
         let (url, none) = (repository.store().url(), self::snapshots(&snapshots));
         let error = CliError::new(format!(
@@ -107,10 +266,18 @@ async fn verified(
         ));
         return Err(error.hint("`kbk backup` or `kbk copy` creates one"));
     }
+    let state = match args.subset {
+        Some(_) => Some(State::open(
+            args.state.as_deref(),
+            repository.identity().repository_id,
+        )?),
+        None => None,
+    };
     let options = VerifyOptions {
         topics: topics(args, &readable)?,
         snapshots,
-        full: args.full,
+        depth: args.depth(),
+        portion: portion(args, &repository, state.as_ref()).await?,
         accept_lost: args.accept_lost,
         accept_replaced: args.accept_replaced,
     };
@@ -119,10 +286,36 @@ async fn verified(
         bytes: expected_bytes(&options, &readable),
     };
     let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
-    let report = verify(repository, &options, Arc::new(Checked(Arc::clone(&run)))).await;
+    let report = verify(&repository, &options, Arc::new(Checked(Arc::clone(&run)))).await;
     // The progress leaves the screen before the result is written.
     drop(run);
-    Ok(report)
+    Ok(Verification {
+        report,
+        of: Some((repository, options)),
+        state,
+    })
+}
+
+/// Returns which segments are read.
+async fn portion(
+    args: &Args,
+    repository: &Repository,
+    state: Option<&State>,
+) -> Result<Portion, CliError> {
+    if let Some((percent, state)) = args.subset.zip(state) {
+        return Ok(Portion::Subset(state.subset(percent)));
+    }
+    let Some(since) = args.since else {
+        return Ok(Portion::All);
+    };
+    repository.check_kept(since).await?;
+    let known = Known::of(repository, since).await.map_err(|error| {
+        let message = format!("cannot tell what is new since snapshot {since}");
+        CliError::new(message)
+            .caused_by(error)
+            .hint("`kbk snapshots` lists the snapshots that there are; without --since everything is verified")
+    })?;
+    Ok(Portion::Since(known))
 }
 
 /// Passes on what is checked.
@@ -193,6 +386,9 @@ fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> 
     let [snapshot] = snapshots else {
         return None;
     };
+    if options.depth <= VerifyDepth::Index || !matches!(options.portion, Portion::All) {
+        return None;
+    }
     let chosen = options.topics.as_ref();
     let topics = snapshot.topics.iter();
     let topics = topics.filter(|topic| {
@@ -205,20 +401,7 @@ fn expected_bytes(options: &VerifyOptions, snapshots: &[Digested<Snapshot>]) -> 
 impl Report for Verified {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let report = &self.report;
-        if !report.partial_snapshots.is_empty() {
-            writeln!(
-                out,
-                "{} partial: {} {} records that the cluster had, at least {}\n",
-                partial(&report.partial_snapshots),
-                human::counted(report.incomplete_partitions, "partition"),
-                if report.incomplete_partitions == 1 {
-                    "lacks"
-                } else {
-                    "lack"
-                },
-                human::counted(report.missing_offsets, "offset"),
-            )?;
-        }
+        writeln!(out, "{}\n", first_line(report))?;
         for finding in &report.findings {
             writeln!(out, "{finding}\n")?;
         }
@@ -226,15 +409,15 @@ impl Report for Verified {
             writeln!(out, "{claim}\n")?;
         }
         orphans(report, out)?;
-        let how = if report.full {
-            "every byte and every record"
-        } else {
-            "every byte"
+        let intact = report.depth.intact();
+        let how = match &report.portion {
+            None => intact.to_owned(),
+            Some(portion) => format!("{} of them read: {intact} there", read(portion)),
         };
         let found = report.findings.len() as u64;
         let verdict = match (found, report.is_intact()) {
-            (0, _) => format!("{how} is intact"),
-            (_, true) => format!("{how} is intact; {}", accepted(report)),
+            (0, _) => how,
+            (_, true) => format!("{how}; {}", accepted(report)),
             (_, false) if found == report.replaced_findings => format!(
                 "{}, all in history that was replaced: what the topics have now is intact",
                 human::counted(found, "finding")
@@ -267,6 +450,64 @@ impl Report for Verified {
         }
         Ok(())
     }
+}
+
+/// Says how deep the verification looked, what it did not check, and what snapshots lack by their own account.
+fn first_line(report: &VerifyReport) -> String {
+    let depth = report.depth.name();
+    let mut unchecked: Vec<&str> = report.not_checked.iter().map(|it| it.words()).collect();
+    if report.portion.is_some() {
+        unchecked.push("segments that were not read, but for their sizes");
+    }
+    let mut looked = match unchecked.as_slice() {
+        [] => format!("depth {depth}: everything is checked"),
+        unchecked => format!("depth {depth}: not checked: {}", unchecked.join(", ")),
+    };
+    if let Some(portion) = &report.portion {
+        looked += &format!("; {}", part(portion));
+    }
+    if report.partial_snapshots.is_empty() {
+        return looked;
+    }
+    let lack = match report.incomplete_partitions {
+        1 => "lacks",
+        _ => "lack",
+    };
+    format!(
+        "{} partial: {} {lack} records that the cluster had, at least {}; {looked}",
+        partial(&report.partial_snapshots),
+        human::counted(report.incomplete_partitions, "partition"),
+        human::counted(report.missing_offsets, "offset"),
+    )
+}
+
+/// Says how much was read.
+fn read(portion: &PortionReport) -> String {
+    let segments = human::counted(portion.segments, "segment");
+    let bytes = human::bytes(portion.bytes);
+    format!("{segments}, {bytes} ({:.1} %)", portion.percent())
+}
+
+/// Says which part of the segments was read, and how much is left.
+fn part(portion: &PortionReport) -> String {
+    let mut text = format!("read {}", read(portion));
+    if let Some(since) = portion.since {
+        text += &format!(", what is new since snapshot {since}");
+    }
+    if let Some(cycle) = portion.cycle {
+        text += &format!(
+            "; cycle {cycle} has covered {:.1} %",
+            portion.cycle_percent()
+        );
+    }
+    if let Some(unverified @ 1..) = portion.unverified_segments {
+        let segments = human::counted(unverified, "segment");
+        text += &format!("; {segments} never verified as intact");
+    }
+    if let Some(oldest) = portion.oldest_read_at {
+        text += &format!("; the oldest was verified at {}", human::moment(oldest));
+    }
+    text
 }
 
 /// Says what is accepted.

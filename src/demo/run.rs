@@ -359,9 +359,8 @@ async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
     let request = verify::VerifyOptions {
         snapshots: repository.sequences().await?,
         topics: None,
-        full: true,
-        accept_lost: false,
-        accept_replaced: false,
+        depth: verify::VerifyDepth::Sha256,
+        ..verify::VerifyOptions::default()
     };
     Ok(DemoStep::Verified(
         verify::verify(repository, &request, Arc::new(|_: u64| ())).await,

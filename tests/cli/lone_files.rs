@@ -135,7 +135,7 @@ fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
         let ended = run(&[&["verify"], &files[..], args].concat());
         assert_eq!(ended.code, Some(3));
         assert!(
-            ended.stdout.starts_with("damaged block, offsets ")
+            ended.stdout.contains("\n\ndamaged block, offsets ")
                 && ended.stdout.contains("600 records in 3 files")
                 && ended.stdout.contains("1 finding\n"),
             "{}",

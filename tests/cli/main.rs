@@ -13,6 +13,7 @@ mod copy;
 mod credentials;
 mod deploy;
 mod diff;
+mod evidence;
 mod expire;
 mod formats;
 mod grep;

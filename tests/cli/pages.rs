@@ -128,6 +128,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::No("a policy of Amazon's, whose service is not tried"),
     ),
     (
+        "docs/verification.md",
+        "sed -n 2p evidence.json",
+        Held::By("tests/cli/evidence.rs"),
+    ),
+    (
         "docs/tuning.md",
         "sum by (stage)",
         Held::By("tests/cli/deploy.rs"),

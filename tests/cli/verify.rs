@@ -4,7 +4,9 @@ use std::fs;
 
 use jiff::Timestamp;
 use kbk_format::repo::{ClaimState, ClaimedTopic, Hex, WriteClaim};
+use kbk_tools::verify::{Finding, FindingKind};
 
+use crate::program::{Ended, kbk};
 use crate::world::{World, place};
 
 #[test]
@@ -153,4 +155,198 @@ fn claims_are_listed_whatever_they_hold_and_exit_with_0() {
         assert_eq!(json["claims"][1]["key"], damaged);
         assert!(json["claims"][1]["error"].is_string(), "{json}");
     }
+}
+
+#[test]
+fn the_first_line_and_json_say_what_was_not_checked() {
+    let world = World::sample();
+    for (depth, first, last, unchecked) in [
+        (
+            "list",
+            "the rest of the index, what no snapshot names, footers, bytes",
+            "no segment was read",
+            6,
+        ),
+        (
+            "index",
+            "bytes of segments, records, SHA-256",
+            "no record was read",
+            3,
+        ),
+        (
+            "blocks",
+            "not checked: records, SHA-256",
+            "every byte is intact",
+            2,
+        ),
+        (
+            "records",
+            "not checked: SHA-256",
+            "every byte and every record is intact",
+            1,
+        ),
+        (
+            "sha256",
+            "everything is checked",
+            "every SHA-256 is intact",
+            0,
+        ),
+    ] {
+        let ended = world.kbk(&["verify", "--depth", depth]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stdout.lines().next().unwrap();
+        assert!(
+            line.starts_with(&format!("depth {depth}: ")) && line.contains(first),
+            "{line}"
+        );
+        assert!(ended.stdout.contains(last), "{}", ended.stdout);
+        let json = world.kbk(&["verify", "--depth", depth, "--json"]).json();
+        assert_eq!(json["depth"], depth);
+        assert_eq!(json["not_checked"].as_array().unwrap().len(), unchecked);
+    }
+    let [full, sha256] = [&["--full"][..], &["--depth", "sha256"]]
+        .map(|args| world.kbk(&[&["verify"], args].concat()).stdout);
+    assert_eq!(full, sha256);
+    for args in [
+        &["--full", "--depth", "list"][..],
+        &["--depth", "deep"],
+        &["--depth", "list", "--subset", "5%"],
+    ] {
+        let ended = world.kbk(&[&["verify"], args].concat());
+        assert_eq!(ended.code, Some(2), "{args:?}: {}", ended.stderr);
+    }
+    let file = world.path(&world.entries("orders", 0)[0].key);
+    let ended = world.kbk(&["verify", "--depth", "list", file.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let ended = world.kbk(&["verify", "--depth", "records", file.to_str().unwrap()]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn each_finding_names_a_command() {
+    let world = World::sample();
+    let segments = world.entries("orders", 0);
+    fs::remove_file(world.path(&segments[0].key)).unwrap();
+    let folder = world.path("");
+    let command = format!(
+        "kbk backup --refresh --topic orders -r {}",
+        folder.display()
+    );
+    let ended = world.kbk(&["verify"]);
+    assert!(
+        ended.stdout.contains(command.trim_end_matches('/')),
+        "{}",
+        ended.stdout
+    );
+    let json = world.kbk(&["verify", "--json"]).json();
+    let next = json["findings"][0]["next_step"].as_str().unwrap();
+    assert!(next.starts_with("kbk backup --refresh"), "{next}");
+
+    world.flip(&segments[1].key, 700);
+    let file = world.path(&segments[1].key);
+    let json = world
+        .kbk(&["verify", "--json", file.to_str().unwrap()])
+        .json();
+    let next = json["findings"][0]["next_step"].as_str().unwrap();
+    assert_eq!(next, format!("kbk inspect {}", file.display()));
+}
+
+#[test]
+fn the_command_of_each_kind_of_finding_exists() {
+    for kind in FindingKind::ALL {
+        let finding = Finding::new(kind, "wrong");
+        for step in [
+            finding.next_step.clone(),
+            finding.mended_in_file().next_step,
+        ] {
+            let mut words = step.split(' ');
+            assert_eq!(words.next(), Some("kbk"), "{kind}: {step}");
+            let command = words.next().unwrap();
+            let help = Ended::of(kbk(&[command, "--help"]).output().unwrap());
+            assert_eq!(help.code, Some(0), "{kind}: {step}");
+            let mut options = words.filter(|word| word.starts_with("--"));
+            assert!(
+                options.all(|option| help.stdout.contains(option)),
+                "{kind}: {step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn subsets_are_remembered_in_a_file_and_the_repository_is_not_written() {
+    let world = World::sample();
+    let state = world.folder.path().join("state.json");
+    let args = [
+        "verify",
+        "--subset",
+        "50%",
+        "--state",
+        state.to_str().unwrap(),
+    ];
+    let keys = world.keys();
+    for (cycle, covered) in [
+        ("cycle 1 has covered", "5"),
+        ("cycle 1 has covered 100.0 %", ""),
+        ("cycle 2", ""),
+    ] {
+        let ended = world.kbk(&args);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stdout.lines().next().unwrap();
+        assert!(line.contains(cycle) && line.contains(covered), "{line}");
+        assert!(
+            ended
+                .stdout
+                .contains("of them read: every byte is intact there"),
+            "{}",
+            ended.stdout
+        );
+    }
+    assert_eq!(world.keys(), keys, "the repository is only read");
+    let json = world.kbk(&[&args[..], &["--json"]].concat()).json();
+    assert_eq!(json["portion"]["cycle"], 2);
+    assert_eq!(json["portion"]["all_segments"], 8);
+    assert_eq!(json["portion"]["unverified_segments"], 0);
+
+    // Without a folder for the state it says what to do; with one it makes the file there.
+    let ended = world.kbk(&["verify", "--subset", "5"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("--state"), "{}", ended.stderr);
+    let home = world.folder.path().join("home");
+    let mut command = kbk(&["verify", "--subset", "5"]);
+    command
+        .env("KBK_REPO", world.path(""))
+        .env("XDG_STATE_HOME", &home);
+    assert!(command.output().unwrap().status.success());
+    let id = world.repository.identity().repository_id;
+    assert!(home.join(format!("kbk/verify/{id}.json")).exists());
+
+    // A state of another repository, or of something else, is refused.
+    let other = World::sample();
+    let ended = other.kbk(&args);
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("is about repository"),
+        "{}",
+        ended.stderr
+    );
+    fs::write(&state, "{}").unwrap();
+    assert_eq!(world.kbk(&args).code, Some(1));
+    for share in ["0%", "101%", "-1", "all", "NaN"] {
+        let share = format!("--subset={share}");
+        assert_eq!(world.kbk(&["verify", &share]).code, Some(2), "{share}");
+    }
+}
+
+#[test]
+fn since_reads_what_is_new() {
+    let world = World::sample();
+    let ended = world.kbk(&["verify", "--since", "1"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let line = ended.stdout.lines().next().unwrap();
+    assert!(line.contains("what is new since snapshot 1"), "{line}");
+    assert!(ended.stdout.contains("1 segment, "), "{}", ended.stdout);
+    let ended = world.kbk(&["verify", "--since", "9"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("snapshot 9"), "{}", ended.stderr);
 }

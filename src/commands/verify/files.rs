@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kbk_tools::SegmentFileError;
-use kbk_tools::verify::{FilesReport, FindingKind, verify_files};
+use kbk_tools::verify::{FilesReport, FindingKind, VerifyDepth, verify_files};
 
 use super::Args;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -19,6 +19,15 @@ const NOT_VERIFIED: &str = "without a repository it is not known whether they ar
 
 /// Verifies the files, and prints every finding.
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+    // Which SHA-256 a file should have, only its repository knows: the deepest look at a file decodes every record.
+    let full = args.depth() >= VerifyDepth::Records;
+    if args.depth() < VerifyDepth::Blocks {
+        let error = CliError::usage(format!(
+            "--depth {} looks at listings and the index of a repository, and not at files",
+            args.depth().name()
+        ));
+        return Err(error.hint("use --depth blocks or --depth records"));
+    }
     let sizes = args.files.iter().filter_map(|file| file.metadata().ok());
     let totals = Totals {
         records: None,
@@ -26,7 +35,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     };
     let run = Arc::new(RunEvents::start(context.events("verifying"), totals));
     let verified = {
-        let (files, full, run) = (args.files.clone(), args.full, Arc::clone(&run));
+        let (files, run) = (args.files.clone(), Arc::clone(&run));
         let checked = move |bytes: u64| {
             run.received(0, bytes);
             run.advanced(0, bytes);
@@ -35,7 +44,10 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     };
     // The progress leaves the screen before the result is written.
     drop(run);
-    let report = verified.map_err(failed)?;
+    let mut report = verified.map_err(failed)?;
+    for finding in &mut report.findings {
+        *finding = finding.clone().mended_in_file();
+    }
     let outcome = Outcome::clean_if(report.findings.is_empty());
     context.conclude(&report, outcome)
 }
@@ -52,6 +64,11 @@ fn failed(error: SegmentFileError) -> CliError {
 
 impl Report for FilesReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let unchecked = match self.full {
+            true => "depth records: not checked: what only a repository knows",
+            false => "depth blocks: not checked: records, and what only a repository knows",
+        };
+        writeln!(out, "{unchecked}\n")?;
         for finding in &self.findings {
             writeln!(out, "{finding}\n")?;
         }

@@ -50,6 +50,11 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("diff --live", "src/commands/diff/live.rs", "DiffReport"),
     ("verify", "src/commands/verify.rs", "Verified"),
     ("verify FILE...", "tools/src/verify/files.rs", "FilesReport"),
+    (
+        "verify --check-evidence",
+        "src/commands/verify/evidence.rs",
+        "CheckedEvidence",
+    ),
     ("status", "src/commands/status.rs", "Status"),
     ("snapshots", "src/commands/snapshots.rs", "Snapshots"),
     ("forget", "src/commands/forget.rs", "Forgetting"),

@@ -8,13 +8,14 @@ use kbk_format::repo::{
     SegmentEntry, TopicName,
 };
 use kbk_format::{FormatError, OffsetSpan, PartitionNumber, counted};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::remedy::Remedy;
 use super::segment::Damage;
 use crate::original;
 
 /// How severe a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Records are lost, or cannot be proved to be intact.
@@ -26,7 +27,7 @@ pub enum Severity {
 }
 
 /// What is wrong. JSON has the same names in snake case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FindingKind {
@@ -77,6 +78,32 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// All kinds.
+    pub const ALL: [FindingKind; 22] = [
+        FindingKind::DamagedIdentity,
+        FindingKind::DamagedSnapshot,
+        FindingKind::OtherParent,
+        FindingKind::MissingTable,
+        FindingKind::DamagedTable,
+        FindingKind::Incomplete,
+        FindingKind::DeletedBeforeRead,
+        FindingKind::Hole,
+        FindingKind::Overlap,
+        FindingKind::WrongSums,
+        FindingKind::MissingSegment,
+        FindingKind::WrongSize,
+        FindingKind::OtherSegment,
+        FindingKind::NotASegment,
+        FindingKind::DamagedSegment,
+        FindingKind::DamagedBlock,
+        FindingKind::LostOffsets,
+        FindingKind::OtherDigest,
+        FindingKind::DamagedRestore,
+        FindingKind::ForgottenSnapshot,
+        FindingKind::Unsupported,
+        FindingKind::Unreadable,
+    ];
+
     /// Returns the name as words.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -107,7 +134,7 @@ impl FindingKind {
     }
 
     /// Returns whether stored bytes are gone or not what they were, so that storing them again helps.
-    fn is_damage(self) -> bool {
+    pub(super) fn is_damage(self) -> bool {
         matches!(
             self,
             FindingKind::MissingTable
@@ -120,6 +147,12 @@ impl FindingKind {
                 | FindingKind::LostOffsets
                 | FindingKind::OtherDigest
         )
+    }
+
+    /// Returns whether what is damaged is in a segment, or all of it.
+    pub(super) fn is_damage_of_segment(self) -> bool {
+        let tables = [FindingKind::MissingTable, FindingKind::DamagedTable];
+        self.is_damage() && !tables.contains(&self)
     }
 
     fn severity(self) -> Severity {
@@ -179,7 +212,7 @@ impl fmt::Display for FindingKind {
 }
 
 /// One thing that is wrong. In JSON, members that do not apply are null.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// How severe it is.
     pub severity: Severity,
@@ -209,6 +242,11 @@ pub struct Finding {
     pub replaced_by: Option<String>,
     /// What to do next.
     pub hint: String,
+    /// The command that mends it, or that shows whether it is mended where kbk cannot do that. Words in capitals are to be filled in.
+    pub next_step: String,
+    /// The topic that a backup stores again, where that helps.
+    #[serde(skip)]
+    pub(super) refreshed: Option<String>,
 }
 
 /// What a finding says of a snapshot that was forgotten.
@@ -218,7 +256,7 @@ impl Finding {
     /// Makes a finding without a location.
     #[must_use]
     pub fn new(kind: FindingKind, message: impl Into<String>) -> Finding {
-        Finding {
+        let mut finding = Finding {
             severity: kind.severity(),
             kind,
             snapshot: None,
@@ -232,7 +270,24 @@ impl Finding {
             replaced_in: None,
             replaced_by: None,
             hint: kind.hint().to_owned(),
-        }
+            next_step: String::new(),
+            refreshed: None,
+        };
+        finding.next_step = Remedy::ANYWHERE.command(&finding);
+        finding
+    }
+
+    /// Names the command that helps where it was made.
+    pub(super) fn mended_by(mut self, remedy: Remedy<'_>) -> Finding {
+        self.next_step = remedy.command(&self);
+        self
+    }
+
+    /// Names the command that helps for a file that was given, and not for a repository.
+    #[must_use]
+    pub fn mended_in_file(mut self) -> Finding {
+        self.next_step = Remedy::of_file(&self);
+        self
     }
 
     /// Makes a finding of an error that reading an object returned: `damaged` or `missing` if it is, else what the error says.
@@ -370,6 +425,7 @@ impl Finding {
     /// Names the command that stores a topic again which the cluster may still have. It helps where stored records are missing or damaged.
     pub(super) fn repaired_by_refresh(mut self, topic: &TopicName) -> Finding {
         if self.kind.is_damage() {
+            self.refreshed = Some(topic.to_string());
             self.hint += &format!(
                 "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
             );
@@ -482,6 +538,10 @@ impl fmt::Display for Finding {
         if let Some(position) = self.position {
             write!(f, " at position {position}")?;
         }
-        write!(f, "\n  {}\n  hint: {}", self.message, self.hint)
+        write!(
+            f,
+            "\n  {}\n  hint: {}\n  next: {}",
+            self.message, self.hint, self.next_step
+        )
     }
 }

@@ -6,35 +6,50 @@
 //!                                    segments      several at a time, on all cores
 //! ```
 //!
-//! | checked | how |
-//! |---|---|
-//! | kbk.json, snapshots, tables | seals, and that they agree with each other: names, digests, coverage, sums |
-//! | segments | size, footer, every byte by its checksum or as padding, footer against its row |
-//! | restores | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
-//! | what a snapshot states is missing | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
-//! | what no snapshot names | objects of interrupted or running backups, by listing `data`, `index` and `cluster`; no damage |
-//! | with `full` | SHA-256 of each segment; every record against digests, statistics, gaps, rendered sizes |
+//! | checked | from which depth on | how |
+//! |---|---|---|
+//! | kbk.json, snapshots, tables | `index` (`list`: kbk.json, snapshots, small tables) | seals, and that they agree with each other: names, digests, coverage, sums |
+//! | segments | `list` | size |
+//! | | `index` | footer, against its row, too |
+//! | | `blocks` | every byte by its checksum or as padding, too; which offsets are left where the footer is damaged |
+//! | | `records` | every record against digests, statistics, gaps, rendered sizes, too |
+//! | | `sha256` | SHA-256, too |
+//! | restores | `index` | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
+//! | what a snapshot states is missing | `list` | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
+//! | what no snapshot names | `index` | objects of interrupted or running backups, by listing `data`, `index` and `cluster`; no damage |
 //!
 //! Damage does not end a verification: everything else is still checked, and all findings are reported. What several snapshots
 //! share is checked once, and reported with the first of them.
 //!
 //! | file | holds |
 //! |---|---|
+//! | `depth` | how deep it looks, and what it leaves unchecked |
 //! | `run` | the walk over snapshots and tables |
+//! | `listed` | the part of it at the depth `list` |
+//! | `portion`, `memory` | which segments are read: all, new ones, or a part that changes run by run; what runs remember of that |
 //! | `segment_job`, `segment`, `salvage` | a segment that a table names, its bytes, what is left of it if it cannot be opened |
 //! | `unindexed` | a segment that no table names |
 //! | `files` | segment files without their repository |
 //! | `sizes` | what listings show, without reading a segment |
 //! | `missing` | what snapshots themselves state is missing |
 //! | `orphans` | what no snapshot names |
+//! | `evidence` | what is signed of a verification, and the form of the file |
+//! | `picture` | what a snapshot has, as ranges to draw |
 //! | `restores` | what restores left in the repository |
-//! | `finding` | findings as typed values |
+//! | `finding`, `remedy` | findings as typed values, and the command that mends each |
 
+mod depth;
+mod evidence;
 mod files;
 mod finding;
+mod listed;
+mod memory;
 mod missing;
 mod object_reader;
 mod orphans;
+mod picture;
+mod portion;
+mod remedy;
 mod restores;
 mod run;
 mod salvage;
@@ -43,16 +58,23 @@ mod segment_job;
 mod sizes;
 mod unindexed;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kbk_format::repo::{Id, Origin, RepoError, RepoErrorKind, Repository, TopicName};
+use kbk_format::repo::{Digest, Id, Origin, RepoError, RepoErrorKind, Repository, TopicName};
 use serde::Serialize;
 
+pub use self::depth::{Check, UnknownDepth, VerifyDepth};
+pub use self::evidence::{AttestedSnapshot, Circumstances, Evidence, EvidenceError, Statement};
 pub use self::files::{FilesReport, VerifiedFile, verify_files};
 pub use self::finding::{Finding, FindingKind, Severity};
+pub use self::memory::{Memory, MemoryError};
 use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};
+pub use self::picture::{Mark, PartitionPicture, Span, TopicPicture, cells, pictures};
+use self::portion::Chosen;
+pub use self::portion::{Known, Portion, PortionReport, Subset};
+use self::remedy::Remedy;
 use self::run::Run;
 pub use self::sizes::{SizeCheck, check_sizes};
 pub use self::unindexed::{UnindexedSegment, UnindexedSegmentError};
@@ -83,8 +105,10 @@ pub struct VerifyOptions {
     pub snapshots: Vec<u64>,
     /// Names and ids of topics; `None` selects all.
     pub topics: Option<BTreeSet<(TopicName, Id)>>,
-    /// Decode every record, and compute each segment's SHA-256.
-    pub full: bool,
+    /// How deep it looks.
+    pub depth: VerifyDepth,
+    /// Which segments it reads.
+    pub portion: Portion,
     /// Report offsets that the cluster had deleted before they were read as accepted.
     pub accept_lost: bool,
     /// Report what is wrong with histories of topics that were replaced as accepted: the topics were read again in full.
@@ -92,12 +116,24 @@ pub struct VerifyOptions {
 }
 
 /// What was verified, and what is wrong with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct VerifyReport {
     /// Sequence numbers of the snapshots.
     pub snapshots: Vec<u64>,
+    /// How deep it looked.
+    pub depth: VerifyDepth,
+    /// What was therefore not checked.
+    pub not_checked: Vec<Check>,
     /// Whether every record was decoded.
     pub full: bool,
+    /// Which part of the segments was read; null if all were. What the rest is, only listed sizes say.
+    pub portion: Option<PortionReport>,
+    /// The SHA-256 that seals each of the snapshots that could be read.
+    #[serde(skip)]
+    pub digests: BTreeMap<u64, Digest>,
+    /// What the next run with a subset is given.
+    #[serde(skip)]
+    pub memory: Option<Memory>,
     /// Number of partitions, each counted once.
     pub partitions: u64,
     /// Number of segments, each counted once.
@@ -146,6 +182,17 @@ impl VerifyReport {
         self.origin = origin;
     }
 
+    /// Names the command that mends each finding.
+    fn name_remedies(&mut self, repository: &Repository) {
+        let remedy = Remedy {
+            repository: repository.store().url(),
+            origin: self.origin.as_ref(),
+        };
+        for finding in &mut self.findings {
+            *finding = finding.clone().mended_by(remedy);
+        }
+    }
+
     /// Says of snapshots that were forgotten meanwhile just that: what they lack is no damage. Whether another snapshot lacks it too is not
     /// known then, so that this stays a finding.
     async fn explain_absences(&mut self, repository: &Repository) {
@@ -172,7 +219,7 @@ impl VerifyReport {
 
     /// Reports a repository that cannot be opened because its `kbk.json` is damaged; `None` if `error` is about anything else.
     #[must_use]
-    pub fn of_damaged_identity(error: &RepoError) -> Option<VerifyReport> {
+    pub fn of_damaged_identity(error: &RepoError, depth: VerifyDepth) -> Option<VerifyReport> {
         let RepoErrorKind::Damaged(_) = error.kind() else {
             return None;
         };
@@ -180,6 +227,8 @@ impl VerifyReport {
         let mut finding = Finding::of_error(error, damaged, damaged);
         finding.message += "; nothing else could be verified";
         (error.key() == Some("kbk.json")).then(|| VerifyReport {
+            depth,
+            not_checked: VerifyDepth::List.not_checked().to_vec(),
             findings: vec![finding],
             ..VerifyReport::default()
         })
@@ -192,12 +241,20 @@ pub async fn verify(
     options: &VerifyOptions,
     events: Arc<dyn VerifyEvents>,
 ) -> VerifyReport {
-    let search = OrphanSearch::start(repository, options.topics.as_ref()).await;
+    let chosen = Chosen::new(repository, options).await;
+    let reads_index = options.depth > VerifyDepth::List;
+    let search = match reads_index {
+        true => {
+            let topics = options.topics.as_ref();
+            OrphanSearch::start(repository, topics, !chosen.is_all()).await
+        }
+        false => Ok(OrphanSearch::default()),
+    };
     let (search, failed) = match search {
         Ok(search) => (search, None),
         Err(error) => (OrphanSearch::default(), Some(error)),
     };
-    let mut run = Run::new(repository, options, events, search);
+    let mut run = Run::new(repository, options, events, search, chosen);
     for sequence in &options.snapshots {
         run.snapshot(*sequence).await;
     }
@@ -222,7 +279,10 @@ pub async fn verify(
             report.findings.push(Finding::of_error(&error, kind, kind));
         }
     }
-    report.findings.extend(restores::verify(repository).await);
+    if reads_index {
+        report.findings.extend(restores::verify(repository).await);
+    }
+    report.name_remedies(repository);
     let replaced = report.findings.iter();
     let replaced = replaced.filter(|finding| finding.replaced_in.is_some());
     report.replaced_findings = replaced.count() as u64;

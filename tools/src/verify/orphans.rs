@@ -2,10 +2,15 @@
 //!
 //! They are listed before any snapshot is read, so that what a backup commits meanwhile is named by a snapshot that is read afterwards.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kbk_format::repo::{Id, Key, ListedObject, RepoError, Repository, TableRef, TopicName};
+use kbk_format::repo::{
+    Id, Key, ListedObject, RepoError, Repository, SegmentEntry, TableRef, TopicName,
+};
 use serde::Serialize;
+
+use super::finding::{Finding, FindingKind};
+use super::sizes;
 
 /// What no snapshot names. It is no damage: no snapshot lacks it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -44,13 +49,16 @@ pub(super) struct OrphanSearch {
     /// Tables that have been read.
     tables: BTreeSet<String>,
     unread: BTreeSet<String>,
+    /// All that was listed: sizes by key. `None` unless they are asked for.
+    listed: Option<HashMap<String, u64>>,
 }
 
 impl OrphanSearch {
-    /// Lists the segments of the selected topics; `None` selects all, and everything that belongs to no topic.
+    /// Lists the segments of the selected topics; `None` selects all, and everything that belongs to no topic. Remembers all sizes if `keeps_sizes`.
     pub(super) async fn start(
         repository: &Repository,
         topics: Option<&BTreeSet<(TopicName, Id)>>,
+        keeps_sizes: bool,
     ) -> Result<OrphanSearch, RepoError> {
         let names: Option<BTreeSet<&TopicName>> =
             topics.map(|topics| topics.iter().map(|(name, _)| name).collect());
@@ -62,11 +70,19 @@ impl OrphanSearch {
         };
         let listed = repository.named_objects().await?.into_iter();
         let unfinished = repository.unfinished_objects().await?;
+        let unnamed: BTreeMap<String, u64> = listed
+            .filter(selected)
+            .map(|object| (object.key.to_string(), object.bytes))
+            .collect();
+        let all = || {
+            unnamed
+                .iter()
+                .map(|(key, bytes)| (key.clone(), *bytes))
+                .collect()
+        };
         Ok(OrphanSearch {
-            unnamed: listed
-                .filter(selected)
-                .map(|object| (object.key.to_string(), object.bytes))
-                .collect(),
+            listed: keeps_sizes.then(all),
+            unnamed,
             unfinished: unfinished
                 .iter()
                 .filter(|object| selected(object))
@@ -87,6 +103,12 @@ impl OrphanSearch {
         if key.starts_with("index/") {
             self.tables.insert(key.to_owned());
         }
+    }
+
+    /// Compares the listed size of a segment with its row's; nothing is known where nothing could be listed.
+    pub(super) fn size_finding(&self, entry: &SegmentEntry) -> Option<Finding> {
+        let found = self.listed.as_ref()?.get(&entry.key).copied();
+        sizes::difference(&entry.key, entry.size, found, FindingKind::MissingSegment)
     }
 
     /// Learns that an object that is named could not be read.

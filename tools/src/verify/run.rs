@@ -15,10 +15,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::finding::{Finding, FindingKind};
+use super::listed::{self, Listed};
+use super::memory::{SegmentTag, tag};
 use super::missing::Missing;
 use super::orphans::OrphanSearch;
+use super::portion::Chosen;
 use super::segment_job::SegmentJob;
-use super::{VerifyEvents, VerifyOptions, VerifyReport};
+use super::{VerifyDepth, VerifyEvents, VerifyOptions, VerifyReport};
 use crate::task::joined;
 
 /// What became of a history of a topic, according to the snapshot that is verified. The greater matters more.
@@ -68,8 +71,6 @@ pub(super) struct Run<'a> {
     in_flight_bytes: u64,
     running_bytes: u64,
     report: VerifyReport,
-    /// Digests of the snapshots that have been read.
-    digests: HashMap<u64, Digest>,
     partitions: HashSet<PartitionId>,
     /// Tables, lists, groups and ACLs that have been read.
     objects: HashSet<Digest>,
@@ -79,11 +80,15 @@ pub(super) struct Run<'a> {
     segments: HashSet<u64>,
     hasher: RandomState,
     missing: Missing,
+    /// What was found at the depth `list`.
+    listed: Listed,
     /// Tables without which segments of partitions are not known, by key: what became of the histories that need them.
     needed_tables: HashMap<String, Standing>,
     orphans: OrphanSearch,
+    /// The segments that are read.
+    chosen: Chosen,
     /// Each with the bytes that it counted for.
-    running: JoinSet<(Vec<Finding>, u64)>,
+    running: JoinSet<(SegmentTag, Vec<Finding>, u64)>,
 }
 
 impl<'a> Run<'a> {
@@ -92,6 +97,7 @@ impl<'a> Run<'a> {
         options: &'a VerifyOptions,
         events: Arc<dyn VerifyEvents>,
         orphans: OrphanSearch,
+        chosen: Chosen,
     ) -> Run<'a> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let limits = repository.store().profile().readahead;
@@ -105,18 +111,21 @@ impl<'a> Run<'a> {
             running_bytes: 0,
             report: VerifyReport {
                 snapshots: options.snapshots.clone(),
-                full: options.full,
+                depth: options.depth,
+                full: options.depth.decodes_records(),
+                not_checked: options.depth.not_checked().to_vec(),
                 ..VerifyReport::default()
             },
-            digests: HashMap::new(),
             partitions: HashSet::new(),
             objects: HashSet::new(),
             states: HashSet::new(),
             segments: HashSet::new(),
             hasher: RandomState::new(),
             missing: Missing::default(),
+            listed: Listed::default(),
             needed_tables: HashMap::new(),
             orphans,
+            chosen,
             running: JoinSet::new(),
         }
     }
@@ -125,6 +134,15 @@ impl<'a> Run<'a> {
     pub(super) async fn finish(mut self) -> (VerifyReport, OrphanSearch) {
         self.wait(0).await;
         self.judge_tables();
+        if self.options.depth == VerifyDepth::List {
+            let listed = self.listed.sum();
+            self.report.segments = listed.segments;
+            self.report.records = listed.records;
+            self.report.bytes = listed.bytes;
+        }
+        let (portion, memory) = self.chosen.finish(self.options);
+        self.report.portion = portion;
+        self.report.memory = memory;
         (self.report, self.orphans)
     }
 
@@ -163,7 +181,14 @@ impl<'a> Run<'a> {
             }
         };
         self.parent(&manifest).await;
-        self.digests.insert(sequence, manifest.sha256);
+        self.report.digests.insert(sequence, manifest.sha256);
+        if self.options.depth == VerifyDepth::List {
+            match self.repository.snapshot(sequence).await {
+                Ok(snapshot) => self.listed_topics(&snapshot).await,
+                Err(error) => self.states_unread(sequence, &error),
+            }
+            return;
+        }
         self.orphans.snapshot_read(sequence);
         self.answers(&manifest).await;
         let tables = self.tables(&manifest).await;
@@ -179,6 +204,70 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Verifies the partitions of a snapshot by what listings show.
+    async fn listed_topics(&mut self, snapshot: &Snapshot) {
+        for topic in &snapshot.topics {
+            if !self.is_selected(&topic.name, topic.topic_id) {
+                continue;
+            }
+            for state in &topic.partitions {
+                self.stated(snapshot, topic, state, Standing::of(snapshot, topic));
+                let partition = topic.partition_id(state.partition);
+                self.listed.count(partition.clone(), state);
+                if self.partitions.insert(partition) {
+                    self.report.partitions += 1;
+                }
+            }
+        }
+        let selected = self.options.topics.as_ref();
+        let checked = self
+            .listed
+            .check(&self.repository, snapshot, |name, topic_id| {
+                selected.is_none_or(|selected| selected.contains(&(name.clone(), topic_id)))
+            });
+        let findings = checked.await.unwrap_or_else(|error| {
+            let kind = FindingKind::Unreadable;
+            vec![Finding::of_error(&error, kind, kind)]
+        });
+        for finding in findings {
+            let mut topics = snapshot.topics.iter();
+            let topic = topics.find(|topic| listed::is_of(&finding, topic));
+            let finding = match topic.map(|topic| Standing::of(snapshot, topic)) {
+                Some(Standing::Replaced { sequence, is_copy }) => {
+                    let accept = self.options.accept_replaced;
+                    finding.of_replaced_history(sequence, is_copy, accept)
+                }
+                // What stores it again is named already.
+                Some(Standing::Deleted | Standing::Counts) | None => finding,
+            };
+            self.report
+                .findings
+                .push(finding.snapshot(snapshot.sequence));
+        }
+    }
+
+    /// Reports what the snapshot states of a partition that is missing.
+    fn stated(
+        &mut self,
+        snapshot: &Snapshot,
+        topic: &TopicState,
+        state: &PartitionState,
+        standing: Standing,
+    ) {
+        let known = self.report.findings.len();
+        let replaced = matches!(standing, Standing::Replaced { .. });
+        let accept_lost = self.options.accept_lost;
+        let stated = (topic, state);
+        self.missing
+            .partition(snapshot, stated, replaced, accept_lost, &mut self.report);
+        // What makes the snapshot partial was not read with a history that replaced this one.
+        let partial = snapshot.lacks(topic, state).is_some();
+        let new = self.report.findings.iter_mut().skip(known);
+        for finding in new.filter(|it| !(partial && it.kind == FindingKind::Incomplete)) {
+            *finding = standing.judge(finding.clone(), &topic.name, self.options.accept_replaced);
+        }
+    }
+
     /// Verifies the partitions of a snapshot.
     async fn topics(&mut self, snapshot: &Snapshot, tables: &[TableRef]) {
         for topic in &snapshot.topics {
@@ -187,23 +276,7 @@ impl<'a> Run<'a> {
             }
             let standing = Standing::of(snapshot, topic);
             for state in &topic.partitions {
-                let known = self.report.findings.len();
-                let replaced = matches!(standing, Standing::Replaced { .. });
-                let accept_lost = self.options.accept_lost;
-                self.missing.partition(
-                    snapshot,
-                    (topic, state),
-                    replaced,
-                    accept_lost,
-                    &mut self.report,
-                );
-                // What makes the snapshot partial was not read with a history that replaced this one.
-                let partial = snapshot.lacks(topic, state).is_some();
-                let new = self.report.findings.iter_mut().skip(known);
-                for finding in new.filter(|it| !(partial && it.kind == FindingKind::Incomplete)) {
-                    *finding =
-                        standing.judge(finding.clone(), &topic.name, self.options.accept_replaced);
-                }
+                self.stated(snapshot, topic, state, standing);
                 let partition = topic.partition_id(state.partition);
                 self.partition((snapshot, tables), &partition, state, standing)
                     .await;
@@ -223,7 +296,12 @@ impl<'a> Run<'a> {
         if reported.any(|finding| finding.key.as_deref() == error.key()) {
             return;
         }
-        let damaged = FindingKind::DamagedSnapshot;
+        // Deeper, what is wrong with a table itself was reported when all of them were read: what is left are contradictions.
+        let is_table = error.key().is_some_and(|key| key.starts_with("index/"));
+        let damaged = match is_table && self.options.depth == VerifyDepth::List {
+            true => FindingKind::DamagedTable,
+            false => FindingKind::DamagedSnapshot,
+        };
         let finding = Finding::of_error(error, damaged, FindingKind::MissingTable);
         self.report.findings.push(finding.snapshot(sequence));
     }
@@ -319,7 +397,7 @@ impl<'a> Run<'a> {
         let Some(parent) = &snapshot.parent else {
             return;
         };
-        let found = match self.digests.get(&parent.sequence) {
+        let found = match self.report.digests.get(&parent.sequence) {
             Some(digest) => *digest,
             None => match self.repository.manifest(parent.sequence).await {
                 Ok(parent) => parent.sha256,
@@ -415,12 +493,23 @@ impl<'a> Run<'a> {
         // Rows of damaged snapshots may state anything.
         self.report.records = self.report.records.saturating_add(entry.records);
         self.report.bytes = self.report.bytes.saturating_add(entry.size);
+        if !self.chosen.reads(&entry) {
+            let finding = self.orphans.size_finding(&entry);
+            self.report.findings.extend(finding.map(|finding| {
+                let finding = finding.segment(&entry).partition(partition);
+                let accept = self.options.accept_replaced;
+                let finding = standing.judge(finding, &partition.topic, accept);
+                finding.snapshot(sequence)
+            }));
+            return;
+        }
         let bytes = self.wait_for_room(&entry).await;
+        let tag = tag(entry.segment_id);
         let job = SegmentJob {
             repository: self.repository.clone(),
             partition: partition.clone(),
             entry,
-            full: self.options.full,
+            depth: self.options.depth,
             events: Arc::clone(&self.events),
             runtime: Handle::current(),
         };
@@ -443,7 +532,7 @@ impl<'a> Run<'a> {
                 located.collect()
             });
             // As below.
-            (joined(checked.await).unwrap_or_default(), bytes)
+            (tag, joined(checked.await).unwrap_or_default(), bytes)
         });
     }
 
@@ -469,7 +558,10 @@ impl<'a> Run<'a> {
             && let Some(ended) = self.running.join_next().await
         {
             // Tasks are cancelled only by a runtime that is shutting down, and then nobody waits for the report.
-            if let Ok((findings, bytes)) = joined(ended) {
+            if let Ok((tag, findings, bytes)) = joined(ended) {
+                if !findings.is_empty() {
+                    self.chosen.found(tag);
+                }
                 self.report.findings.extend(findings);
                 self.running_bytes -= bytes;
             }

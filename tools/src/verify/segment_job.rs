@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::finding::{Finding, FindingKind};
 use super::object_reader::ObjectReader;
 use super::segment::{self, Depth};
-use super::{VerifyEvents, salvage};
+use super::{VerifyDepth, VerifyEvents, salvage};
 
 /// A segment whose footer is valid, and all of its bytes if they were read with it.
 pub(super) type Opened = (SegmentReader, Option<Bytes>);
@@ -24,7 +24,7 @@ pub(super) struct SegmentJob {
     pub(super) repository: Repository,
     pub(super) partition: PartitionId,
     pub(super) entry: SegmentEntry,
-    pub(super) full: bool,
+    pub(super) depth: VerifyDepth,
     pub(super) events: Arc<dyn VerifyEvents>,
     pub(super) runtime: Handle,
 }
@@ -35,7 +35,8 @@ impl SegmentJob {
         let store = self.repository.store();
         let profile = store.profile();
         let is_ahead = profile.readahead.shared_bytes > 0;
-        if is_ahead && self.entry.size <= profile.range_bytes {
+        let is_read = self.depth > VerifyDepth::Index;
+        if is_read && is_ahead && self.entry.size <= profile.range_bytes {
             let opened = SegmentReader::open_whole(store, &self.partition, &self.entry);
             let (reader, bytes) = opened.await?;
             return Ok((reader, Some(bytes)));
@@ -50,6 +51,9 @@ impl SegmentJob {
             Ok(opened) => opened,
             Err(error) => return self.unopened(&error),
         };
+        if self.depth == VerifyDepth::Index {
+            return Vec::new();
+        }
         let object = match bytes {
             Some(bytes) => Ok(ObjectReader::Memory(bytes)),
             None => ObjectReader::open(self.repository.store(), &self.entry.key, &self.runtime),
@@ -60,11 +64,11 @@ impl SegmentJob {
         }
     }
 
-    /// Checks every byte, with `full` also every record and the SHA-256.
+    /// Checks every byte, and what the depth asks for besides.
     fn check(&self, segment: &Segment, object: &mut ObjectReader) -> Vec<Finding> {
-        let mut sha256 = self.full.then(Sha256::new);
+        let mut sha256 = (self.depth == VerifyDepth::Sha256).then(Sha256::new);
         let depth = Depth {
-            records: self.full,
+            records: self.depth.decodes_records(),
             sha256: sha256.as_mut(),
         };
         let range_bytes = self.repository.store().profile().range_bytes;
@@ -93,6 +97,9 @@ impl SegmentJob {
             FindingKind::DamagedSegment,
             FindingKind::MissingSegment,
         );
+        if self.depth == VerifyDepth::Index {
+            return vec![finding];
+        }
         let size = match error.kind() {
             RepoErrorKind::Damaged(Damage::Size { found, .. }) => *found,
             RepoErrorKind::Damaged(Damage::Segment(_)) => self.entry.footer_position,

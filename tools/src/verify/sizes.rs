@@ -15,6 +15,7 @@ use kbk_format::repo::{
 use serde::Serialize;
 
 use super::finding::{Finding, FindingKind};
+use super::remedy::Remedy;
 
 /// Tables are read where all of them together have at most this many bytes; of others, only the sizes are compared.
 const READ_TABLES_BYTES: u64 = 8 << 20;
@@ -65,8 +66,13 @@ pub async fn check_sizes(
             check.add(finding);
         }
     }
+    let remedy = Remedy {
+        repository: repository.store().url(),
+        origin: snapshot.origin.as_ref(),
+    };
     for finding in &mut check.findings {
         finding.snapshot = Some(snapshot.sequence);
+        *finding = finding.clone().mended_by(remedy);
         if let Some(origin) = &snapshot.origin {
             *finding = finding.clone().in_copy(origin);
         }
@@ -225,7 +231,7 @@ fn differences(
 }
 
 /// Compares the size of an object with the one that is stated; `found` is `None` where it does not exist.
-fn difference(
+pub(super) fn difference(
     key: &impl ToString,
     expected: u64,
     found: Option<u64>,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use kbk_format::Streams;
 use kbk_format::repo::{RepoErrorKind, Repository, Upkeep};
 use kbk_tools::retention::{Ages, plan_expiry};
-use kbk_tools::verify::{FindingKind, VerifyOptions, verify};
+use kbk_tools::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
 use kbk_tools::{ReadPlan, Selection};
 
 use crate::support::{World, place};
@@ -93,9 +93,8 @@ fn a_verification_says_so() {
     let options = VerifyOptions {
         snapshots: vec![1, 2, 3],
         topics: None,
-        full: false,
-        accept_lost: false,
-        accept_replaced: false,
+        depth: VerifyDepth::Blocks,
+        ..VerifyOptions::default()
     };
     let repository = world.repository.uncached();
     let verified = verify(&repository, &options, Arc::new(forget_now));

@@ -5,6 +5,7 @@
     reason = "modules of one test binary share what they need"
 )]
 
+mod depths;
 mod diff;
 mod forgotten;
 mod grep;
@@ -12,6 +13,7 @@ mod inspect;
 mod list;
 mod listing_requests;
 mod orphans;
+mod portion;
 mod prefetch;
 mod read;
 mod read_options;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use kbk_tools::verify::{Orphans, VerifyOptions, VerifyReport, verify};
+use kbk_tools::verify::{Orphans, VerifyDepth, VerifyOptions, VerifyReport, verify};
 
 use crate::support::{World, place, watched};
 
@@ -16,9 +16,8 @@ fn run(world: &World, snapshots: &[u64], topic: Option<&str>) -> VerifyReport {
     let options = VerifyOptions {
         snapshots: snapshots.to_vec(),
         topics: selected,
-        full: false,
-        accept_lost: false,
-        accept_replaced: false,
+        depth: VerifyDepth::Blocks,
+        ..VerifyOptions::default()
     };
     let verified = verify(&world.repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)

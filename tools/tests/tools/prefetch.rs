@@ -10,7 +10,7 @@ use kbk_format::Streams;
 use kbk_format::repo::{
     Damage, ReadaheadLimits, RepoError, RepoErrorKind, Repository, Store, StoreProfile,
 };
-use kbk_tools::verify::{VerifyOptions, verify};
+use kbk_tools::verify::{VerifyDepth, VerifyOptions, verify};
 use kbk_tools::{Order, PartitionReader, ReadOptions, ReadPlan, RecordFilter, Selection};
 use object_store::local::LocalFileSystem;
 use proptest::prelude::*;
@@ -438,9 +438,11 @@ fn verified(world: &World, full: bool, readahead: bool) -> Cost {
         let options = VerifyOptions {
             snapshots: vec![1],
             topics: None,
-            full,
-            accept_lost: false,
-            accept_replaced: false,
+            depth: match full {
+                true => VerifyDepth::Sha256,
+                false => VerifyDepth::Blocks,
+            },
+            ..VerifyOptions::default()
         };
         let work = verify(&repository, &options, Arc::new(|_: u64| {}));
         let (report, cost) = rounds.of_threads(work).await;

@@ -10,8 +10,8 @@ use kbk_format::repo::{
     RestoredTopic, TargetPartition,
 };
 use kbk_tools::verify::{
-    Finding, FindingKind, Severity, UnindexedSegment, UnindexedSegmentError, VerifyOptions,
-    VerifyReport, verify,
+    Finding, FindingKind, Severity, UnindexedSegment, UnindexedSegmentError, VerifyDepth,
+    VerifyOptions, VerifyReport, verify,
 };
 use serde_json::json;
 
@@ -19,13 +19,20 @@ use crate::support::watched_store::Fault;
 use crate::support::{World, place, segment, watched};
 
 fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
+    let depth = match full {
+        true => VerifyDepth::Sha256,
+        false => VerifyDepth::Blocks,
+    };
+    run_at(world, repository, depth)
+}
+
+fn run_at(world: &World, repository: &Repository, depth: VerifyDepth) -> VerifyReport {
     let snapshots = world.runtime.block_on(repository.sequences()).unwrap();
     let options = VerifyOptions {
         snapshots,
         topics: None,
-        full,
-        accept_lost: false,
-        accept_replaced: false,
+        depth,
+        ..VerifyOptions::default()
     };
     let verified = verify(repository, &options, Arc::new(|_: u64| {}));
     world.runtime.block_on(verified)
@@ -38,8 +45,10 @@ fn findings(world: &World) -> Vec<Finding> {
     // Of a distant store, segments are read in another way.
     let (distant, _) = watched(world);
     let distant = run(world, &distant, true).findings;
+    let url = world.repository.store().url();
     let in_order = |findings: &[Finding]| {
-        let mut found: Vec<_> = findings.iter().map(|it| format!("{it:?}")).collect();
+        let shown = findings.iter().map(|it| format!("{it:?}"));
+        let mut found: Vec<_> = shown.map(|it| it.replace(url, "watched")).collect();
         found.sort();
         found
     };
@@ -84,9 +93,8 @@ fn progress_adds_up_to_all_bytes() {
             } = place("orders", 0);
             (topic, topic_id)
         }])),
-        full: true,
-        accept_lost: false,
-        accept_replaced: false,
+        depth: VerifyDepth::Sha256,
+        ..VerifyOptions::default()
     };
     let progress = {
         let seen = Arc::clone(&seen);
@@ -125,7 +133,11 @@ fn a_flipped_bit_in_any_object_is_found() {
             let found: Vec<FindingKind> = if key == "kbk.json" {
                 let store = world.repository.store().clone();
                 let error = world.runtime.block_on(Repository::open(store)).unwrap_err();
-                kinds(&VerifyReport::of_damaged_identity(&error).unwrap().findings)
+                kinds(
+                    &VerifyReport::of_damaged_identity(&error, VerifyDepth::Blocks)
+                        .unwrap()
+                        .findings,
+                )
             } else {
                 let report = run(&world, &world.repository, false);
                 for finding in &report.findings {
@@ -546,6 +558,7 @@ fn json_has_every_member_under_its_name() {
         "position",
         "message",
         "hint",
+        "next_step",
     ] {
         assert!(finding.contains_key(member), "{member}");
     }

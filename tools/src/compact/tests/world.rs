@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use crate::compact::{CompactError, CompactOptions, CompactReport, compact};
 use crate::testing::faulty::{Faults, FaultyStore};
 use crate::testing::random::Random;
-use crate::verify::{VerifyOptions, verify};
+use crate::verify::{VerifyDepth, VerifyOptions, verify};
 
 const PARTITIONS: u16 = 3;
 
@@ -497,7 +497,7 @@ impl World {
         let repository = self.open().await;
         let options = VerifyOptions {
             snapshots: repository.sequences().await.unwrap(),
-            full: true,
+            depth: VerifyDepth::Sha256,
             accept_lost: true,
             ..VerifyOptions::default()
         };

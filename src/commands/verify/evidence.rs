@@ -1,0 +1,235 @@
+//! Signs evidence of a verification with an Ed25519 key, and checks it.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use data_encoding::BASE64;
+use jiff::Timestamp;
+use kbk_format::repo::{Digest, Hex, Repository};
+use kbk_tools::verify::{Circumstances, Evidence, Statement, VerifyOptions, VerifyReport};
+use openssl::pkey::{HasPublic, Id as KeyKind, PKey, PKeyRef, Private, Public};
+use openssl::sha::sha256;
+use openssl::sign::{Signer, Verifier};
+use serde::Serialize;
+
+use super::output_file::OutputFile;
+use crate::cli::{CliError, Context, Outcome, Report};
+use crate::human;
+
+/// What makes a key, and takes its public half.
+const MAKE: &str = "`openssl genpkey -algorithm ed25519 -out kbk.pem` makes a key, and `openssl pkey -in kbk.pem -pubout -out kbk.pub` takes its public half";
+
+/// Evidence that is signed once the verification is done.
+pub(super) struct Signing {
+    key: PKey<Private>,
+    file: OutputFile,
+    started_at: Timestamp,
+}
+
+impl Signing {
+    /// Reads the key, and opens the file.
+    pub(super) fn open(key: &Path, file: &Path) -> Result<Signing, CliError> {
+        let pem = read(key, "the key")?;
+        // An encrypted key would make OpenSSL ask the terminal for a passphrase.
+        let read = PKey::private_key_from_pem_callback(&pem, |_| Ok(0));
+        let key = read
+            .ok()
+            .filter(|it| it.id() == KeyKind::ED25519)
+            .ok_or_else(|| {
+                let message = format!(
+                    "{} is not an Ed25519 private key in PEM without a passphrase",
+                    key.display()
+                );
+                CliError::new(message).hint(MAKE)
+            })?;
+        Ok(Signing {
+            key,
+            file: OutputFile::create(file, "the evidence")?,
+            started_at: Timestamp::now(),
+        })
+    }
+
+    /// Signs what a report says, and writes it.
+    pub(super) fn write(
+        self,
+        report: &VerifyReport,
+        location: &str,
+        repository: Option<&Repository>,
+        options: Option<&VerifyOptions>,
+    ) -> Result<(), CliError> {
+        let topics = options.and_then(|options| options.topics.as_ref());
+        let topics = topics.map(|topics| {
+            let named = topics.iter().map(|(name, id)| format!("{name}@{id}"));
+            named.collect()
+        });
+        let statement = Statement::of(
+            report,
+            Circumstances {
+                writer: concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned(),
+                public_key_sha256: fingerprint(&self.key)?,
+                started_at: self.started_at,
+                finished_at: Timestamp::now(),
+                repository_id: repository.map(|it| it.identity().repository_id),
+                location: location.to_owned(),
+                topics,
+            },
+        );
+        let failed = |error| CliError::new("cannot sign the evidence").caused_by(error);
+        let signed = statement
+            .signed_bytes()
+            .map_err(|error| CliError::new("cannot write the evidence").caused_by(error))?;
+        let mut signer = Signer::new_without_digest(&self.key).map_err(failed)?;
+        let signature = signer.sign_oneshot_to_vec(signed.as_bytes());
+        let signature = BASE64.encode(&signature.map_err(failed)?);
+        let text = Evidence::new(signed, signature).text();
+        self.file.finish(text.as_bytes())
+    }
+}
+
+/// Evidence whose signature fits.
+#[derive(Debug, Serialize)]
+struct CheckedEvidence {
+    /// The file.
+    evidence: PathBuf,
+    /// The file of the public key whose signature it has.
+    public_key: PathBuf,
+    /// What is attested.
+    statement: Statement,
+}
+
+/// Checks the signature of evidence, and says what it attests.
+pub(super) fn check(
+    evidence: &Path,
+    public_key: &Path,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let text = String::from_utf8(read(evidence, "the evidence")?);
+    let refused = |cause: &str| {
+        let message = format!("cannot accept the evidence {}: {cause}", evidence.display());
+        CliError::new(message).hint("nothing in it counts: get the file that was written, and the public key of who signed it")
+    };
+    let text = text.map_err(|_| refused("it is not text"))?;
+    let found = Evidence::parse(&text).map_err(|error| refused(&error.to_string()))?;
+    let pem = read(public_key, "the public key")?;
+    let key = PKey::public_key_from_pem(&pem).ok();
+    let key = key
+        .filter(|it| it.id() == KeyKind::ED25519)
+        .ok_or_else(|| {
+            let message = format!(
+                "{} is not an Ed25519 public key in PEM",
+                public_key.display()
+            );
+            CliError::new(message).hint(MAKE)
+        })?;
+    if !fits(&found, &key) {
+        let other = found.statement().ok().filter(|statement| {
+            fingerprint(&key).is_ok_and(|it| it != statement.public_key_sha256)
+        });
+        return Err(match other {
+            Some(statement) => refused(&format!(
+                "its signature does not fit this key; it names the key with the SHA-256 {}",
+                statement.public_key_sha256
+            )),
+            None => refused("its signature does not fit: it was changed after it was signed"),
+        });
+    }
+    let statement = found
+        .statement()
+        .map_err(|error| refused(&error.to_string()))?;
+    let outcome = Outcome::clean_if(statement.intact);
+    let checked = CheckedEvidence {
+        evidence: evidence.to_owned(),
+        public_key: public_key.to_owned(),
+        statement,
+    };
+    context.conclude(&checked, outcome)
+}
+
+fn fits(evidence: &Evidence, key: &PKeyRef<Public>) -> bool {
+    let Ok(signature) = BASE64.decode(evidence.signature().as_bytes()) else {
+        return false;
+    };
+    let verified = Verifier::new_without_digest(key)
+        .and_then(|mut verifier| verifier.verify_oneshot(&signature, evidence.signed()));
+    verified.unwrap_or(false)
+}
+
+/// Returns the SHA-256 of a public key.
+fn fingerprint(key: &PKeyRef<impl HasPublic>) -> Result<Digest, CliError> {
+    let der = key.public_key_to_der();
+    let der = der.map_err(|error| CliError::new("cannot read the public key").caused_by(error))?;
+    Ok(Hex(sha256(&der)))
+}
+
+fn read(path: &Path, what: &str) -> Result<Vec<u8>, CliError> {
+    fs::read(path).map_err(|error| {
+        CliError::new(format!("cannot read {what} {}", path.display())).caused_by(error)
+    })
+}
+
+impl Report for CheckedEvidence {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        let it = &self.statement;
+        let unchecked: Vec<&str> = it.not_checked.iter().map(|check| check.words()).collect();
+        let verdict = match (it.intact, it.findings.len() as u64) {
+            (true, 0) => it.depth.intact().to_owned(),
+            (true, found) => format!(
+                "{}, {} accepted",
+                it.depth.intact(),
+                human::counted(found, "finding")
+            ),
+            (false, found) => human::counted(found, "finding"),
+        };
+        writeln!(
+            out,
+            "the signature of {} fits {}: {} verified at depth {}: {verdict}\n",
+            self.evidence.display(),
+            self.public_key.display(),
+            it.location,
+            it.depth.name(),
+        )?;
+        if let Some(portion) = &it.portion {
+            writeln!(
+                out,
+                "  read        {:.1} % of the bytes only",
+                portion.percent()
+            )?;
+        }
+        if !unchecked.is_empty() {
+            writeln!(out, "  not checked {}", unchecked.join(", "))?;
+        }
+        if let Some(id) = &it.repository_id {
+            writeln!(out, "  repository  {id}")?;
+        }
+        for snapshot in &it.snapshots {
+            let digest = match &snapshot.sha256 {
+                Some(digest) => format!("SHA-256 {digest}"),
+                None => "not readable".to_owned(),
+            };
+            writeln!(out, "  snapshot    {}  {digest}", snapshot.sequence)?;
+        }
+        if let Some(topics) = &it.topics {
+            writeln!(out, "  topics      {}", topics.join(", "))?;
+        }
+        writeln!(
+            out,
+            "  contents    {} in {} of {}, {}",
+            human::counted(it.records, "record"),
+            human::counted(it.segments, "segment"),
+            human::counted(it.partitions, "partition"),
+            human::bytes(it.bytes),
+        )?;
+        writeln!(
+            out,
+            "  from        {}\n  to          {}\n  by          {}",
+            human::moment(it.started_at),
+            human::moment(it.finished_at),
+            it.writer
+        )?;
+        for finding in &it.findings {
+            writeln!(out, "\n{finding}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! What a verified snapshot has, as ranges to draw: of each partition the offsets and the times that are covered, expired, lost, missing or damaged.
+//!
+//! Ranges are sampled as cells, each of which shows the worst of what it holds, so that a picture has a bounded size and damage of one offset is seen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use kbk_format::PartitionNumber;
+use kbk_format::repo::{
+    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
+};
+
+use super::finding::{Finding, FindingKind, Severity};
+use super::{VerifyOptions, VerifyReport};
+
+/// What a range is. The greater covers the others in a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// Stored, and nothing was found wrong at the depth of the verification.
+    Covered,
+    /// Removed by its age.
+    Expired,
+    /// Deleted in the cluster before it was read.
+    Lost,
+    /// The cluster had it, and the snapshot states that it lacks it.
+    Missing,
+    /// Damaged, or gone from the repository.
+    Damaged,
+}
+
+impl Mark {
+    /// All marks.
+    pub const ALL: [Mark; 5] = [
+        Mark::Covered,
+        Mark::Expired,
+        Mark::Lost,
+        Mark::Missing,
+        Mark::Damaged,
+    ];
+
+    /// Returns what a finding makes of the offsets that it is about.
+    fn of(kind: FindingKind) -> Mark {
+        match kind {
+            FindingKind::DeletedBeforeRead => Mark::Lost,
+            FindingKind::Incomplete => Mark::Missing,
+            _ => Mark::Damaged,
+        }
+    }
+}
+
+/// A range with a mark: offsets, or milliseconds since 1970, with an exclusive end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The range.
+    pub range: Range<i64>,
+    /// What it is.
+    pub mark: Mark,
+}
+
+/// A topic of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPicture {
+    /// Its name.
+    pub name: String,
+    /// The id of its history.
+    pub topic_id: String,
+    /// Whether another history of the same name counts now.
+    pub replaced: bool,
+    /// Whether the cluster has deleted it.
+    pub deleted: bool,
+    /// Its partitions, in order.
+    pub partitions: Vec<PartitionPicture>,
+}
+
+/// A partition of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPicture {
+    /// Its number.
+    pub partition: PartitionNumber,
+    /// The number of its records.
+    pub records: u64,
+    /// The length of its segments.
+    pub stored_bytes: u64,
+    /// Its offsets.
+    pub offsets: Vec<Span>,
+    /// The times of its records, by segment.
+    pub times: Vec<Span>,
+    /// The number of findings about it.
+    pub findings: usize,
+}
+
+/// Draws the newest of the verified snapshots that can be read.
+///
+/// # Errors
+///
+/// If none of them can be read.
+pub async fn pictures(
+    repository: &Repository,
+    options: &VerifyOptions,
+    report: &VerifyReport,
+) -> Result<Vec<TopicPicture>, RepoError> {
+    let sequence = options.snapshots.last().copied().unwrap_or_default();
+    let snapshot = repository.snapshot(sequence).await?;
+    let mut findings: HashMap<(&str, &str, PartitionNumber), Vec<&Finding>> = HashMap::new();
+    for finding in &report.findings {
+        if let (Some(topic), Some(id), Some(partition)) =
+            (&finding.topic, &finding.topic_id, finding.partition)
+        {
+            findings
+                .entry((topic, id, partition))
+                .or_default()
+                .push(finding);
+        }
+    }
+    let mut topics = Vec::new();
+    for topic in &snapshot.topics {
+        let selected = options.topics.as_ref();
+        if selected.is_some_and(|it| !it.contains(&(topic.name.clone(), topic.topic_id))) {
+            continue;
+        }
+        let topic_id = topic.topic_id.to_string();
+        let mut partitions = Vec::new();
+        for state in &topic.partitions {
+            let of_it = findings.get(&(&*topic.name, &*topic_id, state.partition));
+            let of_it = of_it.map_or(&[][..], Vec::as_slice);
+            let picture = partition(repository, &snapshot, topic, state, of_it).await;
+            partitions.push(picture);
+        }
+        topics.push(TopicPicture {
+            name: topic.name.to_string(),
+            replaced: snapshot.replaced_in(topic).is_some(),
+            deleted: topic.deleted,
+            topic_id,
+            partitions,
+        });
+    }
+    Ok(topics)
+}
+
+async fn partition(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    topic: &TopicState,
+    state: &PartitionState,
+    findings: &[&Finding],
+) -> PartitionPicture {
+    let id: PartitionId = topic.partition_id(state.partition);
+    let all = state.base_offset..state.end_offset;
+    let (mut offsets, times) = match repository.segments(snapshot, &id, state).await {
+        Ok(entries) => segments(&entries, findings),
+        // Which segments there are is not known: the finding about it says why.
+        Err(_) => (vec![span(all.clone(), Mark::Damaged)], Vec::new()),
+    };
+    if let Some(expired) = state.expired_offsets() {
+        offsets.push(span(expired.base_offset..expired.end_offset, Mark::Expired));
+    }
+    offsets.extend(
+        state
+            .lost
+            .iter()
+            .map(|lost| span(lost.from..lost.to, Mark::Lost)),
+    );
+    if state.incomplete.is_some() {
+        offsets.push(span(state.end_offset..state.high_watermark, Mark::Missing));
+    }
+    for finding in findings {
+        let range = match finding.offsets {
+            Some(offsets) => offsets.base_offset..offsets.end_offset,
+            None if finding.kind == FindingKind::Incomplete => continue,
+            None => all.clone(),
+        };
+        offsets.push(span(range, Mark::of(finding.kind)));
+    }
+    offsets.retain(|span| !span.range.is_empty());
+    PartitionPicture {
+        partition: state.partition,
+        records: state.records,
+        stored_bytes: state.stored_bytes,
+        offsets,
+        times,
+        findings: findings
+            .iter()
+            .filter(|finding| finding.severity != Severity::Accepted)
+            .count(),
+    }
+}
+
+fn span(range: Range<i64>, mark: Mark) -> Span {
+    Span { range, mark }
+}
+
+/// Returns the offsets and the times of segments. A segment that a finding names has its times marked as a whole: which of them are affected is not known.
+fn segments(entries: &[SegmentEntry], findings: &[&Finding]) -> (Vec<Span>, Vec<Span>) {
+    let keys = findings
+        .iter()
+        .filter_map(|it| Some((it.key.as_deref()?, it.kind)));
+    let marks: BTreeMap<&str, Mark> = keys.map(|(key, kind)| (key, Mark::of(kind))).collect();
+    let (mut offsets, mut times) = (Vec::new(), Vec::new());
+    for entry in entries {
+        let covered = entry.base_offset..entry.end_offset;
+        offsets.push(span(covered, Mark::Covered));
+        let mark = marks.get(&*entry.key).copied().unwrap_or(Mark::Covered);
+        if let Some(first) = entry.min_known_timestamp
+            && first <= entry.max_timestamp
+        {
+            times.push(span(first..entry.max_timestamp.saturating_add(1), mark));
+        }
+    }
+    (offsets, times)
+}
+
+/// Samples spans as this many cells of `within`, and joins equal neighbours: (first cell, number of cells, mark), in order.
+#[must_use]
+pub fn cells(spans: &[Span], within: &Range<i64>, cells: usize) -> Vec<(usize, usize, Mark)> {
+    let length = i128::from(within.end) - i128::from(within.start);
+    if length <= 0 || cells == 0 {
+        return Vec::new();
+    }
+    let mut row: Vec<Option<Mark>> = vec![None; cells];
+    let count = cells as i128;
+    let at = |value: i64| (i128::from(value) - i128::from(within.start)) * count;
+    for Span { range, mark } in spans {
+        let first = at(range.start).div_euclid(length).clamp(0, count - 1);
+        // Rounded up, so that the smallest range has a cell.
+        let end = (at(range.end) + length - 1)
+            .div_euclid(length)
+            .clamp(first + 1, count);
+        let first = usize::try_from(first).unwrap_or_default();
+        let end = usize::try_from(end).unwrap_or_default();
+        for cell in row.get_mut(first..end).unwrap_or_default() {
+            *cell = (*cell).max(Some(*mark));
+        }
+    }
+    let mut joined: Vec<(usize, usize, Mark)> = Vec::new();
+    for (at, mark) in row.into_iter().enumerate() {
+        let Some(mark) = mark else { continue };
+        match joined.last_mut() {
+            Some((first, length, last)) if *last == mark && *first + *length == at => *length += 1,
+            _ => joined.push((at, 1, mark)),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_of_a_cell_is_shown_and_nothing_is_too_small() {
+        let spans = [
+            span(0..1_000_000, Mark::Covered),
+            span(500_000..500_001, Mark::Damaged),
+            span(999_999..1_000_000, Mark::Lost),
+        ];
+        let cells = cells(&spans, &(0..1_000_000), 10);
+        assert_eq!(
+            cells,
+            [
+                (0, 5, Mark::Covered),
+                (5, 1, Mark::Damaged),
+                (6, 3, Mark::Covered),
+                (9, 1, Mark::Lost),
+            ]
+        );
+    }
+
+    #[test]
+    fn any_range_is_within_its_cells() {
+        for within in [0..1, -5..5, i64::MIN..i64::MAX, 7..7, 9..3] {
+            for range in [
+                0..0,
+                i64::MIN..i64::MAX,
+                -3..2,
+                i64::MAX - 1..i64::MAX,
+                5..1,
+            ] {
+                for count in [0, 1, 3, 200] {
+                    let found = cells(&[span(range.clone(), Mark::Lost)], &within, count);
+                    let mut last = 0;
+                    for (first, length, _) in found {
+                        assert!(first >= last && length > 0 && first + length <= count);
+                        last = first + length;
+                    }
+                }
+            }
+        }
+    }
+}
