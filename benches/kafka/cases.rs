@@ -37,6 +37,8 @@ pub(crate) enum Case {
     Checksum,
     /// `kbk verify` of the same files.
     Verify,
+    /// The same on one core.
+    VerifyOnOneCore,
     /// `kbk cat` of the topic.
     Cat,
     /// `kbk cat` of one record in the middle.
@@ -44,7 +46,7 @@ pub(crate) enum Case {
 }
 
 /// The order of a round: processes that are compared are adjacent.
-const ORDER: [Case; 15] = [
+const ORDER: [Case; 16] = [
     Case::Consume,
     Case::Backup("none"),
     Case::Zstd,
@@ -58,6 +60,7 @@ const ORDER: [Case; 15] = [
     Case::RestoreUntransacted,
     Case::Checksum,
     Case::Verify,
+    Case::VerifyOnOneCore,
     Case::Cat,
     Case::CatOne,
 ];
@@ -75,6 +78,7 @@ impl fmt::Display for Case {
             Case::RestoreUntransacted => f.write_str("kbk restore --no-transactions"),
             Case::Checksum => f.write_str("read + CRC-32C"),
             Case::Verify => f.write_str("kbk verify"),
+            Case::VerifyOnOneCore => f.write_str("kbk verify, on one core"),
             Case::Cat => f.write_str("kbk cat"),
             Case::CatOne => f.write_str("kbk cat -n 1 --offset"),
         }
@@ -150,6 +154,10 @@ impl Harness {
             Case::RestoreUntransacted => self.restore(&["--no-transactions"]),
             Case::Checksum => measure(&mut self.contender(&["crc", &self.repository("none")])),
             Case::Verify => measure(&mut self.kbk("none", &["verify"])),
+            Case::VerifyOnOneCore => {
+                let verify = self.kbk("none", &["verify"]);
+                measure(&mut shell(r#"exec taskset -c 0 "$@""#, &verify))
+            }
             Case::Cat => measure(&mut to_nowhere(&self.kbk("zstd:1", &["cat", four]))),
             Case::CatOne => self.cat_one(),
         }

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use crate::cases::Case::{
     self, Backup, BackupOnePartition, CatOne, Checksum, Consume, Libzstd, Produce, Restore,
-    RestoreUntransacted, Verify, Zstd,
+    RestoreUntransacted, Verify, VerifyOnOneCore, Zstd,
 };
 use crate::measure::{Sample, Samples};
 use crate::workload::Settings;
@@ -111,7 +111,12 @@ fn figures(measured: &Measured<'_>) -> Vec<Figure> {
         (
             "verify: rate / read + CRC-32C",
             wall(Checksum, Verify),
-            AtLeast(0.7),
+            AtLeast(0.8),
+        ),
+        (
+            "verify: rate on all cores / on one",
+            wall(VerifyOnOneCore, Verify),
+            AtLeast(1.5),
         ),
         (
             "one record by its offset: ms of the whole process",
