@@ -38,7 +38,7 @@ backup, or could not be compared.";
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Snapshot to compare, A: its number, or latest
-    #[arg(value_name = "A", required_unless_present_any = ["live", "with"], conflicts_with = "live")]
+    #[arg(value_name = "A", conflicts_with = "live")]
     pub a: Option<SnapshotArg>,
 
     /// Snapshot to compare it with, B [default: latest]
@@ -88,8 +88,13 @@ pub struct Args {
 
 /// Compares, and prints the result.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    match args.live {
-        true => live::run(args, context).await,
-        false => snapshots::run(args, context).await,
+    if args.live {
+        return live::run(args, context).await;
     }
+    if args.a.is_none() && args.with.with.is_none() {
+        return Err(CliError::usage("what to compare is not given").hint(
+            "give two snapshots, as in `kbk diff 3 7`, another repository with --with, or --live for a cluster",
+        ));
+    }
+    snapshots::run(args, context).await
 }

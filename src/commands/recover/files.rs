@@ -59,7 +59,7 @@ impl Report for FileRecovery {
         if self.identified_by > IdentifiedBy::Trailer {
             writeln!(
                 out,
-                "which segment it is was told by its blocks alone: neither its header nor its end is intact"
+                "which segment it is follows from its blocks alone: neither its header nor its end is intact"
             )?;
         }
         beyond(self, out)?;

@@ -175,6 +175,7 @@ impl Output {
             cluster_id: self.cluster_id.clone(),
             writer: Some(self.options.writer.clone()),
             created_at: Some(jiff::Timestamp::now().as_millisecond()),
+            compression: Some(self.options.compression.to_string()),
         };
         SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
     }

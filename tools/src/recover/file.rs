@@ -132,6 +132,7 @@ fn unknown_header(topic: &TopicName, partition: PartitionNumber) -> FileHeader {
         cluster_id: None,
         writer: None,
         created_at: None,
+        compression: None,
     }
 }
 

@@ -317,7 +317,8 @@ async fn merge_some(shared: &Shared, store: Store) -> Result<()> {
             };
             let key = Key::parse(&merged.key).unwrap();
             let payload = merged.segment_id.0.to_vec().into();
-            let put = repository.store().objects().put(&path(&key), payload);
+            let path = path(&key);
+            let put = repository.store().objects().put(&path, payload);
             if put.await.is_err() {
                 let operation = crate::repo::Operation::Write;
                 let kind = RepoErrorKind::Unavailable { operation };
