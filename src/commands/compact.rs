@@ -27,7 +27,7 @@ Examples:
   kbk compact -r /backup/kafka --older-than 7d --compression zstd:12
   kbk compact -r /backup/kafka --keep latest-per-key --keep-tombstones 30d --dry-run
 
-Segments of a partition that are small are merged up to --segment-size; one that is larger than all
+Segments of a partition that are small are merged up to --segment-size. One that is larger than all
 that would join it stays, so that a run per night does not write the same records every night. With
 --compression, large ones are compressed anew, too, once. Records keep their offsets, timestamps and
 everything else.
@@ -232,7 +232,7 @@ impl Args {
                 "nothing was removed: in the saved configuration, these topics have no cleanup.policy=compact, so that every record of theirs \
                  counts: {shown}"
             );
-            let hint = "select others; if only the latest record per key is to stay, give --allow-uncompacted";
+            let hint = "select others; give --allow-uncompacted if only the latest record per key is to stay";
             return Err(CliError::new(message).hint(hint));
         }
         others.iter().for_each(|id| {

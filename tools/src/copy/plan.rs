@@ -143,7 +143,7 @@ impl Planner<'_> {
                 OffsetSpan::from(start..base)
             )),
             base if base < start => not_joined(format!(
-                "a segment of the origin begins at offset {base}, before {start}, where the copy ends: `kbk compact` has merged it since; copy \
+                "a segment of the origin begins at offset {base}, before {start}, where the copy ends: `kbk compact` has merged it since; try \
                  a snapshot from before that, if the origin still has one, or begin a new copy"
             )),
             base if base != start => not_joined(format!(
