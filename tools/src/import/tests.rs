@@ -229,8 +229,11 @@ fn transactions_are_resolved_by_their_markers() {
     assert_eq!(snapshot.topics[0].topic_id.0, [7; 16]);
 }
 
-/// A log of batches of three records, in two files, with where each batch is: its file, position and offsets.
-fn long_log() -> ([Vec<u8>; 2], Vec<(usize, std::ops::Range<usize>, [i64; 3])>) {
+/// Where a batch is: its file, its position there, and its offsets.
+type Placed = (usize, std::ops::Range<usize>, [i64; 3]);
+
+/// A log of batches of three records, in two files.
+fn long_log() -> ([Vec<u8>; 2], Vec<Placed>) {
     let (mut files, mut batches) = ([Vec::new(), Vec::new()], Vec::new());
     for number in 0..60 {
         let first = number * 3;
@@ -278,7 +281,7 @@ fn what_is_intact_of_a_damaged_log_is_stored_and_the_rest_is_named() {
             files[1].truncate(cut);
         }
         let (original, _) = long_log();
-        let is_same = |(file, range, _): &&(usize, std::ops::Range<usize>, [i64; 3])| {
+        let is_same = |(file, range, _): &&Placed| {
             let found = files[*file].get(range.clone());
             // No checksum covers the leader's epoch, and nothing is read of it.
             let known = |bytes: &[u8]| [&bytes[..12], &bytes[16..]].concat();
