@@ -50,6 +50,7 @@ fn salvage(bytes: &[u8]) {
         cluster_id: None,
         writer: None,
         created_at: None,
+        compression: None,
     });
     let header = FileHeader {
         segment_id: [1; 16],

@@ -82,7 +82,7 @@ fn bytes(
     while at < range.end {
         let mut line = Vec::with_capacity(LINE_BYTES);
         let left = (range.end - at).min(LINE_BYTES as u64);
-        if file.by_ref().take(left).read_to_end(&mut line)? == 0 {
+        if Read::take(&mut *file, left).read_to_end(&mut line)? == 0 {
             return Ok(());
         }
         let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();

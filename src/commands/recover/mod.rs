@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(short, long, value_name = "NEW.kseg")]
     pub output: PathBuf,
 
-    /// The topic and the partition, where no copy of the header is left in the files: ORDERS/3
+    /// The topic and the partition, where no copy of the header is left in the files: orders/3
     #[arg(long = "as", value_name = "TOPIC/PARTITION", value_parser = parse_partition)]
     pub partition: Option<(TopicName, PartitionNumber)>,
 

@@ -130,6 +130,7 @@ fn tlv_value(kind: u16, bytes: &[u8]) -> (String, Option<String>) {
         layout::TLV_TOPIC => "topic",
         layout::TLV_CLUSTER_ID => "cluster_id",
         layout::TLV_WRITER => "writer",
+        layout::TLV_COMPRESSION => "compression",
         layout::TLV_CREATED_AT => {
             let number = bytes.try_into().map(i64::from_le_bytes);
             return (

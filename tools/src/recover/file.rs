@@ -114,6 +114,8 @@ impl FileOptions {
             timestamp_type: salvage.timestamp_type.unwrap_or(known.timestamp_type),
             writer: Some(self.writer.clone()),
             created_at: Some(Timestamp::now().as_millisecond()),
+            // A block that is cut at its coverage is compressed anew.
+            compression: None,
             ..known
         })
     }

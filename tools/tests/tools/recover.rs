@@ -184,7 +184,7 @@ fn without_any_header_the_caller_says_which_partition_it_is() {
         ..options(&[&file], &output)
     };
     let report = recover_files(&named).unwrap();
-    assert!(!report.complete, "whether it continued is not known");
+    assert!(!report.complete, "where it ended is not known");
     let (new, _) = offsets(&output);
     assert_eq!(
         (&*new.header().topic, new.header().partition.get()),
