@@ -75,7 +75,7 @@ impl LogReader {
     }
 
     /// Returns where the next batch begins.
-    pub(super) fn position(&self) -> u64 {
+    pub(super) fn next_position(&self) -> u64 {
         self.next
     }
 

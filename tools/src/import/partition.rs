@@ -117,7 +117,7 @@ impl Walk<'_> {
         for (number, (_, path)) in log.files.iter().enumerate() {
             let mut reader = LogReader::open(path, Depth::Whole, buffer)?;
             loop {
-                let before = reader.position();
+                let before = reader.next_position();
                 let then = match reader.next()? {
                     Next::Batch => {
                         let after = log.files.get(number + 1).map(|(offset, _)| *offset);
@@ -153,7 +153,7 @@ impl Walk<'_> {
         position: u64,
         next_file: Option<i64>,
     ) -> Result<Then, ImportError> {
-        let bytes = reader.position() - position;
+        let bytes = reader.next_position() - position;
         let checked = reader
             .batch()
             .and_then(|batch| batch.check_crc().map(|()| *batch.header()));
