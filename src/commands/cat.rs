@@ -37,7 +37,7 @@ Examples:
   kbk cat /backup/kafka/data/orders/*/0/*.kseg --reverse -n 5
 
 Topics and partitions follow one another in the order of name and number; --reverse prints exactly the reverse.
-Damage ends the output with exit code 1; kbk grep searches what is behind it, too, and on all cores.
+Damage ends the output with exit code 1. kbk grep also searches what follows it, and on all cores.
 ";
 
 /// The arguments of `kbk cat`.

@@ -40,7 +40,7 @@ FORMAT is one of
   csv        RFC 4180, with a header line; key_encoding and value_encoding are text, base64, or empty for null
   value      the bytes of the value and a line feed; a null value is an empty line
   key-value  the bytes of the key, a tab, those of the value, a line feed
-  hex        topic, partition, offset, timestamp, key, value, headers, separated by tabs; bytes in hex, null is -
+  hex        topic, partition, offset, timestamp, key, value, headers, separated by tabs: bytes in hex, null is -
   raw        bytes with their lengths, for programs: docs/reference/formats.md
   a template with the tokens and escapes of kcat:
              %k key  %s value  %K %S their lengths (-1 null)  %R length of the value as 4 bytes  %h headers
@@ -49,7 +49,7 @@ FORMAT is one of
 value, key-value and templates do not escape what is inside a key or a value.
 
 A record has one key, so that several options for keys select records with any of these keys. All others must hold.
-REGEX is found anywhere in the bytes; ^ and $ anchor it, (?i) ignores case, (?-u:\\xff) is a byte.
+REGEX is found anywhere in the bytes: ^ and $ anchor it, (?i) ignores case, (?-u:\\xff) is a byte.
 CONDITION is about a value that is JSON, by a JSON pointer (RFC 6901): /customer/id=42, /customer/id!=42,
 /customer (exists), !/customer (does not exist). 42 is the number or the string, \"42\" the string only. A member that
 does not exist is neither = nor != anything, and a value that is not JSON satisfies no CONDITION.
@@ -215,7 +215,7 @@ impl RecordArgs {
     pub(super) fn check(&self) -> Result<(), CliError> {
         if self.null_as.is_some() && !matches!(self.format, TextFormat::Template(_)) {
             return Err(CliError::usage(
-                "--null-as is for the formats value, key-value and templates; jsonl, csv, hex and raw distinguish null by themselves",
+                "--null-as is for the formats value, key-value and templates; jsonl and csv, hex and raw distinguish null by themselves",
             ));
         }
         if self.invert_match && !self.conditions().any() {

@@ -303,7 +303,7 @@ fn an_invalid_format_or_key_is_explained() {
         (&["-f", "csv", "--json"], "--json"),
         (
             &["--null-as", "-"],
-            "jsonl, csv, hex and raw distinguish null",
+            "jsonl and csv, hex and raw distinguish null",
         ),
         (&["--key-hex", "0"], "is not hex"),
         (&["--key-base64", "?"], "is not base64"),

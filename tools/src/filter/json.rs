@@ -48,7 +48,7 @@ pub enum JsonConditionError {
     )]
     Pointer(String),
     /// It is compared with something that begins as JSON and is not.
-    #[error("`{0}` is not JSON: {1}; quotes, braces and brackets begin JSON")]
+    #[error("`{0}` is not JSON, as which it begins: {1}")]
     Json(String, String),
 }
 
