@@ -181,6 +181,9 @@ fn failed(error: CompactError) -> CliError {
     }
 }
 
+/// Histories of topics, by name and id.
+type ChosenIds = BTreeSet<(TopicName, Id)>;
+
 impl Args {
     fn options(&self, now: Timestamp) -> Result<CompactOptions, CliError> {
         let older_than = self.older_than.map(|span| moment(now, span)).transpose()?;
@@ -207,10 +210,7 @@ impl Args {
     /// # Errors
     ///
     /// If a topic was asked for by name or pattern that the cluster does not compact.
-    fn topics(
-        &self,
-        newest: &Snapshot,
-    ) -> Result<(BTreeSet<(TopicName, Id)>, Vec<String>), CliError> {
+    fn topics(&self, newest: &Snapshot) -> Result<(ChosenIds, Vec<String>), CliError> {
         let selection = match self.keep {
             None => self.topics.selection().internal_too(),
             Some(_) => self.topics.selection(),

@@ -38,7 +38,7 @@ pub enum DemoStep {
     /// A snapshot was made, as `kbk backup` does.
     BackedUp(BackupReport),
     /// All snapshots were verified, as `kbk verify --full` does.
-    Verified(verify::VerifyReport),
+    Verified(Box<verify::VerifyReport>),
     /// The topics were restored to new ones, as `kbk restore` does.
     Restored(RestoreReport),
     /// The topics and their copies were read back.

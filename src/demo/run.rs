@@ -362,9 +362,8 @@ async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
         depth: verify::VerifyDepth::Sha256,
         ..verify::VerifyOptions::default()
     };
-    Ok(DemoStep::Verified(
-        verify::verify(repository, &request, Arc::new(|_: u64| ())).await,
-    ))
+    let report = verify::verify(repository, &request, Arc::new(|_: u64| ())).await;
+    Ok(DemoStep::Verified(Box::new(report)))
 }
 
 async fn latest(repository: &Repository) -> Result<Digested<Snapshot>, DemoStop> {

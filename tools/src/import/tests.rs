@@ -351,7 +351,7 @@ fn folders_are_found_and_what_is_ambiguous_is_refused() {
     let other = world.folder.path().join("other");
     fs::create_dir_all(&other).unwrap();
     assert!(matches!(
-        find(&[other.clone()]),
+        find(std::slice::from_ref(&other)),
         Err(ImportError::NoLogs { .. })
     ));
     fs::copy(

@@ -152,6 +152,7 @@ mod tests {
         let origin = Origin {
             repository_id: Id::random(),
             sequence: 1,
+            backup: 1,
             sha256: kbk_format::repo::Hex([1; 32]),
         };
         let remedy = |origin| Remedy {
