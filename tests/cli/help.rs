@@ -94,10 +94,13 @@ fn bash_completes_commands_and_options() {
         assert_eq!(script.code, Some(0), "{}", script.stderr);
         assert!(script.stdout.contains("ignore-damaged-snapshot"), "{shell}");
     }
-    let script = run(&["completions", "bash"]).stdout;
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("kbk.bash");
+    fs::write(&script, run(&["completions", "bash"]).stdout).unwrap();
+    let script = script.to_str().unwrap();
     let ask = |words: &str, index: usize| {
         let ask = format!(
-            "{script}\nCOMP_WORDS=({words}); COMP_CWORD={index}; _kbk kbk \"${{COMP_WORDS[$COMP_CWORD]}}\"; echo \"${{COMPREPLY[*]}}\""
+            "source '{script}'\nCOMP_WORDS=({words}); COMP_CWORD={index}; _kbk kbk \"${{COMP_WORDS[$COMP_CWORD]}}\"; echo \"${{COMPREPLY[*]}}\""
         );
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", &ask]).stdin(Stdio::null());

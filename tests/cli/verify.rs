@@ -248,7 +248,7 @@ fn each_finding_names_a_command() {
         .kbk(&["verify", "--json", file.to_str().unwrap()])
         .json();
     let next = json["findings"][0]["next_step"].as_str().unwrap();
-    assert_eq!(next, format!("kbk inspect {}", file.display()));
+    assert_eq!(next, format!("kbk recover {} -o NEW", file.display()));
 }
 
 #[test]

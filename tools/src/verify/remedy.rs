@@ -99,13 +99,13 @@ impl Remedy<'_> {
 
     /// Returns the command for a finding about a file that has no repository.
     pub(super) fn of_file(finding: &Finding) -> String {
-        let command = match finding.kind {
-            FindingKind::Unsupported | FindingKind::Unreadable => "verify",
-            // It shows what is left.
-            _ => "inspect",
-        };
-        let file = finding.key.as_deref().unwrap_or("FILE");
-        format!("kbk {command} {}", quoted(file))
+        let file = quoted(finding.key.as_deref().unwrap_or("FILE"));
+        match finding.kind {
+            FindingKind::Unsupported | FindingKind::Unreadable => format!("kbk verify {file}"),
+            FindingKind::NotASegment => format!("kbk inspect {file}"),
+            // What is lost can be had from nowhere else, as far as the file alone says.
+            _ => format!("kbk recover {file} -o NEW"),
+        }
     }
 }
 
