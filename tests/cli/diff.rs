@@ -46,7 +46,7 @@ fn two_snapshots_of_a_repository_are_compared() {
             "payments/0: offsets 100 to 250 (exclusive) only in B",
             "consumer groups: saved only in B, so not compared",
             "ACLs: saved only in B, so not compared",
-            "compared 2 topics with 3 partitions: 1,300 records the same (1,300 in the same segments); no consumer group; no ACL",
+            "compared 2 topics with 3 partitions: 1,300 records the same (1,300 by the SHA-256 of their segments); no consumer group; no ACL",
         ]
     );
     // The second one is the latest unless it is given.
@@ -74,7 +74,9 @@ fn two_snapshots_of_a_repository_are_compared() {
     let same = world.kbk(&["diff", "2"]);
     assert_eq!(same.code, Some(0), "{}", same.stdout);
     assert!(
-        same.stdout.starts_with("equal: A and B\n"),
+        same.stdout.starts_with(
+            "equal: A and B, by what the snapshots state: segments were listed, not read\n"
+        ),
         "{}",
         same.stdout
     );
@@ -87,7 +89,7 @@ fn a_copy_is_compared_with_its_original_and_damage_is_not_called_equal() {
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     assert!(
         ended.stdout.contains(
-            "1,450 records the same (1,450 in the same segments); 2 consumer groups; 2 ACLs"
+            "1,450 records the same (1,450 by the SHA-256 of their segments); 2 consumer groups; 2 ACLs"
         ),
         "{}",
         ended.stdout
@@ -125,6 +127,33 @@ fn a_copy_is_compared_with_its_original_and_damage_is_not_called_equal() {
         "{said}"
     );
     assert!(said.contains(&pair.copy), "{said}");
+}
+
+#[test]
+fn a_copy_that_lacks_a_segment_is_not_equal_although_no_segment_is_read() {
+    let pair = Pair::new();
+    let missing = &pair.world.entries("orders", 0)[1].key;
+    std::fs::remove_file(std::path::Path::new(&pair.copy).join(missing)).unwrap();
+    let ended = pair.world.kbk(&["diff", "--with", &pair.copy]);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let said = ended.stdout.lines().find(|line| line.starts_with("in B: "));
+    assert!(
+        said.is_some_and(|said| said.contains(missing)),
+        "{}",
+        ended.stdout
+    );
+    let json = pair
+        .world
+        .kbk(&["diff", "--with", &pair.copy, "--json"])
+        .json();
+    assert_eq!(json["differences"][0]["kind"], "object", "{json}");
+    assert_eq!(json["differences"][0]["side"], "B");
+    assert_eq!(json["differences"][0]["key"], missing.as_str());
+    // What other topics have is no matter of these.
+    let others = pair
+        .world
+        .kbk(&["diff", "--with", &pair.copy, "--topic", "payments"]);
+    assert_eq!(others.code, Some(0), "{}{}", others.stdout, others.stderr);
 }
 
 #[test]

@@ -16,10 +16,11 @@ Examples:
   kbk diff --live -r /backup/kafka -b broker:9092 --topic orders
   kbk diff --live -r /backup/kafka -b broker:9092 --map orders=orders-restored --until 2026-11-22T10:00:00Z
 
-Of two snapshots, A and B, it compares topics and their configurations, the offsets that are
-covered, lost or missing, records, committed offsets of consumer groups, and ACLs; with --topic, --exclude or --partition neither
-groups nor ACLs. Topics are paired by name and id. Records are compared by the digests that both snapshots state, and one by one where
-these differ, or with --full. What cannot be read is named, and the rest is compared.
+Of two snapshots, A and B, it compares topics and their configurations, the offsets that are covered, lost
+or missing, records, committed offsets of consumer groups, and ACLs. With --topic, --exclude or --partition,
+groups and ACLs are left out. Topics are paired by name and id. Records are compared by the digests that both
+snapshots state, and one by one where these differ, or with --full. That each segment is there, with its
+size, is compared with listings. What cannot be read is named, and the rest is compared.
 
 With --live it compares the records that both the cluster and the snapshot hold: key, value,
 headers and timestamp, in the order of each partition. --since, --until and the other criteria

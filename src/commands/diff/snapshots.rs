@@ -140,7 +140,9 @@ impl Chosen {
             return Ok(chosen);
         }
         let selection = args.topics.selection().internal_too();
-        chosen.topics = selection.select_every(a.chain(b))?;
+        let [in_a, _] = snapshots;
+        let only_in_b = b.filter(|topic| in_a.topic(&topic.name, topic.topic_id).is_none());
+        chosen.topics = selection.select_every(a.chain(only_in_b))?;
         for snapshot in snapshots {
             let topics = snapshot.topics.iter();
             for topic in topics.filter(|topic| chosen.has(topic)) {
@@ -200,7 +202,7 @@ impl Report for SnapshotsReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let SnapshotsReport { a, b, diff } = self;
         match diff.differences.len() {
-            0 => writeln!(out, "equal: A and B")?,
+            0 => writeln!(out, "equal: A and B{}", self.proved_by())?,
             some => {
                 let differences = human::counted(some as u64, "difference");
                 writeln!(out, "{differences} between A and B")?;
@@ -227,6 +229,25 @@ impl Report for SnapshotsReport {
 }
 
 impl SnapshotsReport {
+    /// Says what proves that both are equal.
+    fn proved_by(&self) -> &'static str {
+        let records = &self.diff.records;
+        match (
+            records.same_objects + records.same_digest,
+            self.one_repository(),
+        ) {
+            (0, _) => ": every record was read",
+            (_, true) => ", by what the snapshots state: segments were listed, not read",
+            (_, false) => {
+                ", by what the snapshots state: segments were listed, not read (--full reads all)"
+            }
+        }
+    }
+
+    fn one_repository(&self) -> bool {
+        self.a.location == self.b.location
+    }
+
     /// Says what is the same, and what proved it.
     fn same(&self) -> String {
         let SnapshotDiff {
@@ -244,11 +265,8 @@ impl SnapshotsReport {
             human::counted(records.total(), "record"),
         );
         let by = [
-            (records.same_objects, "in the same segments"),
-            (
-                records.same_digest,
-                "by the digests that both snapshots state",
-            ),
+            (records.same_objects, "by the SHA-256 of their segments"),
+            (records.same_digest, "by the digests of records"),
             (records.read, "read and compared"),
         ];
         let by = by.into_iter().filter(|(count, _)| *count > 0);

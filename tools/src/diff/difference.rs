@@ -20,12 +20,12 @@ pub enum Side {
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SnapshotDifference {
-    /// The snapshots are of different clusters, or one does not say of which.
+    /// The snapshots are of different clusters. That one does not say of which is no difference: an import does not know it.
     Cluster {
-        /// Kafka's id of the cluster of A; null where it gave none.
-        a: Option<String>,
-        /// The same of B.
-        b: Option<String>,
+        /// Kafka's id of the cluster of A.
+        a: String,
+        /// Kafka's id of the cluster of B.
+        b: String,
     },
     /// Only one of the snapshots has a topic, or this history of it.
     TopicOnlyIn {
@@ -111,6 +111,8 @@ pub enum SnapshotDifference {
         only_in_b: u64,
         /// Number of records that both have at the same offset, and that are not the same.
         changed: u64,
+        /// The snapshot of which `kbk compact` has removed more records by key than of the other one; null where that is none.
+        compacted: Option<Side>,
         /// The first of all these.
         first: Vec<RecordDifference>,
     },
@@ -157,6 +159,15 @@ pub enum SnapshotDifference {
         side: Side,
         /// What: `consumer groups` or `ACLs`.
         what: &'static str,
+    },
+    /// A listing shows that an object of a snapshot is missing, or has another size than the snapshot states.
+    Object {
+        /// The snapshot.
+        side: Side,
+        /// The object; null where it is about several.
+        key: Option<String>,
+        /// What is wrong with it.
+        error: String,
     },
     /// Something could not be read, so it was not compared.
     NotCompared {
@@ -255,10 +266,7 @@ impl fmt::Display for RecordDifference {
 impl fmt::Display for SnapshotDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SnapshotDifference::Cluster { a, b } => {
-                let name = |id: &Option<String>| id.clone().unwrap_or_else(|| "unknown".to_owned());
-                write!(f, "cluster: {} in A, {} in B", name(a), name(b))
-            }
+            SnapshotDifference::Cluster { a, b } => write!(f, "cluster: {a} in A, {b} in B"),
             SnapshotDifference::TopicOnlyIn {
                 side,
                 topic,
@@ -318,6 +326,7 @@ impl fmt::Display for SnapshotDifference {
                 only_in_a,
                 only_in_b,
                 changed,
+                compacted,
                 first,
             } => {
                 write!(f, "{partition}: of {offsets}, ")?;
@@ -330,8 +339,13 @@ impl fmt::Display for SnapshotDifference {
                 let parts = parts.into_iter().filter(|(count, _)| *count > 0);
                 let parts: Vec<String> = parts.map(|(_, text)| text).collect();
                 f.write_str(&parts.join(", "))?;
-                match first.first() {
-                    Some(first) => write!(f, "; the first: {first}"),
+                if let Some(first) = first.first() {
+                    write!(f, "; the first: {first}")?;
+                }
+                match compacted {
+                    Some(side) => {
+                        write!(f, "; `kbk compact` has removed records of {side} by key")
+                    }
                     None => Ok(()),
                 }
             }
@@ -376,6 +390,7 @@ impl fmt::Display for SnapshotDifference {
             SnapshotDifference::SavedOnlyIn { side, what } => {
                 write!(f, "{what}: saved only in {side}, so not compared")
             }
+            SnapshotDifference::Object { side, error, .. } => write!(f, "in {side}: {error}"),
             SnapshotDifference::NotCompared {
                 side,
                 what,

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Nothing is written. What cannot be read is a difference of its own, [`SnapshotDifference::NotCompared`], and everything else is still compared; only a
-//! store that does not answer ends it. Equal digests are those that the snapshots state: whether the objects hold what they state is for
-//! `kbk verify` to say, unless every record is read ([`DiffOptions::full`]).
+//! store that does not answer ends it. Equal digests are those that the snapshots state. That the objects are there, with the sizes that are stated,
+//! is compared with listings; whether they hold what is stated is for `kbk verify` to say, unless every record is read ([`DiffOptions::full`]).
 //!
 //! | file | holds |
 //! |---|---|
@@ -41,6 +41,7 @@ pub use self::parts::differing_parts;
 use self::records::{Found, RecordComparison};
 use self::states::pair_topics;
 use crate::share::FairShare;
+use crate::verify::check_sizes;
 
 /// Number of records that a difference shows of each range.
 const SHOWN_RECORDS: usize = 10;
@@ -95,9 +96,9 @@ pub struct SnapshotDiff {
 /// Records that both have, by what proved that they are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ComparedRecords {
-    /// In objects that have the same SHA-256.
+    /// In objects of which both snapshots state the same SHA-256. They were not read.
     pub same_objects: u64,
-    /// In other objects, whose records have the same digest.
+    /// In other objects, of whose records both state the same digest. They were not read.
     pub same_digest: u64,
     /// Read and compared.
     pub read: u64,
@@ -139,11 +140,22 @@ pub fn diff(
 ) -> Result<SnapshotDiff, RepoError> {
     let mut result = SnapshotDiff::default();
     let [cluster_a, cluster_b] = [a, b].map(|side| side.snapshot.cluster_id.clone());
-    if cluster_a != cluster_b {
-        let (a, b) = (cluster_a, cluster_b);
-        result
-            .differences
-            .push(SnapshotDifference::Cluster { a, b });
+    if let (Some(a), Some(b)) = (cluster_a, cluster_b)
+        && a != b
+    {
+        let clusters = SnapshotDifference::Cluster { a, b };
+        result.differences.push(clusters);
+    }
+    for (name, side) in [(Side::A, a), (Side::B, b)] {
+        let selects = |topic: &TopicState| selection.topic(name, topic);
+        let listed = check_sizes(side.repository, side.snapshot, selects);
+        for finding in runtime.block_on(listed)?.findings {
+            result.differences.push(SnapshotDifference::Object {
+                side: name,
+                key: finding.key,
+                error: finding.message,
+            });
+        }
     }
     let [topics_a, topics_b] = [(Side::A, a), (Side::B, b)].map(|(name, side)| {
         let topics = side.snapshot.topics.iter();

@@ -165,6 +165,7 @@ impl RecordComparison<'_> {
                 only_in_a: counts.only_in_a,
                 only_in_b: counts.only_in_b,
                 changed: counts.changed,
+                compacted: self.pair.compacted(),
                 first: counts.first,
             });
         } else if other_digest && unread.is_empty() {

@@ -1,5 +1,6 @@
 //! Compares what two snapshots state of topics and partitions. No I/O.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -137,6 +138,19 @@ impl Pair<'_> {
     pub(super) fn common(&self) -> Range<i64> {
         let start = self.a.base_offset.max(self.b.base_offset);
         start..self.a.end_offset.min(self.b.end_offset).max(start)
+    }
+
+    /// Returns the side of which more records were removed by key.
+    pub(super) fn compacted(&self) -> Option<Side> {
+        let [a, b] = [self.a, self.b].map(|state| {
+            let compacted = state.compacted.as_ref();
+            compacted.map_or(0, |compacted| compacted.records)
+        });
+        match a.cmp(&b) {
+            Ordering::Less => Some(Side::B),
+            Ordering::Equal => None,
+            Ordering::Greater => Some(Side::A),
+        }
     }
 
     pub(super) fn partition(&self) -> PartitionOf {

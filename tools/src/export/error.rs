@@ -22,6 +22,12 @@ pub enum ExportError {
         /// Why.
         source: io::Error,
     },
+    /// Another export writes to the folder.
+    #[error("cannot export to {}: another export writes there now; wait for it, or export to another folder", out.display())]
+    Busy {
+        /// The folder.
+        out: PathBuf,
+    },
     /// A name that exists already.
     #[error("cannot export to {}: it exists already; export to another folder, or replace it with --overwrite", path.display())]
     Exists {

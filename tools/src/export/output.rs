@@ -1,6 +1,6 @@
 //! Temporary names, and how they become real ones.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +57,19 @@ impl Drop for Output {
             // The next export of the same name removes it otherwise.
             let _ = remove(&self.temporary);
         }
+    }
+}
+
+/// Locks a folder against other exports. The lock ends with the file, and so with the process.
+pub(super) fn lock(out: &Path) -> Result<File, ExportError> {
+    let folder = File::open(out).map_err(ExportError::io("open", out))?;
+    match folder.try_lock() {
+        Ok(()) => Ok(folder),
+        Err(TryLockError::WouldBlock) => {
+            let out = out.to_owned();
+            Err(ExportError::Busy { out })
+        }
+        Err(TryLockError::Error(error)) => Err(ExportError::io("lock", out)(error)),
     }
 }
 

@@ -7,6 +7,7 @@ use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::error::ExportError;
+use super::output;
 use super::partition::{self, Exported};
 use super::plan::{ExportPlan, PlannedExport};
 use super::report::ExportReport;
@@ -26,6 +27,8 @@ pub async fn export(
     plan.check(options)?;
     let out = &options.out;
     fs::create_dir_all(out).map_err(ExportError::io("create", out))?;
+    // Held to the end: another export would remove what this one has not given its name yet, or publish its own half under it.
+    let _lock = output::lock(out)?;
     let options = Arc::new(options.clone());
     let begin = |planned: PlannedExport| {
         let (options, events) = (Arc::clone(&options), Arc::clone(&events));

@@ -164,6 +164,28 @@ fn what_is_damaged_is_a_gap_and_is_named() {
 }
 
 #[test]
+fn two_exports_do_not_write_to_one_folder_at_a_time() {
+    let world = World::new();
+    let out = world.folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    for format in [kafka_log(), ExportFormat::JsonLines] {
+        let other = output::lock(&out).unwrap();
+        let refused = world.export(format, false, Arc::new(()));
+        assert!(
+            matches!(refused, Err(ExportError::Busy { .. })),
+            "{refused:?}"
+        );
+        drop(other);
+        assert!(
+            world
+                .export(format, false, Arc::new(()))
+                .unwrap()
+                .is_whole()
+        );
+    }
+}
+
+#[test]
 fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
     struct Stops(AtomicBool);
     impl ExportEvents for Stops {

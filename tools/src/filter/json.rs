@@ -47,6 +47,12 @@ pub enum JsonConditionError {
          and ~0 for a ~ in a name"
     )]
     Pointer(String),
+    /// It compares by an order, which conditions do not know.
+    #[error(
+        "`{0}` has a < or > in its pointer, and there are no such comparisons; give one such as `/customer/id=42` or `/customer/id!=42`, or select values \
+         with --value-regex"
+    )]
+    Order(String),
     /// It is compared with something that begins as JSON and is not.
     #[error("`{0}` is not JSON, as which it begins: {1}")]
     Json(String, String),
@@ -155,7 +161,8 @@ fn are_equal(left: &RawValue, right: &RawValue) -> bool {
 impl FromStr for JsonCondition {
     type Err = JsonConditionError;
 
-    /// Reads `POINTER`, `!POINTER`, `POINTER=VALUE` or `POINTER!=VALUE`. The first `=` ends the pointer: a name that has one cannot be given.
+    /// Reads `POINTER`, `!POINTER`, `POINTER=VALUE` or `POINTER!=VALUE`. The first `=` ends the pointer: a name that has one cannot be given, nor one with
+    /// `<` or `>`.
     fn from_str(text: &str) -> Result<JsonCondition, JsonConditionError> {
         let (pointer, test) = match text.split_once('=') {
             Some((pointer, value)) => {
@@ -170,6 +177,10 @@ impl FromStr for JsonCondition {
                 None => (text, Test::Exists),
             },
         };
+        // It would be taken for a name that no value has, so that nothing is found without a word.
+        if pointer.contains(['<', '>']) {
+            return Err(JsonConditionError::Order(text.to_owned()));
+        }
         let parsed = Pointer::parse(pointer);
         let pointer = parsed.ok_or_else(|| JsonConditionError::Pointer(text.to_owned()))?;
         Ok(JsonCondition { pointer, test })
@@ -185,6 +196,19 @@ mod tests {
     fn holds(condition: &str, value: &[u8]) -> bool {
         let condition: JsonCondition = condition.parse().unwrap();
         JsonCondition::all_hold(&[condition], Some(value))
+    }
+
+    #[test]
+    fn comparisons_that_do_not_exist_are_refused() {
+        for condition in ["/id>5", "/id<5", "/id>=5", "/id<=5", "!/id>5", "/id > 5"] {
+            let refused = condition.parse::<JsonCondition>().err();
+            assert_eq!(
+                refused,
+                Some(JsonConditionError::Order(condition.to_owned()))
+            );
+        }
+        // In a value they are text like any other.
+        assert!(holds("/t=<b>", br#"{"t":"<b>"}"#));
     }
 
     #[test]
