@@ -1,5 +1,6 @@
 //! `kbk import`: stores the logs of a broker that does not run.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,8 +40,8 @@ A folder says nothing about configurations, replication factors, groups and ACLs
 `kbk restore` creates such a topic with the defaults of the cluster and one replica.
 A topic that the repository has already is stored beside it, as `kbk backup --refresh` does.
 Of several brokers, give the folders of enough of them that each partition is there once.
-Exit code 3: part of the logs is damaged, cut off, or of an open transaction; or a partition is missing.
-The snapshot is partial then, and says where.";
+Exit code 3: part of the logs is damaged, cut off, missing between two files, or of a transaction whose end is not
+known; or nothing can be read of a partition. The snapshot is partial then, and says where.";
 
 /// The arguments of `kbk import`.
 #[derive(clap::Args, Clone, Debug)]
@@ -108,7 +109,7 @@ struct LogRow {
     folder: PathBuf,
     /// Kafka's id of the topic; null where the folder states none.
     kafka_id: Option<String>,
-    /// Number of segments.
+    /// Number of segments; 0 where nothing of it can be read.
     segments: usize,
     /// Their bytes.
     bytes: u64,
@@ -121,6 +122,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     select(&mut found, args.topics.selection())?;
     let logs = rows(&found);
     if args.dry_run {
+        for log in &found.logs {
+            if let Some(problem) = &log.problem {
+                tracing::warn!("{}/{}: {problem}", log.topic, log.partition);
+            }
+        }
         let importing = Importing {
             logs,
             dry_run: true,
@@ -169,8 +175,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 /// Keeps the logs of the selected topics.
 fn select(found: &mut FoundLogs, selection: TopicSelection) -> Result<(), CliError> {
     let is_internal = |name: &str| name.starts_with("__");
-    let topics = found.logs.iter();
-    let topics = topics.map(|log| (&*log.topic, is_internal(&log.topic)));
+    let topics: BTreeSet<&str> = found.logs.iter().map(|log| &*log.topic).collect();
+    let topics = topics.into_iter().map(|name| (name, is_internal(name)));
     let selected = selection.select(topics)?;
     found
         .logs
@@ -270,7 +276,9 @@ impl Report for Importing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.dry_run {
             let bytes = self.logs.iter().map(|log| log.bytes).sum();
-            let logs = human::counted(self.logs.len() as u64, "log");
+            // One of which nothing can be read is listed, too.
+            let readable = self.logs.iter().filter(|log| log.segments > 0).count();
+            let logs = human::counted(readable as u64, "log");
             writeln!(out, "would import {logs}, {}", human::bytes(bytes))?;
             return logs_table(&self.logs).write(out);
         }

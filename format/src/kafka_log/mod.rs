@@ -27,7 +27,8 @@ mod writer;
 
 pub use cut::BATCH_BYTES;
 pub use names::{
-    EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE, partition_folder, partition_of_folder,
+    CLEANED_OFFSETS_FILE, EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE,
+    partition_folder, partition_of_folder,
 };
 pub use segments::LogOptions;
 pub use side_files::{

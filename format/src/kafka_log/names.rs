@@ -10,6 +10,8 @@ pub const EPOCHS_FILE: &str = "leader-epoch-checkpoint";
 pub const METADATA_FILE: &str = "partition.metadata";
 /// In the folder that holds those of partitions: where logs begin that were cut at a record (`DeleteRecords`).
 pub const START_OFFSETS_FILE: &str = "log-start-offset-checkpoint";
+/// In the same folder: up to where compaction has gone.
+pub const CLEANED_OFFSETS_FILE: &str = "cleaner-offset-checkpoint";
 
 /// A file of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kbk_format::PartitionNumber;
 use kbk_format::kafka_log::{
-    LogFile, METADATA_FILE, START_OFFSETS_FILE, partition_of_folder, read_start_offsets,
-    read_topic_id,
+    CLEANED_OFFSETS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE, partition_of_folder,
+    read_start_offsets, read_topic_id,
 };
 use kbk_format::repo::{Hex, Id, TopicName};
 
@@ -27,20 +27,29 @@ pub struct FoundLog {
     pub topic_id: Option<Id>,
     /// The first offset that counts, where records below were deleted.
     pub start_offset: Option<i64>,
+    /// Up to where compaction has gone, as far as the folder of the broker says; 0 where it says nothing.
+    pub cleaned_to: i64,
     /// First offset and path of each segment's log, in order.
     pub files: Vec<(i64, PathBuf)>,
     /// Their bytes.
     pub bytes: u64,
     /// Whether a compaction was not finished.
     pub has_swap: bool,
+    /// Why nothing can be read of it, if so: there are no files then.
+    pub problem: Option<String>,
 }
 
 impl FoundLog {
     /// Returns where the log begins.
     #[must_use]
     pub fn first_offset(&self) -> i64 {
-        let first = self.files.first().map_or(0, |(offset, _)| *offset);
+        let first = self.first_of_files();
         first.max(self.start_offset.unwrap_or(0))
+    }
+
+    /// Returns where its files begin: below are offsets that were deleted with their files.
+    pub(super) fn first_of_files(&self) -> i64 {
+        self.files.first().map_or(0, |(offset, _)| *offset)
     }
 }
 
@@ -94,32 +103,29 @@ pub fn find(folders: &[PathBuf]) -> Result<FoundLogs, ImportError> {
 }
 
 fn logs_in(folder: &Path) -> Result<Vec<FoundLog>, ImportError> {
-    let starts = start_offsets(folder)?;
-    if let Some(log) = log_in(folder)? {
-        let named = partition_of(folder)?;
-        let Some((topic, partition)) = named else {
+    let files = log_in(folder)?;
+    if !files.files.is_empty() {
+        let place = place_of(folder)?;
+        let Some((topic, partition)) = partition_of(&place) else {
             return Err(ImportError::NoPartition {
                 path: folder.to_owned(),
             });
         };
         // Its own folder says where it begins only by its files; that of the broker, above it, may say more.
-        let starts = match folder.parent() {
-            Some(parent) => start_offsets(parent)?,
-            None => starts,
-        };
-        return Ok(vec![log.of(topic, partition, &starts)]);
+        let checkpoints = Checkpoints::of(place.parent().unwrap_or(folder))?;
+        return Ok(vec![files.of(topic, partition, &checkpoints)]);
     }
+    let checkpoints = Checkpoints::of(folder)?;
     let mut logs = Vec::new();
     for path in entries(folder)? {
         // Folders of other names are of partitions that are being deleted or moved, or that are none.
-        let Some((topic, partition)) = partition_of(&path)? else {
-            continue;
-        };
-        if let Some(log) = log_in(&path)? {
-            logs.push(log.of(topic, partition, &starts));
+        if let Some((topic, partition)) = partition_of(&path) {
+            // What cannot be read of one partition is no reason to store nothing of the others.
+            let files = log_in(&path).unwrap_or_else(|error| Files::unreadable(&path, &error));
+            logs.push(files.of(topic, partition, &checkpoints));
         }
     }
-    match logs.is_empty() {
+    match logs.iter().all(|log| log.files.is_empty()) {
         true => Err(ImportError::NoLogs {
             path: folder.to_owned(),
         }),
@@ -127,81 +133,122 @@ fn logs_in(folder: &Path) -> Result<Vec<FoundLog>, ImportError> {
     }
 }
 
-type StartOffsets = Vec<(String, PartitionNumber, i64)>;
+type Offsets = Vec<(String, PartitionNumber, i64)>;
+
+/// What a broker has noted of all partitions of a folder.
+struct Checkpoints {
+    /// Where logs begin.
+    starts: Offsets,
+    /// Up to where compaction has gone.
+    cleaned: Offsets,
+}
+
+impl Checkpoints {
+    fn of(folder: &Path) -> Result<Checkpoints, ImportError> {
+        Ok(Checkpoints {
+            starts: offsets(&folder.join(START_OFFSETS_FILE))?,
+            cleaned: offsets(&folder.join(CLEANED_OFFSETS_FILE))?,
+        })
+    }
+}
 
 /// The files of a log, before its partition is known.
+#[derive(Default)]
 struct Files {
     folder: PathBuf,
     topic_id: Option<Id>,
     files: Vec<(i64, PathBuf)>,
     bytes: u64,
     has_swap: bool,
+    problem: Option<String>,
 }
 
 impl Files {
-    fn of(self, topic: TopicName, partition: PartitionNumber, starts: &StartOffsets) -> FoundLog {
-        let mut starts = starts.iter();
-        let start = starts.find(|(name, number, _)| **name == *topic && *number == partition);
+    fn unreadable(folder: &Path, error: &ImportError) -> Files {
+        Files {
+            folder: folder.to_owned(),
+            problem: Some(format!("nothing of it can be read: {error}")),
+            ..Files::default()
+        }
+    }
+
+    fn of(self, topic: TopicName, partition: PartitionNumber, known: &Checkpoints) -> FoundLog {
+        let of = |offsets: &Offsets| {
+            let mut offsets = offsets.iter();
+            let found = offsets.find(|(name, number, _)| **name == *topic && *number == partition);
+            found.map(|(_, _, offset)| *offset)
+        };
         FoundLog {
+            start_offset: of(&known.starts),
+            cleaned_to: of(&known.cleaned).unwrap_or(0),
             topic,
             partition,
             folder: self.folder,
             topic_id: self.topic_id,
-            start_offset: start.map(|(_, _, offset)| *offset),
             files: self.files,
             bytes: self.bytes,
             has_swap: self.has_swap,
+            problem: self.problem,
         }
     }
 }
 
-/// Returns the log whose files are in a folder; `None` where there are none.
-fn log_in(folder: &Path) -> Result<Option<Files>, ImportError> {
-    let (mut files, mut bytes, mut has_swap) = (Vec::new(), 0, false);
-    if !folder.is_dir() {
-        return Ok(None);
-    }
+/// Returns the log whose files are in a folder; it says so where there are none.
+fn log_in(folder: &Path) -> Result<Files, ImportError> {
+    let mut found = Files {
+        folder: folder.to_owned(),
+        ..Files::default()
+    };
+    let mut is_half_compacted = false;
     for path in entries(folder)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
             continue;
         };
-        has_swap |= name.ends_with(".log.swap");
+        found.has_swap |= name.ends_with(".log.swap");
+        is_half_compacted |= name.ends_with(".log.cleaned");
         if let Some(LogFile::Log(offset)) = LogFile::parse(name) {
             let metadata = fs::metadata(&path).map_err(ImportError::io("look at", &path))?;
-            bytes += metadata.len();
-            files.push((offset, path));
+            found.bytes += metadata.len();
+            found.files.push((offset, path));
         }
     }
-    if files.is_empty() {
-        return Ok(None);
-    }
-    files.sort();
+    found.files.sort();
     let metadata = read(&folder.join(METADATA_FILE))?;
-    let topic_id = metadata.and_then(|text| read_topic_id(&text)).map(Hex);
-    Ok(Some(Files {
-        folder: folder.to_owned(),
-        topic_id,
-        files,
-        bytes,
-        has_swap,
-    }))
+    found.topic_id = metadata.and_then(|text| read_topic_id(&text)).map(Hex);
+    if found.files.is_empty() {
+        let place = folder.display();
+        found.problem = Some(match found.has_swap || is_half_compacted {
+            true => format!(
+                "{place} holds only what a compaction left that was not finished, in files that end in .swap or .cleaned; start the broker once, \
+                 which finishes or undoes it"
+            ),
+            false => {
+                format!("{place} holds no .log file, of which a broker has one of every partition")
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// Returns the path whose last name is that of a folder, which may have been given as `.`; a link has its own name where that is a partition's.
+fn place_of(folder: &Path) -> Result<PathBuf, ImportError> {
+    match partition_of(folder) {
+        Some(_) => Ok(folder.to_owned()),
+        None => fs::canonicalize(folder).map_err(ImportError::io("look at", folder)),
+    }
 }
 
 /// Returns the partition that a folder is named after; tiered storage adds the topic's id. `None` for any other name.
-fn partition_of(folder: &Path) -> Result<Option<(TopicName, PartitionNumber)>, ImportError> {
+fn partition_of(folder: &Path) -> Option<(TopicName, PartitionNumber)> {
     const ID_LENGTH: usize = 22;
-    // The folder may have been given as `.`.
-    let whole = fs::canonicalize(folder).map_err(ImportError::io("look at", folder))?;
-    let Some(name) = whole.file_name().and_then(|name| name.to_str()) else {
-        return Ok(None);
-    };
+    let name = folder.file_name()?.to_str()?;
     let at = name.len().saturating_sub(ID_LENGTH + 1);
     let without_id = name
         .get(at..)
         .filter(|id| id.len() == ID_LENGTH + 1 && id.starts_with('-'))
         .and_then(|_| partition_of_folder(name.get(..at)?));
-    let found = partition_of_folder(name).or(without_id);
-    Ok(found.and_then(|(topic, partition)| Some((topic.parse().ok()?, partition))))
+    let (topic, partition) = partition_of_folder(name).or(without_id)?;
+    Some((topic.parse().ok()?, partition))
 }
 
 /// Fails if a broker uses the folder. It locks a file in it as `fcntl` does.
@@ -241,8 +288,9 @@ fn cluster_id(folder: &Path) -> Result<Option<String>, ImportError> {
     Ok(id.map(|id| id.trim().to_owned()))
 }
 
-fn start_offsets(folder: &Path) -> Result<StartOffsets, ImportError> {
-    let text = read(&folder.join(START_OFFSETS_FILE))?;
+/// Reads a checkpoint; nothing where there is none, or where it is damaged.
+fn offsets(path: &Path) -> Result<Offsets, ImportError> {
+    let text = read(path)?;
     Ok(text
         .and_then(|text| read_start_offsets(&text))
         .unwrap_or_default())

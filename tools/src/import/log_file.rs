@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kbk_format::FormatError;
 use kbk_format::batch::{BatchHeader, HEADER_LENGTH, PREFIX_LENGTH, RecordBatch, frame_length};
+use kbk_format::{FormatError, OffsetSpan};
 
 use super::error::ImportError;
 
@@ -233,6 +233,28 @@ impl LogReader {
         self.buffer.resize(length, 0);
         self.file.read_exact_at(&mut self.buffer, from)
     }
+}
+
+/// Says why the offsets of a batch are not its own, if so: no checksum covers them. The batches before it end at `end`, and `next` is the first
+/// offset of what follows. Where two neighbours contradict each other, the one is right that begins where the last one ended.
+pub(super) fn out_of_place(header: &BatchHeader, end: i64, next: Option<i64>) -> Option<String> {
+    let BatchHeader {
+        base_offset,
+        last_offset,
+        ..
+    } = *header;
+    let offsets = OffsetSpan::from(base_offset..last_offset + 1);
+    if base_offset < end {
+        return Some(format!(
+            "it states the {offsets}, and those before it end at {end}"
+        ));
+    }
+    // A message set states its last offset only.
+    let is_contiguous = base_offset == end || header.record_count.is_none();
+    let next = next.filter(|next| *next <= last_offset && !is_contiguous)?;
+    Some(format!(
+        "it states the {offsets}, and what follows begins at {next}"
+    ))
 }
 
 fn unreadable(position: u64) -> FormatError {

@@ -4,8 +4,10 @@
 //! folders -- find --> logs -- scan --> transactions, end -- import, one thread each --> segments -- all --> commit
 //! ```
 //!
-//! Read: every `.log` file twice. The first walk looks at the headers of batches and at markers: it finds which transactions were aborted, which
-//! are still open, and where the log ends. The second decodes what is committed. `.index`, `.timeindex` and `.snapshot` are not needed.
+//! Read: every `.log` file twice, and three times where there are transactions. The first walk looks at headers: where the log ends, and where
+//! compaction was. With transactions it then reads everything, to find which were aborted, are open, or have lost their marker to damage. The
+//! second decodes what is committed. `.index`, `.timeindex` and `.snapshot` are not needed; of the broker's checkpoints, those of starts and of
+//! compaction are used.
 //! Written: segments, each durable before the next; then one commit of all partitions, under a claim of the topics. A crash leaves
 //! segments that no snapshot names, which `kbk prune` removes; the next run imports again from the start.
 //!
@@ -13,8 +15,9 @@
 //! proves that a folder continues what is stored, so nothing is appended to it.
 //!
 //! What can be missing, and is said: batches that are damaged or cut off ([`ImportFinding`]; their offsets are gaps of unknown reason, and the
-//! partition is incomplete), what follows the first open transaction (incomplete), partitions whose folders were not given (incomplete), and
-//! records that no block can hold (the partition ends before them). Offsets that compaction removed, markers and aborted records are
+//! partition is incomplete), offsets between two files and transactions whose markers may be among what is missing (the same), what follows the
+//! first open transaction (incomplete), partitions whose folders were not given or hold no log (incomplete), and records that no block can
+//! hold (the partition ends before them). Offsets that compaction removed, markers and aborted records are
 //! gaps with these reasons, and nothing is missing there.
 //!
 //! | file | holds |

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::error::ImportError;
 use super::folder::FoundLog;
-use super::log_file::{Depth, LogReader, Next};
+use super::log_file::{Depth, LogReader, Next, out_of_place};
 use super::output::Output;
 use super::report::{ImportFinding, ImportFindingKind, ImportedPartition};
 use super::scan::Scan;
@@ -42,6 +42,9 @@ pub(super) fn import(
     let Some(scan) = Scan::of(log, &*to.events)? else {
         return Ok(None);
     };
+    let mut findings = Vec::new();
+    let unchecked = beyond_end(log, scan.end_offset, &mut findings);
+    let log = unchecked.as_ref().unwrap_or(log);
     let id = PartitionId {
         topic: log.topic.clone(),
         topic_id,
@@ -60,7 +63,7 @@ pub(super) fn import(
     let mut walk = Walk {
         log,
         stable_end: scan.first_open().map_or(i64::MAX, |open| open.max(start)),
-        seen_end: log.files.first().map_or(0, |(offset, _)| *offset),
+        seen_end: log.first_of_files(),
         scan,
         decoder: BatchDecoder::new(),
         output,
@@ -68,13 +71,31 @@ pub(super) fn import(
         records: 0,
         left_out: 0,
         lost: false,
-        is_whole: true,
-        findings: Vec::new(),
+        is_whole: findings.is_empty(),
+        findings,
     };
+    walk.below_start();
     if !walk.walk()? {
         return Ok(None);
     }
     walk.finish(topic_id).map(Some)
+}
+
+/// Looks at where a checkpoint, which has no checksum, says that a log begins: one that begins beyond its end, which is returned, begins with its
+/// files instead. What is there counts more.
+fn beyond_end(log: &FoundLog, end: i64, findings: &mut Vec<ImportFinding>) -> Option<FoundLog> {
+    let start = log.start_offset.filter(|start| *start > end)?;
+    let message = format!(
+        "the checkpoint of the broker states that the log begins at offset {start}, and its files end at {end}: the checkpoint is damaged, or files \
+         are missing; what they hold is stored"
+    );
+    let kind = ImportFindingKind::StartBeyondEnd;
+    let finding = ImportFinding::new(kind, &log.topic, Some(log.partition), message);
+    findings.push(finding.of_offsets(OffsetSpan::from(end..start)));
+    Some(FoundLog {
+        start_offset: None,
+        ..log.clone()
+    })
 }
 
 struct Walk<'a> {
@@ -114,7 +135,8 @@ impl Walk<'_> {
             self.find(ImportFindingKind::UnfinishedCompaction, message.to_owned());
         }
         let mut buffer = Vec::new();
-        for (number, (_, path)) in log.files.iter().enumerate() {
+        for (number, (first, path)) in log.files.iter().enumerate() {
+            self.begin_file(number, *first, path);
             let mut reader = LogReader::open(path, Depth::Whole, buffer)?;
             loop {
                 let before = reader.next_position();
@@ -146,6 +168,40 @@ impl Walk<'_> {
         Ok(true)
     }
 
+    /// Says which offsets are left out because the broker has noted that the log begins behind them.
+    fn below_start(&mut self) {
+        let log = self.log;
+        let (from, to) = (log.first_of_files(), log.first_offset());
+        if from < to {
+            let offsets = OffsetSpan::from(from..to);
+            let message = format!(
+                "{offsets}, {} of them, are not stored: the broker has noted in log-start-offset-checkpoint that they were deleted",
+                to - from
+            );
+            let kind = ImportFindingKind::DeletedRecords;
+            let finding = ImportFinding::new(kind, &log.topic, Some(log.partition), message);
+            self.findings.push(finding.of_offsets(offsets));
+        }
+    }
+
+    /// Looks at the offsets between what was read and the next file, which is named after its first one.
+    fn begin_file(&mut self, number: usize, first: i64, path: &Path) {
+        let from = self.seen_end;
+        let missing = OffsetSpan::from(from..first);
+        let counts = from < first && first > self.log.first_offset() && from < self.stable_end;
+        if counts && !self.lost && !self.scan.explains(number, first) {
+            self.lost = true;
+            let message = format!(
+                "{missing} are in no file: what is before ends at {from}, and {} begins at {first}; nothing shows that compaction removed them",
+                path.display()
+            );
+            let finding = self.finding(ImportFindingKind::GapBetweenFiles, message);
+            self.findings
+                .push(finding.in_file(path, 0).of_offsets(missing));
+        }
+        self.seen_end = from.max(first);
+    }
+
     fn batch(
         &mut self,
         reader: &mut LogReader,
@@ -170,42 +226,22 @@ impl Walk<'_> {
             return Ok(Then::End);
         }
         let next = reader.peek_base_offset()?.or(next_file);
-        if let Some(detail) = self.out_of_place(&header, next) {
+        if let Some(detail) = out_of_place(&header, self.seen_end, next) {
             let error = FormatError::new(ErrorClass::Misplaced, "record batch", position, detail);
             self.damaged(path, position, None, &error);
             return Ok(Then::Continue);
         }
-        self.seen_end = header.last_offset + 1;
+        let before = std::mem::replace(&mut self.seen_end, header.last_offset + 1);
         let records = self.records;
-        let then = match header.attributes.is_control() || self.scan.is_aborted(&header) {
-            true => self.hidden(&header)?,
-            false => self.visible(reader, path, position)?,
+        let then = if header.attributes.is_control() || self.scan.is_aborted(&header) {
+            self.hidden(&header)?
+        } else if self.scan.is_unproven(&header) {
+            self.unproven(&header)?
+        } else {
+            self.visible(reader, path, position, before)?
         };
         self.events.advanced(self.records - records, bytes);
         Ok(then)
-    }
-
-    /// Says why the offsets of a batch are not its own, if so: no checksum covers them. `next` is the first offset of what follows. Where two
-    /// neighbours contradict each other, the one is right that begins where the last one ended.
-    fn out_of_place(&self, header: &BatchHeader, next: Option<i64>) -> Option<String> {
-        let BatchHeader {
-            base_offset,
-            last_offset,
-            ..
-        } = *header;
-        let offsets = OffsetSpan::from(base_offset..last_offset + 1);
-        if base_offset < self.seen_end {
-            let end = self.seen_end;
-            return Some(format!(
-                "it states the {offsets}, and those before it end at {end}"
-            ));
-        }
-        // A message set states its last offset only.
-        let is_contiguous = base_offset == self.seen_end || header.record_count.is_none();
-        let next = next.filter(|next| *next <= last_offset && !is_contiguous)?;
-        Some(format!(
-            "it states the {offsets}, and what follows begins at {next}"
-        ))
     }
 
     /// Leaves a marker or an aborted batch out.
@@ -217,18 +253,28 @@ impl Walk<'_> {
         Ok(Then::Continue)
     }
 
+    /// Leaves a batch out of which nothing proves that it was committed.
+    fn unproven(&mut self, header: &BatchHeader) -> Result<Then, ImportError> {
+        self.cover(header.base_offset)?;
+        let end = (header.last_offset + 1).min(self.stable_end);
+        self.output.gap(end, GapReason::Unknown)?;
+        Ok(Then::Continue)
+    }
+
+    /// Stores a batch. Those before it end at `before`.
     fn visible(
         &mut self,
         reader: &LogReader,
         path: &Path,
         position: u64,
+        before: i64,
     ) -> Result<Then, ImportError> {
         let batch = reader.batch();
         // Taken out while its records are borrowed.
         let mut decoder = std::mem::take(&mut self.decoder);
         let decoded = batch.and_then(|batch| Ok((*batch.header(), decoder.decode(&batch)?)));
         let then = match decoded {
-            Ok((header, records)) => self.records(&header, records),
+            Ok((header, records)) => self.records(path, position, before, &header, records),
             Err(error) => {
                 let header = reader.header().ok();
                 self.damaged(path, position, header.as_ref(), &error);
@@ -241,14 +287,28 @@ impl Walk<'_> {
 
     fn records<'r>(
         &mut self,
+        path: &Path,
+        position: u64,
+        before: i64,
         header: &BatchHeader,
         records: impl Iterator<Item = kbk_format::Record<'r>>,
     ) -> Result<Then, ImportError> {
         let timestamp_type = header.attributes.timestamp_type();
+        let first_offset = self.log.first_offset();
+        let mut overlap: Option<OffsetSpan> = None;
         for record in records {
-            // Those before the start were deleted, and those that were stored already are in two segments after a crash.
-            if record.offset < self.output.end_offset() {
+            // Only a message set gets here that overlaps what is before it: it does not state its first offset.
+            if record.offset < before.max(self.output.end_offset()) {
+                // Those before the start were deleted.
+                if record.offset >= first_offset || record.offset < before {
+                    let base_offset = overlap.map_or(record.offset, |it| it.base_offset);
+                    overlap = Some(OffsetSpan::from(base_offset..record.offset + 1));
+                }
                 continue;
+            }
+            // Offsets of v1 are relative to one that no checksum covers: where the first are wrong, all are.
+            if overlap.is_some() && header.magic != 0 {
+                break;
             }
             self.cover(record.offset)?;
             match self.output.push(timestamp_type, &record) {
@@ -263,9 +323,33 @@ impl Walk<'_> {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(overlap) = overlap {
+            self.overlaps(path, position, overlap, header.magic != 0);
+            if header.magic != 0 {
+                return Ok(Then::Continue);
+            }
+        }
         let end = header.last_offset.saturating_add(1).min(self.stable_end);
         self.output.gap(end, GapReason::Compacted)?;
         Ok(Then::Continue)
+    }
+
+    /// Reports that records have the offsets of others before them.
+    fn overlaps(&mut self, path: &Path, position: u64, overlap: OffsetSpan, is_all: bool) {
+        self.lost |= is_all;
+        let what = match is_all {
+            true => {
+                "none of its records is stored, since their offsets cannot be right; those of its neighbours may be wrong, too"
+            }
+            false => "its records with these offsets are not stored",
+        };
+        let message = format!(
+            "a message set at position {position} of {} repeats the {overlap}, which others before it have: {what}",
+            path.display()
+        );
+        let finding = self.finding(ImportFindingKind::DamagedBatch, message);
+        self.findings
+            .push(finding.in_file(path, position).of_offsets(overlap));
     }
 
     /// Covers the offsets up to `offset`, of which the log has no batch.
@@ -358,9 +442,23 @@ impl Walk<'_> {
         if let Some(open) = open {
             let offsets = OffsetSpan::from(open.max(self.log.first_offset())..log_end);
             let message = format!(
-                "{offsets} are not stored: a transaction that begins there has neither been committed nor aborted"
+                "{offsets} are not stored: no marker says whether a transaction that begins there was committed or aborted"
             );
             let finding = self.finding(ImportFindingKind::OpenTransaction, message);
+            self.findings.push(finding.of_offsets(offsets));
+        }
+        let stored_to = self.output.end_offset();
+        for (offsets, producer) in self.scan.unproven() {
+            let from = offsets.base_offset.max(self.log.first_offset());
+            let offsets = OffsetSpan::from(from..offsets.end_offset.min(stored_to));
+            if offsets.base_offset >= offsets.end_offset {
+                continue;
+            }
+            let message = format!(
+                "the records of producer {producer} in the {offsets} are not stored: the marker that committed or aborted their transaction may be in \
+                 what is damaged or missing behind them"
+            );
+            let finding = self.finding(ImportFindingKind::UnprovenTransaction, message);
             self.findings.push(finding.of_offsets(offsets));
         }
         let incomplete = (!self.is_whole).then(|| incomplete(&self.findings));
@@ -396,9 +494,10 @@ impl Walk<'_> {
 /// Says in the snapshot why records are missing.
 fn incomplete(findings: &[ImportFinding]) -> Incomplete {
     let is_open = |finding: &&ImportFinding| finding.kind == ImportFindingKind::OpenTransaction;
-    let only_open = findings.iter().all(|finding| is_open(&finding));
-    let worst = findings.iter().find(|finding| !is_open(finding));
-    let said = worst.or(findings.first());
+    let mut losses = findings.iter().filter(|finding| finding.is_loss());
+    let only_open = losses.clone().all(|finding| is_open(&finding));
+    let worst = losses.clone().find(|finding| !is_open(finding));
+    let said = worst.or(losses.next());
     Incomplete {
         reason: match only_open {
             true => IncompleteReason::OpenTransaction,

@@ -55,7 +55,15 @@ pub enum ImportFindingKind {
     TornTail,
     /// A transaction is open: it, and what follows its first record, is not stored.
     OpenTransaction,
-    /// No folder of a partition of the topic was given.
+    /// Records of a transaction whose marker may be in what is damaged or missing: they are not stored.
+    UnprovenTransaction,
+    /// Offsets between two files are in neither, and nothing shows that compaction removed them.
+    GapBetweenFiles,
+    /// The broker has noted that the log begins beyond its end: what the files hold is stored.
+    StartBeyondEnd,
+    /// The broker has noted that the log begins behind offsets that files still hold: they were deleted, and are not stored.
+    DeletedRecords,
+    /// No folder of a partition of the topic was given, or nothing of it can be read.
     MissingPartition,
     /// A record that no block can hold: the partition ends before it.
     TooLarge,
@@ -126,7 +134,10 @@ impl ImportFinding {
     /// Returns whether records are missing because of it.
     #[must_use]
     pub fn is_loss(&self) -> bool {
-        self.kind != ImportFindingKind::StoredBeside
+        !matches!(
+            self.kind,
+            ImportFindingKind::StoredBeside | ImportFindingKind::DeletedRecords
+        )
     }
 }
 

@@ -81,6 +81,8 @@ struct PlannedTopic {
     topic_id: Id,
     kafka_id: Option<Id>,
     logs: Vec<FoundLog>,
+    /// Those of which nothing can be read.
+    unreadable: Vec<FoundLog>,
 }
 
 impl Run<'_> {
@@ -214,9 +216,17 @@ fn plan(
     for log in logs {
         let topic = topics.entry(log.topic.clone()).or_insert(PlannedTopic {
             topic_id: Id::ZERO,
-            kafka_id: log.topic_id,
+            kafka_id: None,
             logs: Vec::new(),
+            unreadable: Vec::new(),
         });
+        if log.problem.is_some() {
+            topic.unreadable.push(log);
+            continue;
+        }
+        if topic.logs.is_empty() {
+            topic.kafka_id = log.topic_id;
+        }
         if topic.kafka_id != log.topic_id {
             return Err(ImportError::TopicIds {
                 topic: log.topic.to_string(),
@@ -225,6 +235,9 @@ fn plan(
         topic.logs.push(log);
     }
     for (name, topic) in &mut topics {
+        if topic.logs.is_empty() {
+            topic.kafka_id = topic.unreadable.iter().find_map(|log| log.topic_id);
+        }
         let id = topic.kafka_id.unwrap_or(Id::ZERO);
         let mut stored = newest.into_iter().flat_map(|newest| &newest.topics);
         let is_stored = stored.any(|stored| stored.name == *name && stored.topic_id == id);
@@ -281,10 +294,16 @@ fn changes(
             report.findings.extend(findings);
             partitions.insert(change.partition, change);
         }
-        let last = partitions.keys().next_back().copied().unwrap_or_default();
+        let unreadable = |number: PartitionNumber| {
+            let mut logs = topic.unreadable.iter();
+            logs.find(|log| log.partition == number)
+        };
+        let numbers = topic.unreadable.iter().map(|log| log.partition);
+        let last = numbers.chain(partitions.keys().copied()).max();
+        let last = last.unwrap_or_default();
         for number in PartitionNumber::all().take_while(|number| *number <= last) {
             partitions.entry(number).or_insert_with(|| {
-                let (missing, finding) = missing(name, number);
+                let (missing, finding) = missing(name, number, unreadable(number));
                 report.findings.push(finding);
                 missing
             });
@@ -302,9 +321,14 @@ fn changes(
     changes
 }
 
-/// Returns the state of a partition whose folder was not given.
-fn missing(topic: &TopicName, partition: PartitionNumber) -> (PartitionChange, ImportFinding) {
-    let detail = "its folder is in none of those that were imported";
+/// Returns the state of a partition whose folder was not given, or has nothing that can be read.
+fn missing(
+    topic: &TopicName,
+    partition: PartitionNumber,
+    unreadable: Option<&FoundLog>,
+) -> (PartitionChange, ImportFinding) {
+    let problem = unreadable.and_then(|log| log.problem.as_deref());
+    let detail = problem.unwrap_or("its folder is in none of those that were imported");
     let change = PartitionChange {
         partition,
         log_start_offset: -1,
@@ -317,7 +341,10 @@ fn missing(topic: &TopicName, partition: PartitionNumber) -> (PartitionChange, I
         segments: Vec::new(),
         lost: Vec::new(),
     };
-    let kind = ImportFindingKind::MissingPartition;
+    let kind = match unreadable.is_some_and(|log| log.has_swap) {
+        true => ImportFindingKind::UnfinishedCompaction,
+        false => ImportFindingKind::MissingPartition,
+    };
     let finding = ImportFinding::new(kind, topic, Some(partition), detail.to_owned());
     (change, finding)
 }

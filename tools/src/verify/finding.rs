@@ -173,7 +173,8 @@ impl FindingKind {
                 "nothing of this snapshot is lost; verify the older snapshots"
             }
             FindingKind::Incomplete => {
-                "run `kbk backup` again: it reads what is missing, and its snapshot is complete once it has"
+                "run `kbk backup` again: it reads what is missing, and its snapshot is complete once it has; or, of logs that were imported, run \
+                 `kbk import` with an intact copy, such as that of another replica"
             }
             FindingKind::DeletedBeforeRead => {
                 "they cannot be had any more: back up more often, or raise the topic's retention; --accept-lost accepts the loss"
