@@ -178,6 +178,12 @@ impl Salvage {
     /// Returns the number of records that are lost; `None` where it is not known.
     #[must_use]
     pub fn lost_records(&self) -> Option<u64> {
+        let lost = self.lost_of_its_blocks()?;
+        // That none is lost of the segment that was found says nothing of another one that may have been there.
+        (lost > 0 || self.is_alone()).then_some(lost)
+    }
+
+    fn lost_of_its_blocks(&self) -> Option<u64> {
         if let Some(stated) = self.stated_records {
             return Some(stated.saturating_sub(self.records()));
         }
@@ -187,10 +193,18 @@ impl Salvage {
         self.losses.iter().map(|loss| loss.records).sum()
     }
 
+    /// Returns whether the file was of this segment and no other: its beginning or its end says so, or nothing else is in it. Where only blocks
+    /// tell the segment, bytes that hold nothing proved may have been the segment that the file was, and what was found one in a record of it.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        let is_named = self.salt.is_some_and(|(_, by)| by <= IdentifiedBy::Trailer);
+        is_named || self.unused.is_empty()
+    }
+
     /// Returns whether all records of the segment are proved, and that there were no others.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.losses.is_empty() && self.base.is_proved && self.end.is_proved
+        self.losses.is_empty() && self.base.is_proved && self.end.is_proved && self.is_alone()
     }
 
     /// Returns the offsets that the new segment covers.

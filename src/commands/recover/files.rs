@@ -59,7 +59,11 @@ impl Report for FileRecovery {
         if self.identified_by > IdentifiedBy::Trailer {
             writeln!(
                 out,
-                "which segment it is follows from its blocks alone: neither its header nor its end is intact"
+                "which segment it is follows from its blocks alone: neither its header nor its end is where it belongs{}",
+                match self.unused.is_empty() {
+                    true => "",
+                    false => "; the bytes that hold nothing proved may have been of another one",
+                }
             )?;
         }
         beyond(self, out)?;
@@ -75,7 +79,7 @@ impl Report for FileRecovery {
                 segment.topic,
                 segment.partition,
                 segment.offsets,
-                human::counted(self.blocks, "block with records intact"),
+                human::counted(self.blocks, "intact block"),
             ),
             (Some(segment), None) => writeln!(
                 out,
@@ -96,6 +100,11 @@ fn verdict(report: &FileRecovery) -> String {
     let records = human::counted(report.records, "record");
     if report.complete {
         return format!("{done} all {records}: nothing is lost");
+    }
+    if report.losses.is_empty() {
+        return format!(
+            "{done} all {records} of the blocks that were found: whether there were more is not known"
+        );
     }
     let ranges = human::counted(report.losses.len() as u64, "range");
     let offsets = human::counted(report.lost_offsets, "offset");

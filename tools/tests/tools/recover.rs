@@ -169,6 +169,23 @@ fn copies_make_up_for_each_other_and_where_a_segment_ended_is_not_guessed() {
 }
 
 #[test]
+fn a_segment_among_bytes_that_may_have_been_another_one_is_not_called_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = fs::read(golden("three-blocks")).unwrap();
+    let file = folder.path().join("inner.kseg");
+    let around = [0x5a; 4_000];
+    for (number, (before, after)) in [(4_000, 0), (4_000, 3)].into_iter().enumerate() {
+        let inner = [&around[..before], &bytes, &around[..after]].concat();
+        fs::write(&file, inner).unwrap();
+        let report = recover(&[&file], &folder.path().join(format!("{number}.kseg")));
+        assert_eq!((report.records, report.losses.len()), (9, 0));
+        assert!(report.base.is_proved && report.end.is_proved);
+        assert!(!report.complete, "{number}: presented as whole");
+        assert_eq!(report.lost_records, None);
+    }
+}
+
+#[test]
 fn without_any_header_the_caller_says_which_partition_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = fs::read(golden("log-append-time")).unwrap();
