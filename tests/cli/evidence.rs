@@ -127,6 +127,11 @@ fn evidence_says_what_was_verified_and_found() {
         "{}",
         ended.stdout
     );
+    let first = ended.stdout.lines().next().unwrap();
+    assert!(
+        first.contains("% of the bytes of 1 topic read: every byte is intact there"),
+        "{first}"
+    );
     assert!(ended.stdout.contains("payments@"), "{}", ended.stdout);
 }
 
@@ -206,6 +211,17 @@ fn altered_evidence_is_refused() {
         "{}",
         ended.stderr
     );
+    // A signature of zeros fits a point of order 1, whatever it is said to sign; the other one is of order 8, with its sign set.
+    for weak in [
+        "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "MCowBQYDK2VwAyEAJuiVj8KyJ7BFw/SJ8u+Y8NXfrAXTxjM5sTgCiG1T/IU=",
+    ] {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{weak}\n-----END PUBLIC KEY-----\n");
+        fs::write(office.path("weak.pub"), pem).unwrap();
+        let ended = office.check("e.json", "weak.pub");
+        assert_eq!(ended.code, Some(1), "{}", ended.stdout);
+        assert!(ended.stderr.contains("small order"), "{}", ended.stderr);
+    }
     for key in ["other.pub", "ours.pem", "e.json", "none.pub"] {
         let ended = office.check("e.json", key);
         assert_eq!(ended.code, Some(1), "{key}: {}", ended.stdout);

@@ -20,6 +20,34 @@ use crate::human;
 /// What makes a key, and takes its public half.
 const MAKE: &str = "`openssl genpkey -algorithm ed25519 -out kbk.pem` makes a key, and `openssl pkey -in kbk.pem -pubout -out kbk.pub` takes its public half";
 
+/// The points of Ed25519 of small order in all their encodings, without the sign: signatures that fit one of these as a key fit any text, so that
+/// nobody signs with them. RFC 8032 does not rule them out, and OpenSSL takes them.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn ends(first: u8, others: u8, last: u8) -> [u8; 32] {
+        let mut point = [others; 32];
+        point[0] = first;
+        point[31] = last;
+        point
+    }
+    [
+        ends(0, 0, 0),
+        ends(1, 0, 0),
+        ends(0xec, 0xff, 0x7f),
+        ends(0xed, 0xff, 0x7f),
+        ends(0xee, 0xff, 0x7f),
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};
+
 /// Evidence that is signed once the verification is done.
 pub(super) struct Signing {
     key: PKey<Private>,
@@ -122,6 +150,14 @@ pub(super) fn check(
             );
             CliError::new(message).hint(MAKE)
         })?;
+    if is_weak(&key) {
+        let message = format!(
+            "cannot take {} as a public key: it is a point of small order, and signatures that fit it fit any statement",
+            public_key.display()
+        );
+        return Err(CliError::new(message)
+            .hint("get the public key of who signed the evidence from them again"));
+    }
     if !fits(&found, &key) {
         let other = found.statement().ok().filter(|statement| {
             fingerprint(&key).is_ok_and(|it| it != statement.public_key_sha256)
@@ -155,6 +191,17 @@ fn fits(evidence: &Evidence, key: &PKeyRef<Public>) -> bool {
     verified.unwrap_or(false)
 }
 
+/// Returns whether a key proves nothing; one whose bytes cannot be had does not either.
+fn is_weak(key: &PKeyRef<Public>) -> bool {
+    let Ok(mut point) = key.raw_public_key() else {
+        return true;
+    };
+    if let Some(last) = point.last_mut() {
+        *last &= 0x7f;
+    }
+    SMALL_ORDER.iter().any(|weak| weak[..] == point[..])
+}
+
 /// Returns the SHA-256 of a public key.
 fn fingerprint(key: &PKeyRef<impl HasPublic>) -> Result<Digest, CliError> {
     let der = key.public_key_to_der();
@@ -168,17 +215,32 @@ fn read(path: &Path, what: &str) -> Result<Vec<u8>, CliError> {
     })
 }
 
+/// Says what is intact, and of how much.
+fn intact(statement: &Statement) -> String {
+    let intact = statement.depth.intact();
+    let topics = statement.topics.as_ref();
+    let topics = topics.map(|topics| human::counted(topics.len() as u64, "topic"));
+    match (&statement.portion, topics) {
+        (None, None) => intact.to_owned(),
+        (None, Some(topics)) => format!("of {topics} only: {intact} there"),
+        (Some(portion), topics) => {
+            let of = topics.map_or_else(String::new, |topics| format!(" of {topics}"));
+            let percent = portion.percent();
+            format!("{percent:.1} % of the bytes{of} read: {intact} there")
+        }
+    }
+}
+
 impl Report for CheckedEvidence {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let it = &self.statement;
         let unchecked: Vec<&str> = it.not_checked.iter().map(|check| check.words()).collect();
         let verdict = match (it.intact, it.findings.len() as u64) {
-            (true, 0) => it.depth.intact().to_owned(),
-            (true, found) => format!(
-                "{}, {} accepted",
-                it.depth.intact(),
-                human::counted(found, "finding")
-            ),
+            (true, 0) => intact(it),
+            (true, found) => {
+                let found = human::counted(found, "finding");
+                format!("{}, {found} accepted", intact(it))
+            }
             (false, found) => human::counted(found, "finding"),
         };
         writeln!(
