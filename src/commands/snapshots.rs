@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use kbk_tools::list::{self, SnapshotRow};
+use kbk_tools::list::{self, SnapshotContents, SnapshotRow};
 use kbk_tools::original;
 use serde::Serialize;
 
@@ -81,7 +81,8 @@ impl Report for Snapshots {
                     0 => "nothing".to_owned(),
                     backup => {
                         let is_copy = contents.origin.is_some();
-                        format!("{what} of {}", original::of_copy(is_copy, backup))
+                        let of = original::of_copy(is_copy, backup);
+                        format!("{what} of {of}{}", without(contents))
                     }
                 };
                 writeln!(
@@ -137,6 +138,16 @@ impl Snapshots {
         let bytes = added.iter().map(|(_, bytes)| bytes).fold(0, sum);
         let records = human::counted(records, "record");
         format!("{count}: {records}, {} stored", human::bytes(bytes))
+    }
+}
+
+/// Says how many records of its backup a snapshot lacks. What has expired is what its sentence is about.
+fn without(contents: &SnapshotContents) -> String {
+    match contents.removed_records {
+        Some(removed @ 1..) if contents.maintenance.as_deref() != Some("expire") => {
+            format!(" without {}", human::counted(removed, "record"))
+        }
+        _ => String::new(),
     }
 }
 

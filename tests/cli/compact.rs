@@ -181,6 +181,20 @@ fn the_latest_record_per_key_is_kept_where_that_is_asked_for() {
     let verified = world.kbk(&["verify", "--full"]);
     let said = "95 records had been removed by key: `kbk compact` kept the latest of each";
     assert!(ok(&verified).stdout.contains(said), "{}", verified.stdout);
+    let listed = world.kbk(&["snapshots"]);
+    let said =
+        "snapshot 8 is of `kbk compact`, and holds the backup of snapshot 7 without 95 records";
+    assert!(ok(&listed).stdout.contains(said), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains("\n8 snapshots\n"),
+        "{}",
+        listed.stdout
+    );
+    let listed = ok(&world.kbk(&["snapshots", "--json"])).json();
+    let newest = &listed["snapshots"][7];
+    assert_eq!(newest["removed_records"], 95, "{newest}");
+    assert_eq!(newest["new_records"], 0, "{newest}");
+    assert_eq!(newest["new_bytes"], Value::Null, "{newest}");
     let row = ok(&world.kbk(&["ls", "extra", "--json"])).json()["partitions"][0].clone();
     assert_eq!(row["compacted"]["records"], 95, "{row}");
     assert_eq!(row["compacted"]["snapshot"], 8, "{row}");

@@ -56,10 +56,13 @@ pub struct SnapshotContents {
     pub stored_bytes: u64,
     /// Bytes of all records before compression.
     pub raw_bytes: u64,
-    /// Bytes of segments that the parent does not have; null if the parent cannot be read.
+    /// Bytes of segments that the parent does not have; null if the parent cannot be read, or segments of it were replaced.
     pub new_bytes: Option<u64>,
-    /// Records that the parent does not have; null if the parent cannot be read.
+    /// Records that the parent does not have; null if the parent cannot be read, or a copy has fewer than it.
     pub new_records: Option<u64>,
+    /// Records of its backup that it does not hold, since `expire` or `compact` removed them; null in a copy, and if the snapshot of the backup
+    /// is not there.
+    pub removed_records: Option<u64>,
 }
 
 /// Lists the snapshots of a repository, in ascending order.
@@ -117,6 +120,7 @@ fn contents(
             .and_then(|row| row.contents.as_ref())
             .map(|parent| (parent.records, parent.stored_bytes)),
     };
+    let (new_records, new_bytes) = added(manifest, base);
     SnapshotContents {
         complete: manifest.has_backup() && manifest.is_complete(),
         incomplete_partitions: totals.incomplete_partitions(),
@@ -137,7 +141,42 @@ fn contents(
         records,
         stored_bytes,
         raw_bytes: totals.raw_bytes,
-        new_bytes: base.map(|(_, bytes)| stored_bytes.saturating_sub(bytes)),
-        new_records: base.map(|(before, _)| records.saturating_sub(before)),
+        new_bytes,
+        new_records,
+        removed_records: removed(manifest, before),
     }
+}
+
+/// Returns the records and the bytes of segments that a snapshot has and its parent, with these sums, does not; `None` where sums do not tell.
+fn added(manifest: &Manifest, parent: Option<(u64, u64)>) -> (Option<u64>, Option<u64>) {
+    let Some((records, bytes)) = parent else {
+        return (None, None);
+    };
+    let totals = &manifest.totals;
+    match &manifest.maintenance {
+        // New segments take the place of others: the sums differ by less than what was written.
+        Some(it) if it.command == "compact" => (Some(0), None),
+        // Nothing else but a backup and a copy adds anything.
+        Some(_) => (Some(0), Some(0)),
+        // A copy may have skipped snapshots of its original that removed or replaced something: where its sums are lower, that is certain.
+        None => (
+            totals.records.checked_sub(records),
+            totals.stored_bytes.checked_sub(bytes),
+        ),
+    }
+}
+
+/// Returns how many records of its backup a snapshot does not hold.
+fn removed(manifest: &Manifest, before: &[SnapshotRow]) -> Option<u64> {
+    // The number of a copy's backup is one of its original.
+    if manifest.origin.is_some() {
+        return None;
+    }
+    let backup = manifest.backup();
+    if backup == manifest.sequence || backup == 0 {
+        return Some(0);
+    }
+    let mut rows = before.iter().filter(|row| row.sequence == backup);
+    let contents = rows.next()?.contents.as_ref()?;
+    Some(contents.records.saturating_sub(manifest.totals.records))
 }
