@@ -445,7 +445,7 @@ impl Report for Verified {
             let compacted = human::counted(report.compacted_records, "record");
             writeln!(
                 out,
-                "{compacted} had been removed by key: `kbk compact` kept the latest of each"
+                "{compacted} had been removed by `kbk compact`: later ones had the same keys, or they were old tombstones"
             )?;
         }
         Ok(())

@@ -46,6 +46,11 @@ fn a_damaged_block_is_named_and_the_others_are_recovered() {
     let verified = run(&["verify", "--full", &new, "--json"]);
     assert_eq!(verified.code, Some(0), "{}", verified.stdout);
     assert_eq!(verified.json()["records"], *records);
+    let damaged = &verified.json()["files"][0]["damaged_offsets"];
+    assert_eq!(damaged, &saved["lost_offsets"]);
+    let verified = run(&["verify", &new]);
+    let said = "they were lost to damage before `kbk recover` wrote it";
+    assert!(verified.stdout.contains(said), "{}", verified.stdout);
     let inspected = run(&["inspect", &new, "--json"]).json();
     assert_eq!(inspected["footer"]["gaps"][0]["reason"], "damaged");
     let printed = run(&["cat", &new, "-f", "%o\\n"]);

@@ -88,7 +88,18 @@ impl Report for FilesReport {
             human::counted(self.records, "record"),
             human::counted(self.files.len() as u64, "file"),
             human::bytes(self.bytes),
-        )
+        )?;
+        for file in &self.files {
+            if let Some(lost @ 1..) = file.damaged_offsets {
+                let lost = human::counted(lost, "offset");
+                let name = file.file.display();
+                writeln!(
+                    out,
+                    "{name} lacks the records of {lost}: they were lost to damage before `kbk recover` wrote it"
+                )?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Statement {
     pub lost_offsets: u64,
     /// How many offsets were expired by the age of their records.
     pub expired_offsets: u64,
-    /// How many records were removed since later ones have the same keys.
+    /// How many records were removed since later ones have the same keys, or as old tombstones.
     pub compacted_records: u64,
     /// Whether nothing is wrong or missing at this depth, but for what is accepted.
     pub intact: bool,

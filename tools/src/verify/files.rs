@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::salvage::{Known, LossReason, Salvage};
-use kbk_format::{FormatError, PartitionNumber};
+use kbk_format::{FormatError, GapReason, PartitionNumber};
 use serde::Serialize;
 
 use super::VerifyEvents;
@@ -57,6 +57,8 @@ pub struct VerifiedFile {
     pub end_offset: Option<i64>,
     /// Number of records.
     pub records: Option<u64>,
+    /// Number of its offsets whose records were lost to damage of the segment that it was recovered from: it names them as gaps.
+    pub damaged_offsets: Option<u64>,
 }
 
 /// Verifies these files, with `full` also every record. Damage is reported in the result, not as an error, and so is a file that cannot be read
@@ -140,6 +142,7 @@ impl VerifiedFile {
             base_offset: None,
             end_offset: None,
             records: None,
+            damaged_offsets: None,
         }
     }
 
@@ -152,6 +155,10 @@ impl VerifiedFile {
         self.base_offset = Some(header.base_offset);
         self.end_offset = Some(segment.end_offset());
         self.records = Some(segment.statistics().record_count);
+        let gaps = segment.gaps().entries.iter();
+        let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
+        let damaged = damaged.map(|gap| gap.to_offset.abs_diff(gap.from_offset));
+        self.damaged_offsets = Some(damaged.fold(0, u64::saturating_add));
     }
 }
 

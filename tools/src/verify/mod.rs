@@ -152,7 +152,7 @@ pub struct VerifyReport {
     pub lost_offsets: u64,
     /// How many offsets were expired by the age of their records, which is no finding.
     pub expired_offsets: u64,
-    /// How many records were removed since later ones have the same keys, which is no finding.
+    /// How many records were removed since later ones have the same keys, or as old tombstones, which is no finding.
     pub compacted_records: u64,
     /// How many of the findings are about histories of topics that were replaced: the topics were read again in full since.
     pub replaced_findings: u64,
