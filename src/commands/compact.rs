@@ -52,7 +52,7 @@ pub struct Args {
     pub older_than: Option<Span>,
 
     /// Compress with this, and anew what was compressed with another setting: zstd, zstd:LEVEL (1 to 19), lz4 or none
-    /// [default: zstd:3 for what is merged; the rest stays]
+    /// [default: the setting that all segments state that are merged into one, else zstd:3; the rest stays]
     #[arg(long, value_name = "CODEC")]
     pub compression: Option<Compression>,
 
@@ -107,6 +107,9 @@ struct Compacting {
     older_snapshots: u64,
     /// Topics that were left out, since they have no cleanup.policy=compact and --allow-uncompacted was not given.
     uncompacted_topics: Vec<String>,
+    /// Whether nothing is asked for but to merge what is small.
+    #[serde(skip)]
+    merges_only: bool,
     #[serde(flatten)]
     report: CompactReport,
 }
@@ -252,6 +255,9 @@ impl Args {
             policy: options.policy.clone(),
             older_snapshots: 0,
             uncompacted_topics,
+            merges_only: self.keep.is_none()
+                && self.compression.is_none()
+                && self.older_than.is_none(),
             report,
         }
     }
@@ -340,6 +346,11 @@ impl Compacting {
                 true => "interrupted: nothing was merged".to_owned(),
                 false if !report.findings.is_empty() => {
                     "nothing was merged, and damaged segments stay as they are".to_owned()
+                }
+                false if self.merges_only => {
+                    "nothing to merge: segments that are alone, as large as asked for, or larger than all that would join them stay; with \
+                     --compression, they are compressed anew"
+                        .to_owned()
                 }
                 false => "nothing to merge".to_owned(),
             };

@@ -82,7 +82,8 @@ fn segments_are_merged_and_every_record_stays() {
     let verified = ok(&world.kbk(&["verify", "--full", "--snapshot", "all", "--json"])).json();
     assert_eq!(verified["compacted_records"], 0);
     let again = world.kbk(&["compact"]);
-    assert_eq!(ok(&again).stdout, "nothing to merge\n");
+    let says = "nothing to merge: segments that are alone, ";
+    assert!(ok(&again).stdout.starts_with(says), "{}", again.stdout);
     let listed = ok(&world.kbk(&["snapshots", "--json"])).json();
     let newest = &listed["snapshots"].as_array().unwrap()[2];
     assert_eq!(newest["maintenance"], "compact", "{newest}");
@@ -121,6 +122,30 @@ fn what_is_compressed_as_asked_for_is_not_compressed_again() {
         (&json!(2), &json!(2))
     );
     assert_eq!(compact(&world, &["--topic", "orders"])["segments"], 0);
+}
+
+#[test]
+fn what_is_merged_keeps_the_compression_of_its_segments() {
+    let mut world = keyed();
+    let settings = |world: &World| -> Vec<Value> {
+        let entries = world.entries("extra", 0).into_iter();
+        let inspected = entries.map(|entry| {
+            let file = world.path(&entry.key);
+            let file = file.to_str().unwrap().to_owned();
+            ok(&world.kbk(&["inspect", &file, "--json"])).json()["header"]["compression"].clone()
+        });
+        inspected.collect()
+    };
+    compact(&world, &["--compression", "zstd:12", "--topic", "extra"]);
+    assert_eq!(settings(&world), ["zstd:12"]);
+    let keep = ["--topic", "extra", "--keep", "latest-per-key", "--yes"];
+    compact(&world, &[&keep[..], &["--allow-uncompacted"]].concat());
+    assert_eq!(settings(&world), ["zstd:12"]);
+    // One that does not state the same is merged with it.
+    let rows = (100..200).map(|offset| (offset, 1_000 + offset));
+    world.backup(&[("extra", 0, vec![rows.collect()])]);
+    compact(&world, &[&keep[..], &["--allow-uncompacted"]].concat());
+    assert_eq!(settings(&world), ["zstd:3"]);
 }
 
 #[test]

@@ -4,7 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread;
 
-use kbk_format::repo::{FoundSegment, PartitionId, RemovedRecords, RepoError, SegmentEntry};
+use futures_util::{StreamExt, stream};
+use kbk_format::Compression;
+use kbk_format::repo::{
+    FoundSegment, PartitionId, RemovedRecords, RepoError, SegmentEntry, SegmentReader,
+};
 use tokio::runtime::Handle;
 
 use super::CompactError;
@@ -63,9 +67,10 @@ impl Run<'_> {
         keys: Option<&KeyRange>,
         left: &[FoundSegment],
     ) -> Result<Proved, GroupError> {
-        let found = self.find_left(id, sources, left).await?;
+        let compression = self.compression(id, sources).await;
+        let found = self.find_left(id, sources, left, compression).await?;
         let adopts = !found.is_empty();
-        let (written, read) = self.merge(id, sources, keys, !adopts).await?;
+        let (written, read) = self.merge(id, sources, keys, compression, !adopts).await?;
         for candidate in found {
             let expected = Expected::new(sources, keys, &read);
             let entries = std::slice::from_ref(&candidate);
@@ -83,7 +88,7 @@ impl Run<'_> {
             }
         }
         let (written, read) = match adopts {
-            true => self.merge(id, sources, keys, true).await?,
+            true => self.merge(id, sources, keys, compression, true).await?,
             false => (written, read),
         };
         let mut added = Vec::with_capacity(written.len());
@@ -126,12 +131,37 @@ impl Run<'_> {
         Ok(CompactError::NotProven { key, detail }.into())
     }
 
+    /// Returns how a group is compressed: as asked for, or as all of it states that it was, so that a level that someone chose before stays.
+    async fn compression(&self, id: &PartitionId, sources: &[SegmentEntry]) -> Compression {
+        if let Some(asked) = self.options.compression {
+            return asked;
+        }
+        let store = self.repository.store();
+        let mut opened = stream::iter(sources)
+            .map(|entry| SegmentReader::open(store, id, entry))
+            .buffered(store.profile().parallel_requests);
+        let mut common = None;
+        while let Some(opened) = opened.next().await {
+            // One that cannot be read is found by the merge.
+            let stated = opened.ok().and_then(|it| {
+                let stated = it.segment().header().compression.as_ref()?;
+                stated.parse::<Compression>().ok()
+            });
+            if stated.is_none() || common.is_some_and(|common| Some(common) != stated) {
+                return Compression::default();
+            }
+            common = stated;
+        }
+        common.unwrap_or_default()
+    }
+
     /// Reads a group, and writes it if so asked.
     async fn merge(
         &self,
         id: &PartitionId,
         sources: &[SegmentEntry],
         keys: Option<&KeyRange>,
+        compression: Compression,
         writes: bool,
     ) -> Result<(Vec<Written>, Read), GroupError> {
         let store = self.repository.store();
@@ -139,7 +169,7 @@ impl Run<'_> {
         let group = Merge {
             settings: WriteSettings {
                 store: store.clone(),
-                compression: self.options.compression.unwrap_or_default(),
+                compression,
                 block_bytes: self.options.block_bytes,
                 most_bytes: self.options.segment_bytes.saturating_mul(2),
                 writer: self.options.writer.clone(),
@@ -188,12 +218,13 @@ impl Run<'_> {
         id: &PartitionId,
         sources: &[SegmentEntry],
         left: &[FoundSegment],
+        compression: Compression,
     ) -> Result<Vec<SegmentEntry>, CompactError> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
             return Ok(Vec::new());
         };
         let offsets = first.base_offset..last.end_offset;
-        let compression = self.options.compression.unwrap_or_default().to_string();
+        let compression = compression.to_string();
         let mut found = Vec::new();
         let same = left.iter().filter(|it| it.base_offset == offsets.start);
         for candidate in same {

@@ -70,7 +70,7 @@ pub struct CompactOptions {
     pub segment_bytes: u64,
     /// Raw bytes per block.
     pub block_bytes: usize,
-    /// How new segments are compressed. `None`: as by default, and no segment is written anew for this alone.
+    /// How new segments are compressed. `None`: as those that they replace, or by default where these differ; no segment is written anew for this alone.
     pub compression: Option<Compression>,
     /// Only segments whose records are all older than this timestamp in milliseconds.
     pub older_than: Option<i64>,
