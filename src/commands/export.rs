@@ -101,7 +101,7 @@ pub struct Args {
     #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
     pub compression: Option<BatchCodec>,
 
-    /// Bytes after which the log of kafka-log begins another segment, as `segment.bytes` of a topic [default: 1073741824]
+    /// Bytes after which the log of kafka-log begins another segment, as `segment.bytes` of a topic; at least 1048576 [default: 1073741824]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=i32::MAX as u64))]
     pub segment_bytes: Option<u64>,
 
@@ -218,7 +218,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         offsets.reaches_end(state.base_offset, state.end_offset)
     };
     let reaching = chosen.iter().copied().filter(reaches_end);
-    let completeness = Completeness::of_partitions(snapshot.sequence, reaching);
+    let mut completeness = Completeness::of_partitions(snapshot.sequence, reaching);
     let mut plan = ExportPlan::default();
     for (topic, state) in chosen {
         let selection = Selection {
@@ -240,12 +240,20 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let report = export::export(plan, &options, events).await;
     // The progress leaves the screen before the result is written.
     drop(progress);
+    let report = report.map_err(failed)?;
+    // What is damaged or not written is not there either, whatever the snapshot says.
+    completeness.complete &= !report.interrupted && !report.lacks_records();
     let exporting = Exporting {
         snapshot: snapshot.sequence,
         out: args.out.clone(),
         completeness,
-        report: report.map_err(failed)?,
+        report,
     };
+    if exporting.report.is_whole() && exporting.report.records == 0 {
+        tracing::warn!(
+            "no record is selected: no partition has any of these offsets and times; `kbk ls TOPIC` lists what there is"
+        );
+    }
     for finding in &exporting.report.findings {
         tracing::warn!("{}", finding.message);
     }

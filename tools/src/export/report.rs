@@ -102,6 +102,13 @@ impl ExportReport {
         self.findings.is_empty() && !self.interrupted
     }
 
+    /// Returns whether records that were selected are known not to be there.
+    #[must_use]
+    pub fn lacks_records(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.kind == ExportFindingKind::DamagedRecords)
+    }
+
     pub(super) fn add(&mut self, exported: ExportedPartition, findings: Vec<ExportFinding>) {
         self.records += exported.records;
         self.bytes += exported.bytes;
