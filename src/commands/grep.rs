@@ -135,6 +135,9 @@ async fn search(
     }
     if ended.is_ok() && results.is_surprisingly_empty() {
         match gaps.statement() {
+            None if !args.records.filter().selects_all() => {
+                tracing::warn!("no record matches: everything that is selected was searched")
+            }
             None => tracing::warn!(
                 "no record is selected: {}",
                 human::some_of(targets.stored())

@@ -72,6 +72,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             "--hexdump is for people: with --json, --layout states where each field is",
         ));
     }
+    if args.file.is_dir() {
+        let message = format!("cannot inspect {}: it is a folder", args.file.display());
+        let hint = "give the path of a file in it; of a repository, `kbk ls --segments` lists them, and `kbk verify` looks at all";
+        return Err(CliError::new(message).hint(hint));
+    }
     let (file, fetched) = match args.is_file() {
         true => (args.file.clone(), None),
         false => {
