@@ -15,6 +15,7 @@ mod deploy;
 mod diff;
 mod evidence;
 mod expire;
+mod export;
 mod formats;
 mod grep;
 mod groups;
