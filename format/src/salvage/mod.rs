@@ -207,6 +207,16 @@ impl Salvage {
         self.losses.is_empty() && self.base.is_proved && self.end.is_proved && self.is_alone()
     }
 
+    /// Returns how many offsets, outside the losses, the footer names as damaged: their records had been lost when this segment was itself
+    /// written of what was left of another one.
+    #[must_use]
+    pub fn damaged_offsets(&self) -> u64 {
+        let gaps = self.gaps.iter();
+        let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
+        let damaged = damaged.map(|gap| gap.to_offset.abs_diff(gap.from_offset));
+        damaged.fold(0, u64::saturating_add)
+    }
+
     /// Returns the offsets that the new segment covers.
     #[must_use]
     pub fn coverage(&self) -> Range<i64> {

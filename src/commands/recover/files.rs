@@ -103,7 +103,7 @@ fn verdict(report: &FileRecovery) -> String {
     }
     if report.losses.is_empty() {
         return format!(
-            "{done} all {records} of the blocks that were found: whether there were more is not known"
+            "{done} all {records} of the blocks that were found: whether these are all is not proved"
         );
     }
     let ranges = human::counted(report.losses.len() as u64, "range");
@@ -192,6 +192,22 @@ fn others(report: &FileRecovery, out: &mut dyn Write) -> io::Result<()> {
     if report.foreign_blocks > 0 {
         let blocks = human::counted(report.foreign_blocks, "block");
         writeln!(out, "{blocks} of other segments left out")?;
+    }
+    if report.damaged_offsets > 0 {
+        let offsets = human::counted(report.damaged_offsets, "offset");
+        writeln!(
+            out,
+            "{offsets} had lost their records before: the segment was recovered itself, and names them as damaged"
+        )?;
+    }
+    for source in &report.files {
+        if let Some(id) = &source.other_segment {
+            writeln!(
+                out,
+                "{} is of another segment, {id}..., and nothing was taken from it: recover it on its own",
+                source.file.display()
+            )?;
+        }
     }
     if report.files.len() > 1 {
         for source in &report.files {

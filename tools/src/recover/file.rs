@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use kbk_format::mapped::map_file;
-use kbk_format::repo::{Id, TopicName};
+use kbk_format::repo::{Hex, Id, TopicName};
 use kbk_format::salvage::Known;
+use kbk_format::scan::Scanner;
 use kbk_format::{
     FileHeader, IsolationLevel, PartitionNumber, Salvage, TimestampType, WriteError, verify,
 };
@@ -61,7 +62,7 @@ pub fn recover_files(options: &FileOptions) -> Result<FileRecovery, RecoverError
     let maps = maps.collect::<Result<Vec<_>, RecoverError>>()?;
     let copies: Vec<&[u8]> = maps.iter().map(|map| &**map).collect();
     let salvage = Salvage::of_copies(&copies, &Known::default());
-    let Some((_, identified_by)) = salvage.salt else {
+    let Some((salt, identified_by)) = salvage.salt else {
         let file = options.first().to_owned();
         return Err(RecoverError::NotASegment { file });
     };
@@ -70,6 +71,7 @@ pub fn recover_files(options: &FileOptions) -> Result<FileRecovery, RecoverError
         file: file.clone(),
         size: bytes.len() as u64,
         blocks: salvage.pieces.iter().filter(|it| it.copy == copy).count() as u64,
+        other_segment: other_segment(bytes, salt),
     });
     let mut report = FileRecovery::of(&salvage, identified_by, files.collect());
     report.dry_run = options.dry_run;
@@ -84,6 +86,12 @@ pub fn recover_files(options: &FileOptions) -> Result<FileRecovery, RecoverError
         report.output = Some(options.output.clone());
     }
     Ok(report)
+}
+
+/// Returns the beginning of the id of the segment that a file is of, unless it is the one with this salt, or nothing tells.
+fn other_segment(bytes: &[u8], salt: [u8; 8]) -> Option<String> {
+    let (found, _) = Scanner::new(bytes).salt()?;
+    (found != salt).then(|| Hex(found).to_string())
 }
 
 impl FileOptions {

@@ -17,7 +17,7 @@ pub struct FileRecovery {
     pub output: Option<PathBuf>,
     /// Whether nothing is written because only the result was asked for.
     pub dry_run: bool,
-    /// Whether all records of the segment were recovered, and it is proved that there were no others.
+    /// Whether all records of all files were recovered, and it is proved that there were no others.
     pub complete: bool,
     /// What told which segment it is.
     pub identified_by: IdentifiedBy,
@@ -31,6 +31,8 @@ pub struct FileRecovery {
     pub lost_records: Option<u64>,
     /// Number of offsets of which nothing is proved, as far as they are known.
     pub lost_offsets: u64,
+    /// Number of other offsets whose records were lost before: the segment itself was recovered, and names them as gaps.
+    pub damaged_offsets: u64,
     /// Where the segment begins.
     pub base: Bound,
     /// Where it ends, exclusive.
@@ -54,6 +56,8 @@ pub struct SourceFile {
     pub size: u64,
     /// Number of blocks that were taken from it.
     pub blocks: u64,
+    /// The first 16 digits of the id of the segment that the file is of, where that is another one than the recovered one; null where it is not.
+    pub other_segment: Option<String>,
 }
 
 /// The new segment.
@@ -111,17 +115,23 @@ impl FileRecovery {
             position: range.start,
             bytes: range.end.saturating_sub(range.start),
         });
+        let damaged_offsets = salvage.damaged_offsets();
+        let is_of_one = files.iter().all(|file| file.other_segment.is_none());
+        let complete = salvage.is_complete() && damaged_offsets == 0 && is_of_one;
+        // How many records damaged offsets had is not known, nor whether a file of another segment has what this one lacks.
+        let is_counted = |lost: &u64| damaged_offsets == 0 && (complete || *lost > 0);
         FileRecovery {
             files,
             output: None,
             dry_run: false,
-            complete: salvage.is_complete(),
+            complete,
             identified_by,
             segment: None,
             records: salvage.records(),
             blocks: salvage.pieces.len() as u64,
-            lost_records: salvage.lost_records(),
+            lost_records: salvage.lost_records().filter(is_counted),
             lost_offsets: lost.fold(0, u64::saturating_add),
+            damaged_offsets,
             base: salvage.base,
             end: salvage.end,
             losses: salvage.losses.clone(),

@@ -186,6 +186,33 @@ fn a_segment_among_bytes_that_may_have_been_another_one_is_not_called_whole() {
 }
 
 #[test]
+fn a_file_of_another_segment_and_what_was_lost_before_are_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let three = golden("three-blocks");
+    let other = golden("log-append-time");
+    let report = recover(&[&three, &other], &folder.path().join("both.kseg"));
+    assert_eq!((report.complete, report.lost_records), (false, None));
+    assert_eq!(report.files[0].other_segment, None);
+    let id = Segment::open_whole(&fs::read(&other).unwrap()).unwrap();
+    let id = format!("{}", kbk_format::repo::Hex(id.header().segment_id));
+    assert_eq!(report.files[1].other_segment.as_deref(), Some(&id[..16]));
+
+    // What a recovery has lost stays lost.
+    let mut damaged = fs::read(&three).unwrap();
+    let segment = Segment::open_whole(&damaged).unwrap();
+    damaged[segment.index().entries()[1].position as usize + 8] ^= 1;
+    let file = folder.path().join("damaged.kseg");
+    fs::write(&file, damaged).unwrap();
+    let once = folder.path().join("once.kseg");
+    let first = recover(&[&file], &once);
+    assert!(!first.complete && first.lost_offsets > 0 && first.damaged_offsets == 0);
+    let second = recover(&[&once], &folder.path().join("twice.kseg"));
+    assert_eq!(second.damaged_offsets, first.lost_offsets);
+    assert_eq!((second.complete, second.lost_records), (false, None));
+    assert!(second.losses.is_empty());
+}
+
+#[test]
 fn without_any_header_the_caller_says_which_partition_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = fs::read(golden("log-append-time")).unwrap();
