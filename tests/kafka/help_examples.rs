@@ -20,10 +20,11 @@ const PARTITIONS: i32 = 8;
 const PER_PARTITION: i64 = 50;
 
 /// What examples say, and what it is called here.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("/etc/kbk.toml", "kbk.toml"),
     ("eu-central-1", "us-east-1"),
     ("--snapshot 12", "--snapshot 1"),
+    ("--since 41", "--since 1"),
     ("forget 3 4", "forget 1"),
     ("--offset 12345", "--offset 10"),
     ("120045 120046", "10 11"),
@@ -35,11 +36,32 @@ const NAMES: [(&str, &str); 11] = [
 ];
 
 /// Examples that this test does not run, and why.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 14] = [
     ("kbk demo", "tests/demo.rs"),
     ("kbk mount ", "tests/mount, which needs /dev/fuse"),
     ("kbk completions ", "tests/cli/help.rs"),
     ("kbk man", "tests/cli/help.rs"),
+    ("kbk diff 3 ", "tests/cli/diff.rs, since snapshots differ"),
+    (
+        "kbk diff -r /backup/kafka --with ",
+        "tests/cli/diff.rs, since it needs a copy",
+    ),
+    (
+        "kbk verify -r /backup/kafka --depth records --evidence ",
+        "tests/cli/evidence.rs, since it needs a key",
+    ),
+    (
+        "kbk verify --check-evidence ",
+        "tests/cli/evidence.rs, since it needs a key",
+    ),
+    (
+        "kbk recover ",
+        "tests/cli/recover.rs, since it needs damaged files",
+    ),
+    (
+        "kbk inspect ",
+        "tests/cli/listings.rs, since it needs files of these names",
+    ),
     (
         "kbk import ",
         "tests/kafka/kafka_log.rs, since it needs a broker's disk",
