@@ -48,10 +48,6 @@ impl Scan {
     ) -> Result<Option<Scan>, ImportError> {
         let mut scan = Scan {
             end_offset: log.first_of_files(),
-            compaction: Compaction {
-                to: log.cleaned_to,
-                files: Vec::new(),
-            },
             ..Scan::default()
         };
         let mut is_transactional = false;
@@ -81,6 +77,10 @@ impl Scan {
             }
             buffer = reader.into_buffer();
         }
+        // The checkpoint has no checksum, and compaction never passes the end.
+        if log.cleaned_to <= scan.end_offset {
+            scan.compaction.to = scan.compaction.to.max(log.cleaned_to);
+        }
         // Markers count only if nothing between them and the records is damaged, for which everything is read.
         let is_done = !is_transactional || scan.transactions(log, events)?;
         Ok(is_done.then_some(scan))
@@ -97,7 +97,12 @@ impl Scan {
         let mut end = log.first_of_files();
         let mut is_lost = false;
         for (number, (first, path)) in log.files.iter().enumerate() {
-            is_lost |= *first > end && !self.explains(number, *first);
+            if *first > end {
+                if std::mem::take(&mut is_lost) || !self.explains(number, *first) {
+                    self.doubt(*first);
+                }
+                end = *first;
+            }
             let next_file = log.files.get(number + 1).map(|(offset, _)| *offset);
             let mut reader = LogReader::open(path, Depth::Whole, buffer)?;
             loop {
