@@ -128,7 +128,7 @@ fn what_is_compressed_as_asked_for_is_not_compressed_again() {
 
 #[test]
 fn what_is_merged_keeps_the_compression_of_its_segments() {
-    let mut world = keyed();
+    let world = keyed();
     let settings = |world: &World| -> Vec<String> {
         let entries = world.entries("extra", 0).into_iter();
         let stated = entries.map(|entry| {
