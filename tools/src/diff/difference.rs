@@ -390,7 +390,10 @@ impl fmt::Display for SnapshotDifference {
             SnapshotDifference::SavedOnlyIn { side, what } => {
                 write!(f, "{what}: saved only in {side}, so not compared")
             }
-            SnapshotDifference::Object { side, error, .. } => write!(f, "in {side}: {error}"),
+            SnapshotDifference::Object { side, key, error } => match key {
+                Some(key) => write!(f, "in {side}: {key}: {error}"),
+                None => write!(f, "in {side}: {error}"),
+            },
             SnapshotDifference::NotCompared {
                 side,
                 what,
