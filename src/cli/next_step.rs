@@ -196,6 +196,7 @@ mod tests {
         "what ",
         "where ",
         "while ",
+        "with ",
         "without ",
         "{FORMS}",
         "{accepted}",

@@ -27,6 +27,14 @@ impl Salvage {
         let bytes = copies.first().copied().unwrap_or_default();
         let footer = remains.footer.as_deref();
         (self.base, self.end) = self.bounds(&parts, remains, known);
+        if self.end.offset < self.base.offset {
+            // A header and a footer that contradict each other prove neither end.
+            self.base.is_proved = false;
+            self.end = Bound {
+                offset: self.base.offset,
+                ..Bound::default()
+            };
+        }
         let (from, to) = (self.base, self.end);
         let mut claims = parts.claims;
         let (pieces, outside) = pieces.into_iter().partition::<Vec<Piece>, _>(|piece| {
