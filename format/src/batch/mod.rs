@@ -66,7 +66,7 @@
 //! batch decompresses to is bounded by [`DECODED_BYTES`], and grows in memory only with what really comes out: no length that a codec
 //! states is allocated. A zstd window is at most 128 MiB, as in Kafka's own client. A record count never reserves anything.
 //!
-//! All errors are [`FormatError`](crate::FormatError)s, whose position is that of the batch: *truncated*, *checksum*, *inconsistent*, *limit*, and *unsupported*
+//! All errors are [`FormatError`]s, whose position is that of the batch: *truncated*, *checksum*, *inconsistent*, *limit*, and *unsupported*
 //! where magic or codec are none of Kafka's.
 
 mod codec;
