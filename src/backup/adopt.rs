@@ -139,6 +139,9 @@ enum AdoptError {
     /// An interrupted `kbk compact` wrote it: the source may still have what it lacks.
     #[error("records were removed from it, since later ones have the same keys")]
     Compacted,
+    /// It was recovered from a damaged one: the source may still have what it lacks.
+    #[error("it was recovered from a damaged segment, and lacks what was lost there")]
+    Recovered,
 }
 
 impl From<UnindexedSegmentError> for AdoptError {
@@ -162,10 +165,16 @@ async fn check(
     if !has_same_source(segment, partition, found) || segment.coverage().is_empty() {
         return Err(AdoptError::OtherSource);
     }
-    let is_compacted = |gap: &Gap| gap.reason == GapReason::Compacted;
     let gaps = segment.gaps();
-    if gaps.default_reason == GapReason::Compacted || gaps.entries.iter().any(is_compacted) {
+    let has = |reason| {
+        let mut entries = gaps.entries.iter();
+        gaps.default_reason == reason || entries.any(|gap| gap.reason == reason)
+    };
+    if has(GapReason::Compacted) {
         return Err(AdoptError::Compacted);
+    }
+    if has(GapReason::Damaged) {
+        return Err(AdoptError::Recovered);
     }
     let gaps = segment.gaps().entries.iter();
     let lost = gaps.filter(|gap| gap.reason == GapReason::Lost);
