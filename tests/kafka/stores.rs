@@ -363,6 +363,7 @@ fn each_failure_of_a_bucket_is_named_and_none_is_taken_for_a_missing_repository(
         (Fault::Hang, "no complete answer in time"),
         (Fault::Cut, "the connection ended before the answer did"),
         (Fault::Lost, "the connection ended before the answer did"),
+        (Fault::Dropped, "the connection ended before the answer did"),
     ] {
         proxy.set(Plan::All(fault));
         let args = [&short[..], &["snapshots"]].concat();
@@ -422,12 +423,12 @@ fn fails_in_every_tenth_request(protocol: Protocol) {
     };
     let cluster = ["-b", broker.bootstrap(), "--topic", topic];
     let backup = [&["backup", "--json", "--no-acls"], &cluster[..]].concat();
-    kbk(&["init"]).expect_code(0);
     let faults = Plan::Some {
         seed: seed(),
         per_mille: 100,
     };
     proxy.set(faults);
+    kbk(&["init"]).expect_code(0);
     let mut stored = 0;
     // As many as it takes until tables are merged.
     for run in 0..9 {

@@ -1,18 +1,22 @@
 //! What every store must do, whatever it is: one suite for memory, local disks and real servers.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::Write as _;
 use std::ops::Range;
 
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use kbk_format::repo::{Id, Key, PartitionId, SegmentUpload, Store};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::runtime::Runtime;
 
 const WRITERS: usize = 20;
 const ROUNDS: usize = 50;
+/// The most requests of one writer, where the server ends connections.
+const ATTEMPTS: usize = 5;
 const LISTED: usize = 5_000;
 const MIB: usize = 1 << 20;
 
@@ -38,30 +42,72 @@ pub(crate) fn check(store: &Store) {
     });
 }
 
-/// Of writers that create one object at the same time one wins, and its bytes are those of the object.
+/// What a writer knows of its request to create an object.
+enum Created {
+    Done(Vec<u8>),
+    Refused,
+    /// It was made again after its connection had ended, and may have met its own object.
+    Unknown(Vec<u8>),
+}
+
+/// Of writers that create one object at the same time one wins, and its bytes are those of the object. A connection that the server
+/// ends while it is idle is no answer, and the request is made again.
 async fn create_if_absent(objects: &dyn ObjectStore) {
     for round in 0..ROUNDS {
         let name = &Path::from(format!("race/{round:020}.json"));
         let put = async |writer: usize| {
             let bytes = format!("{writer} {round}").repeat(100).into_bytes();
-            let options = PutOptions::from(PutMode::Create);
-            match objects.put_opts(name, bytes.clone().into(), options).await {
-                Ok(_) => Some(bytes),
-                Err(
-                    object_store::Error::AlreadyExists { .. }
-                    | object_store::Error::Precondition { .. },
-                ) => None,
-                Err(error) => panic!("{error}"),
+            let mut lost = None;
+            for _ in 0..ATTEMPTS {
+                let options = PutOptions::from(PutMode::Create);
+                match objects.put_opts(name, bytes.clone().into(), options).await {
+                    Ok(_) => return Created::Done(bytes),
+                    Err(
+                        object_store::Error::AlreadyExists { .. }
+                        | object_store::Error::Precondition { .. },
+                    ) if lost.is_some() => return Created::Unknown(bytes),
+                    Err(
+                        object_store::Error::AlreadyExists { .. }
+                        | object_store::Error::Precondition { .. },
+                    ) => return Created::Refused,
+                    Err(error) if is_cut(&error) => lost = Some(error),
+                    Err(error) => panic!("{error}"),
+                }
             }
+            panic!("{lost:?}");
         };
         let outcomes = join_all((0..WRITERS).map(put)).await;
-        let winners: Vec<_> = outcomes.into_iter().flatten().collect();
-        assert_eq!(winners.len(), 1, "round {round}");
+        let (mut winners, mut unknown) = (Vec::new(), Vec::new());
+        for outcome in outcomes {
+            match outcome {
+                Created::Done(bytes) => winners.push(bytes),
+                Created::Unknown(bytes) => unknown.push(bytes),
+                Created::Refused => (),
+            }
+        }
         let found = objects.get(name).await.expect("it exists").bytes().await;
-        assert_eq!(found.expect("all of it"), winners[0]);
-        assert!(put(WRITERS).await.is_none(), "it exists");
+        let found = found.expect("all of it").to_vec();
+        match winners.len() {
+            0 => assert!(unknown.contains(&found), "round {round}"),
+            _ => assert_eq!(winners, [found], "round {round}"),
+        }
+        assert!(!matches!(put(WRITERS).await, Created::Done(_)), "it exists");
         objects.delete(name).await.expect("it can be removed");
     }
+}
+
+fn is_cut(error: &object_store::Error) -> bool {
+    let mut cause: Option<&dyn Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(http) = error.downcast_ref::<HttpError>() {
+            return matches!(
+                http.kind(),
+                HttpErrorKind::Interrupted | HttpErrorKind::Request
+            );
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn replace_and_remove(objects: &dyn ObjectStore) {

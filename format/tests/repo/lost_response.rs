@@ -1,5 +1,5 @@
 //! A sealed object whose write took effect counts as written, even if the response was lost or the request was sent
-//! twice; one with other bytes is never mistaken for it.
+//! twice; one with other bytes is never mistaken for it. A write whose request was lost is made again.
 
 use std::sync::Arc;
 
@@ -171,6 +171,24 @@ async fn tables_and_snapshots_are_written_although_the_response_is_lost() {
         assert_eq!(repository.latest().await.unwrap(), Some(committed));
         world::check_whole(&objects).await;
     }
+}
+
+#[tokio::test]
+async fn a_create_whose_connection_ends_before_it_arrives_is_made_again() {
+    for writes in 0..4 {
+        let objects = world::memory();
+        let faulty = FaultyStore::new(Arc::clone(&objects), Fault::Dropped, writes);
+        let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+        let store = world::store(&store);
+        assert!(store.probe().await.unwrap().is_none());
+        assert!(faulty.reached());
+    }
+    let objects = world::memory();
+    let faulty = FaultyStore::new(Arc::clone(&objects), Fault::Dropped, 0);
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let made = Repository::create(world::store(&store), world::identity()).await;
+    assert_eq!(made.unwrap().identity(), &world::identity());
+    assert!(faulty.reached());
 }
 
 #[tokio::test]

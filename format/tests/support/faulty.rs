@@ -1,11 +1,13 @@
 //! An object store that fails at one selected call, to show what a crash there leaves behind.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
+use object_store::client::{HttpError, HttpErrorKind};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -17,6 +19,8 @@ use object_store::{
 pub(crate) enum Fault {
     /// It fails without effect; later calls work.
     Refused,
+    /// The connection ends before the request has arrived; later calls work.
+    Dropped,
     /// It takes effect, but its response is lost; later calls work.
     ResponseLost,
     /// The process dies just before it: no later call has an effect.
@@ -39,6 +43,19 @@ impl Fault {
 
     fn takes_effect(self) -> bool {
         matches!(self, Fault::ResponseLost | Fault::DeathAfter)
+    }
+
+    fn error(self) -> object_store::Error {
+        match self {
+            Fault::Dropped => object_store::Error::Generic {
+                store: "faulty",
+                source: Box::new(HttpError::new(
+                    HttpErrorKind::Interrupted,
+                    io::Error::from(io::ErrorKind::UnexpectedEof),
+                )),
+            },
+            _ => injected(),
+        }
     }
 }
 
@@ -124,10 +141,10 @@ impl ObjectStore for FaultyStore {
     ) -> Result<PutResult> {
         match self.plan.step() {
             Step::Go => self.inner.put_opts(location, payload, options).await,
-            Step::Fail { take_effect: false } => Err(injected()),
+            Step::Fail { take_effect: false } => Err(self.plan.fault.error()),
             Step::Fail { take_effect: true } => {
                 self.inner.put_opts(location, payload, options).await?;
-                Err(injected())
+                Err(self.plan.fault.error())
             }
         }
     }

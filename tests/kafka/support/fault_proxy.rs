@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     Cut,
     /// It takes effect, and the connection ends without an answer.
     Lost,
+    /// It is not passed on, and the connection ends without an answer, as where a server closes an idle connection.
+    Dropped,
     /// It is refused with this status and code, and not passed on.
     Refused(u16, &'static str),
 }
@@ -119,6 +121,7 @@ impl FaultProxy {
                 client.write_all(answer.as_bytes())?;
                 return client.shutdown(Shutdown::Write);
             }
+            Some(Fault::Dropped) => return Ok(()),
             Some(Fault::Cut | Fault::Lost) | None => (),
         }
         let mut upstream = TcpStream::connect(server)?;
@@ -147,11 +150,12 @@ fn chosen(random: u64, per_mille: u64) -> Option<Fault> {
     if random % 1000 >= per_mille {
         return None;
     }
-    Some(match (random >> 32) % 5 {
+    Some(match (random >> 32) % 6 {
         0 => Fault::Delay(Duration::from_millis(random >> 40 & 0xff)),
         1 => Fault::Cut,
         2 => Fault::Lost,
-        3 => Fault::Refused(503, "SlowDown"),
+        3 => Fault::Dropped,
+        4 => Fault::Refused(503, "SlowDown"),
         _ => Fault::Refused(500, "InternalError"),
     })
 }

@@ -94,11 +94,19 @@ struct Labels {
     storage_class: Option<String>,
 }
 
-/// How often a write is repeated that met others of the same object and left none.
+/// How often a write is made that met others of the same object and left none, or a create whose answer was lost.
 const CONFLICTS: u32 = 8;
 /// How often a request is made whose answer ends early. The library repeats requests, and not all such answers.
 const ANSWERS: u32 = 6;
 const CONFLICT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What one request to put a sealed object came to.
+enum Attempt {
+    Put(Put),
+    /// The object does not have these bytes, and nothing keeps a further request from giving it them; this is the error if there is
+    /// none.
+    Again(RepoError),
+}
 
 /// The outcome of putting a sealed object.
 pub(super) enum Put {
@@ -383,28 +391,30 @@ impl Store {
     }
 
     async fn put_sealed(&self, key: &Key, bytes: Bytes, mode: PutMode) -> Result<Put> {
-        for conflict in 0..CONFLICTS {
-            if let Some(put) = self.put_once(key, &bytes, mode.clone()).await? {
-                return Ok(put);
+        let mut again = None;
+        for attempt in 0..CONFLICTS {
+            match self.put_once(key, &bytes, mode.clone()).await? {
+                Attempt::Put(put) => return Ok(put),
+                Attempt::Again(why) => again = Some(why),
             }
             let Hex([jitter, ..]) = Id::random();
             let jitter = Duration::from_millis(jitter.into());
-            pause(CONFLICT_PAUSE * (1 << conflict) + jitter).await;
+            pause(CONFLICT_PAUSE * (1 << attempt) + jitter).await;
         }
-        Err(self.error(key, RepoErrorKind::Busy))
+        Err(again.unwrap_or_else(|| self.error(key, RepoErrorKind::Busy)))
     }
 
-    /// Puts an object; `None` where the store refused for the sake of another write of the same object, which left none, or which
-    /// was not the last one.
-    async fn put_once(&self, key: &Key, bytes: &Bytes, mode: PutMode) -> Result<Option<Put>> {
+    /// Puts an object once, and finds out from the object itself whether it was put.
+    async fn put_once(&self, key: &Key, bytes: &Bytes, mode: PutMode) -> Result<Attempt> {
         let overwrite = matches!(mode, PutMode::Overwrite);
         let options = self.put_options(key, mode);
         let path = path(key);
         let put = self.objects.put_opts(&path, bytes.clone().into(), options);
         let error = match put.await {
-            Ok(_) => return Ok(Some(Put::Done)),
+            Ok(_) => return Ok(Attempt::Put(Put::Done)),
             Err(error) => error,
         };
+        let lost = is_lost(&error);
         let refused = matches!(
             error,
             object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
@@ -413,9 +423,14 @@ impl Store {
         let exists = refused && !matches!(failed.kind(), RepoErrorKind::Locked { .. });
         // An error does not say whether the write took effect; only the object does.
         match self.read_bytes(key).await {
-            Ok(Some(found)) if found == *bytes => Ok(Some(Put::Done)),
-            Ok(Some(_)) if !overwrite => Ok(Some(Put::Exists)),
-            Ok(_) if exists || *failed.kind() == RepoErrorKind::Busy => Ok(None),
+            Ok(Some(found)) if found == *bytes => Ok(Attempt::Put(Put::Done)),
+            Ok(Some(_)) if !overwrite => Ok(Attempt::Put(Put::Exists)),
+            // The other write left none, or was not the last one.
+            Ok(_) if exists || *failed.kind() == RepoErrorKind::Busy => {
+                Ok(Attempt::Again(self.error(key, RepoErrorKind::Busy)))
+            }
+            // The library repeats a lost request unless it creates: it does not know its own object when it meets it.
+            Ok(None) if !overwrite && lost => Ok(Attempt::Again(failed)),
             Err(read_error) if exists => Err(read_error),
             _ => Err(failed),
         }
@@ -552,7 +567,7 @@ pub(super) fn path(key: &Key) -> ObjectPath {
     ObjectPath::from(key.to_string())
 }
 
-/// Makes a request that changes nothing, and makes it again where its answer ends early.
+/// Makes a request that may be repeated, and makes it again where its answer ends early.
 pub(super) async fn whole_answer<T, F>(request: impl Fn() -> F) -> object_store::Result<T>
 where
     F: Future<Output = object_store::Result<T>>,
@@ -571,6 +586,12 @@ where
 /// Returns whether a bucket answered, and the answer ended early.
 fn is_cut(error: &object_store::Error) -> bool {
     Answer::of(error).is_some_and(|answer| answer.trouble == Trouble::Cut)
+}
+
+/// Returns whether a request has no answer, so that nobody knows whether it took effect.
+fn is_lost(error: &object_store::Error) -> bool {
+    let lost = |answer: Answer| matches!(answer.trouble, Trouble::Cut | Trouble::TimedOut);
+    Answer::of(error).is_some_and(lost)
 }
 
 /// Returns whether the store says that there is no such object, and not that there is no such bucket.

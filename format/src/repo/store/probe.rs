@@ -9,7 +9,7 @@ use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
 use super::super::error::{Operation, RepoError, RepoErrorKind, Result};
 use super::super::id::Id;
-use super::{Store, is_missing};
+use super::{Store, is_missing, whole_answer};
 
 /// Where the objects of a probe are, for as long as it takes.
 pub(super) const FOLDER: &str = "probe";
@@ -29,7 +29,7 @@ impl Store {
         for round in 0..ROUNDS {
             let object = ObjectPath::from(format!("{FOLDER}/{name}-{round}"));
             let raced = self.race(&object).await;
-            match self.objects.delete(&object).await {
+            match whole_answer(|| self.objects.delete(&object)).await {
                 Ok(()) => (),
                 Err(error) if is_missing(&error) => (),
                 Err(error) => {
@@ -47,8 +47,11 @@ impl Store {
     async fn race(&self, object: &ObjectPath) -> Result<Option<String>> {
         let bytes = |writer: usize| format!("writer {writer} of {object}").into_bytes();
         let put = async |writer: usize| {
-            let options = PutOptions::from(PutMode::Create);
-            let put = self.objects.put_opts(object, bytes(writer).into(), options);
+            // A repeated request may meet the object of the first one. Then nobody counts as the winner, which is allowed for below.
+            let put = whole_answer(|| {
+                let options = PutOptions::from(PutMode::Create);
+                self.objects.put_opts(object, bytes(writer).into(), options)
+            });
             match put.await {
                 Ok(_) => Ok(Some(writer)),
                 Err(
@@ -66,8 +69,8 @@ impl Store {
                 "of {WRITERS} writers that created the same object at the same time, its store let {count} succeed and not 1"
             )));
         }
-        let read = async { self.objects.get(object).await?.bytes().await };
-        let found = read.await;
+        let read = || async { self.objects.get(object).await?.bytes().await };
+        let found = whole_answer(read).await;
         let found =
             found.map_err(|error| self.failed_at(Operation::Read, object.as_ref(), error))?;
         let is_kept = match winners.first() {
