@@ -24,6 +24,19 @@ pub enum GapReason {
 }
 
 impl GapReason {
+    /// Returns the reason as words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            GapReason::NotDelivered => "not delivered",
+            GapReason::Compacted => "compacted",
+            GapReason::Transaction => "transaction",
+            GapReason::Lost => "lost",
+            GapReason::Unknown => "unknown",
+            GapReason::Damaged => "damaged",
+        }
+    }
+
     fn from_code(code: u32) -> GapReason {
         match code {
             0 => GapReason::NotDelivered,
@@ -47,6 +60,14 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+/// Returns how many offsets these gaps have together.
+fn length_of<'a>(gaps: impl IntoIterator<Item = &'a Gap>) -> u64 {
+    let lengths = gaps
+        .into_iter()
+        .map(|gap| gap.to_offset.abs_diff(gap.from_offset));
+    lengths.fold(0, u64::saturating_add)
+}
+
 /// The gaps of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gaps {
@@ -67,6 +88,22 @@ impl Gaps {
             Some(gap) if gap.from_offset <= offset => gap.reason,
             _ => self.default_reason,
         }
+    }
+
+    /// Returns how many offsets have no record for this reason.
+    #[must_use]
+    pub fn offsets(&self, reason: GapReason) -> u64 {
+        let named = length_of(self.entries.iter().filter(|gap| gap.reason == reason));
+        match self.default_reason == reason {
+            true => named.saturating_add(self.unnamed()),
+            false => named,
+        }
+    }
+
+    /// Returns how many offsets have no record for the default reason, since no entry names them.
+    #[must_use]
+    pub fn unnamed(&self) -> u64 {
+        self.missing_count.saturating_sub(length_of(&self.entries))
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

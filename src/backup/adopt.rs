@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
     FoundSegment, Hex, Key, LostRange, PartitionId, RepoError, Repository, SegmentEntry, Snapshot,
 };
-use kbk_format::{FormatError, Gap, GapReason, IsolationLevel, Segment, counted};
+use kbk_format::{FormatError, GapReason, Gaps, IsolationLevel, Segment, counted};
 use kbk_tools::verify::{UnindexedSegment, UnindexedSegmentError};
 
 use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
@@ -136,12 +136,10 @@ enum AdoptError {
     Changed,
     #[error("it is a segment of another partition, or was read at another isolation level")]
     OtherSource,
-    /// An interrupted `kbk compact` wrote it: the source may still have what it lacks.
-    #[error("records were removed from it, since later ones have the same keys")]
-    Compacted,
-    /// It was recovered from a damaged one: the source may still have what it lacks.
-    #[error("it was recovered from a damaged segment, and lacks what was lost there")]
-    Recovered,
+    /// It lacks offsets for a reason that no backup gives, so that the source may still have their records: an interrupted `kbk compact` or
+    /// `kbk import` wrote it, or it was recovered from a damaged one.
+    #[error("it has gaps that a backup does not leave ({}): the source may still have their records", reason.words())]
+    ForeignGap { reason: GapReason },
 }
 
 impl From<UnindexedSegmentError> for AdoptError {
@@ -165,20 +163,7 @@ async fn check(
     if !has_same_source(segment, partition, found) || segment.coverage().is_empty() {
         return Err(AdoptError::OtherSource);
     }
-    let gaps = segment.gaps();
-    let has = |reason| {
-        let mut entries = gaps.entries.iter();
-        gaps.default_reason == reason || entries.any(|gap| gap.reason == reason)
-    };
-    if has(GapReason::Compacted) {
-        return Err(AdoptError::Compacted);
-    }
-    if has(GapReason::Damaged) {
-        return Err(AdoptError::Recovered);
-    }
-    let gaps = segment.gaps().entries.iter();
-    let lost = gaps.filter(|gap| gap.reason == GapReason::Lost);
-    let lost = lost.map(lost_range).collect();
+    let lost = lost_ranges(segment.gaps())?;
     let entry = candidate.check(partition.clone()).await?;
     Ok((entry, lost))
 }
@@ -193,9 +178,25 @@ fn has_same_source(segment: &Segment, partition: &PartitionId, found: &FoundSegm
         && Key::segment(partition, header.base_offset, &Hex(header.segment_id)) == found.key
 }
 
-fn lost_range(gap: &Gap) -> LostRange {
-    LostRange {
-        from: gap.from_offset,
-        to: gap.to_offset,
+/// Returns the ranges that were lost according to the gaps of a segment, if a backup would have left all of these.
+fn lost_ranges(gaps: &Gaps) -> Result<Vec<LostRange>, AdoptError> {
+    let mut lost = Vec::new();
+    for gap in &gaps.entries {
+        match gap.reason {
+            GapReason::NotDelivered | GapReason::Transaction => {}
+            GapReason::Lost => lost.push(LostRange {
+                from: gap.from_offset,
+                to: gap.to_offset,
+            }),
+            // A reason that a later version defines is read as unknown: it may be a loss.
+            reason @ (GapReason::Compacted | GapReason::Unknown | GapReason::Damaged) => {
+                return Err(AdoptError::ForeignGap { reason });
+            }
+        }
+    }
+    match gaps.default_reason {
+        GapReason::NotDelivered | GapReason::Transaction => Ok(lost),
+        // Losses have to be named: which of the other gaps are any, only a look at every record would tell.
+        reason => Err(AdoptError::ForeignGap { reason }),
     }
 }

@@ -1,22 +1,21 @@
-//! The folders of all partitions are listed before anything is read of them: several at a time, or all at once.
+//! What is adopted of what interrupted runs left behind, and how it is found: the folders of all partitions are listed before anything is read of
+//! them, several at a time, or all at once.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fmt, fs};
 
-use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use kbk_format::PartitionNumber;
-use kbk_format::repo::{Identity, Repository, Store};
+use kbk_format::repo::{Identity, LostRange, Repository, Store};
+use kbk_format::salvage::{Known, Salvage};
+use kbk_format::{Gap, GapReason, Open, PartitionNumber, Segment};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{ObjectMeta, ObjectStore, Result};
 
+use super::delegate::delegate_to;
 use super::world::{World, log, record};
 use crate::backup::adopt::adopt;
 
@@ -38,35 +37,8 @@ impl fmt::Display for Listings {
     }
 }
 
-#[async_trait]
 impl ObjectStore for Listings {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        bytes: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.inner.put_opts(path, bytes, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
-    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.inner.get_opts(path, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
+    delegate_to!([inner] put_opts, put_multipart_opts, get_opts, delete_stream, list_with_delimiter, copy_opts);
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         if !prefix.is_some_and(|prefix| prefix.as_ref().starts_with("data")) {
@@ -83,14 +55,6 @@ impl ObjectStore for Listings {
             now.fetch_sub(1, Ordering::Relaxed);
         });
         waits.flat_map(|()| stream::empty()).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }
 
@@ -130,5 +94,102 @@ fn the_folders_of_partitions_are_listed_several_at_a_time() {
         });
         assert_eq!(listings.made.load(Ordering::Relaxed), expected_made);
         assert_eq!(listings.most.load(Ordering::Relaxed), expected_most);
+    }
+}
+
+/// The reasons that a gap of a backup's own segment has.
+const OF_BACKUPS: [GapReason; 3] = [
+    GapReason::NotDelivered,
+    GapReason::Transaction,
+    GapReason::Lost,
+];
+const OTHERS: [GapReason; 3] = [GapReason::Compacted, GapReason::Unknown, GapReason::Damaged];
+
+/// Backs up a log of 20 records where a segment of the first 10 was left behind, which lacks offsets 3 to 6. Returns how many segments were adopted,
+/// which offsets are stored, and which are lost, according to the snapshot.
+fn backup_beside_leftover(
+    reason: Option<GapReason>,
+    default: GapReason,
+) -> (usize, Vec<i64>, Vec<LostRange>) {
+    let world = World::new();
+    world.cluster.append(&log(), (0..20).map(record));
+    let gap = reason.map(|reason| Gap {
+        from_offset: 3,
+        to_offset: 6,
+        reason,
+    });
+    world.leave_segment(0..10, 3..6, gap.as_slice(), default);
+    let plan = world.plan();
+    let adopted = plan.topics[0].partitions[0].adopted.segments.len();
+    let stored = world.read(&plan);
+    world.commit(plan, stored);
+    let history = world.histories().remove(0);
+    let records = world.records(&history);
+    for (offset, stored) in &records {
+        assert_eq!(*stored, record(*offset));
+    }
+    let offsets = records.iter().map(|(offset, _)| *offset).collect();
+    (adopted, offsets, history.partitions[0].lost.clone())
+}
+
+#[test]
+fn a_segment_that_may_lack_records_that_the_cluster_has_is_not_adopted() {
+    let all: Vec<i64> = (0..20).collect();
+    let without: Vec<i64> = (0..3).chain(6..20).collect();
+    for reason in OF_BACKUPS {
+        let (adopted, offsets, lost) =
+            backup_beside_leftover(Some(reason), GapReason::NotDelivered);
+        assert_eq!((adopted, &offsets), (1, &without), "{reason:?}");
+        let expected = LostRange { from: 3, to: 6 };
+        let expected: &[LostRange] = match reason {
+            GapReason::Lost => &[expected],
+            _ => &[],
+        };
+        assert_eq!(lost, expected, "{reason:?}");
+    }
+    for reason in OTHERS {
+        let (adopted, offsets, lost) =
+            backup_beside_leftover(Some(reason), GapReason::NotDelivered);
+        assert_eq!((adopted, &offsets, lost.len()), (0, &all, 0), "{reason:?}");
+    }
+    // Gaps that are not named have the default reason.
+    for reason in [&OTHERS[..], &[GapReason::Lost]].concat() {
+        let (adopted, offsets, lost) = backup_beside_leftover(None, reason);
+        assert_eq!((adopted, &offsets, lost.len()), (0, &all, 0), "{reason:?}");
+    }
+    for reason in [GapReason::NotDelivered, GapReason::Transaction] {
+        let (adopted, offsets, _) = backup_beside_leftover(None, reason);
+        assert_eq!((adopted, &offsets), (1, &without), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_recovered_segment_is_not_adopted_unless_it_is_whole() {
+    for (flips, adopted) in [(false, 1), (true, 0)] {
+        let world = World::new();
+        world.cluster.append(&log(), (0..20).map(record));
+        let path = world.leave_segment(0..10, 0..0, &[], GapReason::NotDelivered);
+        let mut bytes = fs::read(&path).unwrap();
+        if flips {
+            // Within the only block: records that are gone.
+            let middle = bytes.len() / 4;
+            bytes[middle] ^= 1;
+        }
+        let salvage = Salvage::of(&bytes, &Known::default());
+        assert_eq!(salvage.losses.is_empty(), !flips);
+        let segment = Segment::open(&bytes, bytes.len() as u64).unwrap();
+        let Open::Ready(segment) = segment else {
+            panic!("all of it was given")
+        };
+        let written = salvage.write(&[&bytes], segment.header().clone(), Vec::new());
+        let (recovered, _) = written.unwrap();
+        fs::write(&path, recovered).unwrap();
+
+        let plan = world.plan();
+        assert_eq!(plan.topics[0].partitions[0].adopted.segments.len(), adopted);
+        let stored = world.read(&plan);
+        world.commit(plan, stored);
+        let records = world.records(&world.histories()[0]);
+        assert_eq!(records.len(), 20);
     }
 }

@@ -2,6 +2,8 @@
 
 mod adopt;
 mod continuity;
+#[path = "../../../tests/support/delegate.rs"]
+mod delegate;
 mod pipeline;
 mod recheck;
 mod refresh;

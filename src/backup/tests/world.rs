@@ -1,15 +1,21 @@
 //! A cluster in memory with one topic, and a repository that it is backed up to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Digested, Hex, Id, Identity, PartitionId, Repository, SegmentReader, Snapshot, Store,
+    Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentReader, Snapshot, Store,
     TopicState, Upkeep,
 };
-use kbk_format::{BlockDecoder, Columns, Compression, Streams, TimestampType};
+use kbk_format::{
+    BlockDecoder, Columns, Compression, FileHeader, Gap, GapReason, IsolationLevel, SegmentWriter,
+    Streams, TimestampType, WriterOptions,
+};
 use kbk_tools::claims::LossSignal;
 use kbk_tools::retention::{Ages, plan_expiry};
 use tempfile::TempDir;
@@ -46,7 +52,7 @@ pub(super) struct World {
     pub(super) kafka_id: Id,
     runtime: Runtime,
     repository: Repository,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -62,8 +68,47 @@ impl World {
             kafka_id: KAFKA_ID,
             repository: runtime.block_on(created).unwrap(),
             runtime,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Puts a segment where an interrupted run would have left it, which covers `offsets` of the log without the records of `missing`, and returns
+    /// its path. Its footer names `gaps`.
+    pub(super) fn leave_segment(
+        &self,
+        offsets: Range<i64>,
+        missing: Range<i64>,
+        gaps: &[Gap],
+        default: GapReason,
+    ) -> PathBuf {
+        let header = FileHeader {
+            segment_id: Id::random().0,
+            topic_id: self.kafka_id.0,
+            topic: TOPIC.to_owned(),
+            partition: 0.into(),
+            timestamp_type: TimestampType::CreateTime,
+            isolation_level: IsolationLevel::ReadCommitted,
+            base_offset: offsets.start,
+            cluster_id: None,
+            writer: None,
+            created_at: None,
+            compression: None,
+        };
+        let segment_id = Hex(header.segment_id);
+        let key = Key::segment(&id(self.kafka_id), offsets.start, &segment_id);
+        let mut writer = SegmentWriter::new(Vec::new(), header, WriterOptions::default()).unwrap();
+        for offset in offsets.clone().filter(|it| !missing.contains(it)) {
+            let pushed = record(offset).lend(offset, |record| writer.push(record));
+            pushed.unwrap();
+        }
+        for gap in gaps {
+            writer.name_gap(*gap).unwrap();
+        }
+        let (bytes, _) = writer.seal(offsets.end, default).unwrap();
+        let path = self.folder.path().join(key.to_string());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
     }
 
     /// Backs up, in small blocks and segments, and commits. Returns what the run reports.
