@@ -360,9 +360,20 @@ impl Compacting {
             human::counted(report.records, "record"),
         );
         let what = format!("{segments} with {records}, {}", human::bytes(report.bytes));
-        let removed = match report.removed_records {
-            0 => String::new(),
-            removed => format!(", without {} by key", human::counted(removed, "record")),
+        let tombstones = report.removed_tombstones;
+        let superseded = report.removed_records.saturating_sub(tombstones);
+        let superseded = match superseded {
+            0 => None,
+            some => Some(human::counted(some, "superseded record")),
+        };
+        let tombstones = match tombstones {
+            0 => None,
+            some => Some(human::counted(some, "old tombstone")),
+        };
+        let removed: Vec<String> = superseded.into_iter().chain(tombstones).collect();
+        let removed = match removed.is_empty() {
+            true => String::new(),
+            false => format!(", without {}", removed.join(" and ")),
         };
         if self.dry_run {
             let new = human::counted(report.new_segments, "segment");
@@ -420,6 +431,7 @@ impl Report for Compacting {
             Column::Right("NEW SEGMENTS"),
             Column::Right("AFTER"),
             Column::Right("RECORDS REMOVED"),
+            Column::Right("OLD TOMBSTONES"),
         ]);
         let rows = &self.report.partitions;
         let topics = rows.chunk_by(|a, b| (&a.topic, &a.topic_id) == (&b.topic, &b.topic_id));
@@ -470,7 +482,7 @@ impl Report for Compacting {
 }
 
 /// Returns the cells of partitions of one topic.
-fn topic_cells(rows: &[CompactRow]) -> [String; 7] {
+fn topic_cells(rows: &[CompactRow]) -> [String; 8] {
     let sum = |of: fn(&CompactRow) -> u64| {
         let rows = rows.iter().map(of);
         rows.fold(0, u64::saturating_add)
@@ -485,5 +497,6 @@ fn topic_cells(rows: &[CompactRow]) -> [String; 7] {
         human::count(sum(|row| row.new_segments)),
         after.map_or_else(|| "-".to_owned(), human::bytes),
         human::count(sum(|row| row.removed_records)),
+        human::count(sum(|row| row.removed_tombstones)),
     ]
 }

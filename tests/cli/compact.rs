@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Seek};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -308,6 +310,84 @@ fn killed_at_any_moment_nothing_is_lost() {
     assert!(done["findings"].as_array().unwrap().is_empty());
     ok(&world.kbk(&["verify", "--full", "--snapshot", "all"]));
     assert_eq!(sums(&world), before);
+}
+
+/// Runs a command, and returns its document and its peak of resident memory in bytes.
+fn measured(mut command: Command) -> (Value, u64) {
+    let output = tempfile::tempfile().unwrap();
+    command.stdout(output.try_clone().unwrap());
+    let mut running = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", running.id());
+    let mut peak = 0;
+    // A process that has ended has no memory any more, so it is asked while it runs.
+    while running.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let high_water_mark = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        let kib = high_water_mark.map_or(0, |kib| kib.trim().parse::<u64>().unwrap());
+        peak = peak.max(kib << 10);
+        sleep(Duration::from_millis(2));
+    }
+    assert!(running.wait().unwrap().success());
+    let mut text = String::new();
+    let mut output = output;
+    output.rewind().unwrap();
+    output.read_to_string(&mut text).unwrap();
+    (serde_json::from_str(&text).unwrap(), peak)
+}
+
+/// The table of all keys takes 64 bytes for each: what `--key-memory` does not give is not taken.
+#[test]
+fn key_memory_bounds_what_keys_take() {
+    let keys = 300_000;
+    let mut world = World::with_blocks(256 << 10);
+    world.content = |offset| (Some(key_of(offset)), Vec::new());
+    let rows = |from: i64, to: i64| (from..to).map(|offset| (offset, offset)).collect();
+    let third = keys / 3;
+    let segments = vec![
+        rows(0, third),
+        rows(third, 2 * third),
+        rows(2 * third, keys),
+    ];
+    world.backup(&[("orders", 0, segments)]);
+    let compacting = |memory: &str| {
+        let args = [
+            "compact",
+            "--json",
+            "--keep",
+            "latest-per-key",
+            "--allow-uncompacted",
+            "--dry-run",
+            "--key-memory",
+            memory,
+        ];
+        let mut command = kbk(&args);
+        command.env("KBK_REPO", world.path(""));
+        let (document, peak) = measured(command);
+        let passes = document["partitions"][0]["key_passes"].as_u64();
+        (passes.unwrap_or_default(), peak)
+    };
+    let (many, little) = compacting("1MiB");
+    let (few, more) = compacting("9MiB");
+    let (one, all) = compacting("64MiB");
+    assert!(
+        many >= 12 && few < many / 4 && one == 1,
+        "{many}, {few} and {one} passes"
+    );
+    let mib = |bytes: u64| bytes >> 20;
+    println!(
+        "1 MiB for keys: {} MiB; 9 MiB: {} MiB; all: {} MiB",
+        mib(little),
+        mib(more),
+        mib(all)
+    );
+    // The table of all of these keys has 400,000 slots of 48 bytes: 18 MiB.
+    assert!(all > little + (12 << 20), "{little} {all}");
+    assert!(
+        more > little + (4 << 20) && more < little + (14 << 20),
+        "{little} {more}"
+    );
 }
 
 /// Bytes that hardly compress.

@@ -4,14 +4,30 @@ use kbk_format::layout::limits;
 use kbk_format::{Gap, GapReason, Gaps};
 use sha2::{Digest as _, Sha256};
 
-/// All reasons, in the order in which they are preferred as the default of a segment.
-const REASONS: [GapReason; 5] = [
+/// All reasons, in the order in which they are preferred as the default of a segment; those from [`ALWAYS_NAMED`] on never are.
+const REASONS: [GapReason; 6] = [
     GapReason::NotDelivered,
     GapReason::Compacted,
     GapReason::Transaction,
-    GapReason::Lost,
     GapReason::Unknown,
+    GapReason::Lost,
+    GapReason::Damaged,
 ];
+
+/// The place of the first reason whose gaps are named in any case: whoever looks for losses need not read records.
+const ALWAYS_NAMED: usize = 4;
+
+/// Returns the place of a reason in [`REASONS`].
+fn place(reason: GapReason) -> usize {
+    match reason {
+        GapReason::NotDelivered => 0,
+        GapReason::Compacted => 1,
+        GapReason::Transaction => 2,
+        GapReason::Unknown => 3,
+        GapReason::Lost => ALWAYS_NAMED,
+        GapReason::Damaged => 5,
+    }
+}
 
 /// Splits offsets without a record by their reasons.
 pub(super) fn split(gaps: &Gaps, from: i64, to: i64) -> impl Iterator<Item = Gap> {
@@ -102,8 +118,7 @@ impl GapBook {
         let Some(gap) = self.last.take() else {
             return;
         };
-        let of_reason = REASONS.iter().zip(&mut self.by_reason);
-        for (_, list) in of_reason.filter(|(reason, _)| **reason == gap.reason) {
+        if let Some(list) = self.by_reason.get_mut(place(gap.reason)) {
             // One list may be left out as the default; whoever asks for room keeps the others short.
             if list.len() <= limits::GAP_ENTRIES {
                 list.push(gap);
@@ -115,7 +130,10 @@ impl GapBook {
     fn best_default(&self) -> (usize, usize) {
         let total: usize = self.by_reason.iter().map(Vec::len).sum();
         let named = self.by_reason.iter().map(|list| total - list.len());
-        let best = named.enumerate().min_by_key(|(_, named)| *named);
+        let best = named
+            .enumerate()
+            .take(ALWAYS_NAMED)
+            .min_by_key(|(_, named)| *named);
         best.unwrap_or_default()
     }
 
@@ -210,6 +228,24 @@ mod tests {
         assert_eq!(named, [gap(30, 31, GapReason::NotDelivered)]);
         let (reason, named) = GapBook::default().finish();
         assert_eq!((reason, named.len()), (GapReason::NotDelivered, 0));
+    }
+
+    #[test]
+    fn every_reason_is_kept_and_losses_are_named() {
+        for (at, reason) in REASONS.into_iter().enumerate() {
+            assert_eq!(place(reason), at);
+            let mut book = GapBook::default();
+            for at in 0..5 {
+                book.add(gap(4 * at, 4 * at + 1, reason));
+            }
+            let (default, named) = book.finish();
+            let is_loss = matches!(reason, GapReason::Lost | GapReason::Damaged);
+            match is_loss {
+                true => assert_eq!((default, named.len()), (GapReason::NotDelivered, 5)),
+                false => assert_eq!((default, named.len()), (reason, 0)),
+            }
+            assert!(named.iter().all(|gap| gap.reason == reason));
+        }
     }
 
     #[test]

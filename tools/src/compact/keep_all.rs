@@ -100,7 +100,7 @@ impl Run<'_> {
             // Gaps of many reasons may take as many segments as before; then nothing is gained.
             let is_gain = proved.added.len() < sources.len() || self.options.compression.is_some();
             if is_gain {
-                compacted.add(sources, &proved);
+                compacted.add(sources, &proved, 0);
                 compacted.replacements.push(Replacement {
                     id: id.clone(),
                     removed: sources.to_vec(),

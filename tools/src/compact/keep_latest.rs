@@ -113,8 +113,8 @@ impl Run<'_> {
                 let sources = all.get(group).unwrap_or_default();
                 compacted.row.plan(sources);
                 let removed: u64 = sources.iter().map(|entry| keys.removed(entry)).sum();
-                compacted.row.removed_records =
-                    compacted.row.removed_records.saturating_add(removed);
+                let tombstones = keys.old_tombstones(sources);
+                compacted.row.without(removed, tombstones);
             }
             return Ok(Again::No);
         }
@@ -173,7 +173,8 @@ impl Run<'_> {
             without.content_digest = without
                 .content_digest
                 .wrapping_add(done.without.content_digest);
-            compacted.add(all.get(group.clone()).unwrap_or_default(), done);
+            let sources = all.get(group.clone()).unwrap_or_default();
+            compacted.add(sources, done, keys.old_tombstones(sources));
             at = group.end;
         }
         compacted.replacements.push(replacement);

@@ -20,9 +20,20 @@ pub(super) struct KeyRange {
 impl KeyRange {
     /// Returns the number of records that go from a segment.
     pub(super) fn removed(&self, entry: &SegmentEntry) -> u64 {
+        self.count(entry, &self.superseded.removed)
+    }
+
+    /// Returns how many of the records that go from these segments are old tombstones, and not superseded.
+    pub(super) fn old_tombstones(&self, sources: &[SegmentEntry]) -> u64 {
+        let counts = sources.iter();
+        let counts = counts.map(|entry| self.count(entry, &self.superseded.old_tombstones));
+        counts.fold(0, u64::saturating_add)
+    }
+
+    fn count(&self, entry: &SegmentEntry, by_segment: &[u64]) -> u64 {
         let place = self.places.get(&entry.key);
-        let removed = place.and_then(|(at, _)| self.superseded.removed.get(*at));
-        removed.copied().unwrap_or(0)
+        let count = place.and_then(|(at, _)| by_segment.get(*at));
+        count.copied().unwrap_or(0)
     }
 
     pub(super) fn candidate<'a>(&self, entry: &'a SegmentEntry, done: bool) -> Candidate<'a> {

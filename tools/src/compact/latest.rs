@@ -67,6 +67,8 @@ pub(super) struct Superseded {
     pub(super) latest: Vec<KeySum>,
     /// By segment: records that are superseded, and tombstones that are not and are old enough to go.
     pub(super) removed: Vec<u64>,
+    /// By segment: the tombstones among these.
+    pub(super) old_tombstones: Vec<u64>,
     /// The offset of the range's last record; -1 where it has none.
     pub(super) last_offset: i64,
     /// How many passes were made.
@@ -88,14 +90,21 @@ impl Superseded {
             && *word & bit == 0
         {
             *word |= bit;
-            self.count(segment);
+            count(&mut self.removed, segment);
         }
     }
 
-    fn count(&mut self, segment: u32) {
-        if let Some(removed) = self.removed.get_mut(segment as usize) {
-            *removed = removed.saturating_add(1);
-        }
+    /// Counts a tombstone that no later record supersedes, and that is old enough to go.
+    fn count_old_tombstone(&mut self, segment: u32) {
+        count(&mut self.removed, segment);
+        count(&mut self.old_tombstones, segment);
+    }
+}
+
+/// Counts one more in a segment.
+fn count(by_segment: &mut [u64], segment: u32) {
+    if let Some(number) = by_segment.get_mut(segment as usize) {
+        *number = number.saturating_add(1);
     }
 }
 
@@ -145,6 +154,7 @@ pub(super) async fn find(
             bits: vec![0; words],
             latest: vec![KeySum::default(); range.segments.len()],
             removed: vec![0; range.segments.len()],
+            old_tombstones: vec![0; range.segments.len()],
             last_offset: -1,
             passes: 0,
         },
@@ -249,7 +259,7 @@ impl Finder {
                 latest.add_hash(slot.hash, slot.offset);
             }
             if slot.is_old_tombstone && slot.offset != self.found.last_offset {
-                self.found.count(slot.segment);
+                self.found.count_old_tombstone(slot.segment);
             }
         }
         Ok(self)

@@ -17,9 +17,10 @@ pub(super) struct PartitionResult {
 }
 
 impl PartitionResult {
-    /// Takes in a group that is proved.
-    pub(super) fn add(&mut self, sources: &[SegmentEntry], done: &Proved) {
-        self.row.merged(sources, &done.added, done.without.records);
+    /// Takes in a group that is proved. Of the records that went, this many were old tombstones.
+    pub(super) fn add(&mut self, sources: &[SegmentEntry], done: &Proved, old_tombstones: u64) {
+        self.row.merged(sources, &done.added);
+        self.row.without(done.without.records, old_tombstones);
         self.adopted = self.adopted.saturating_add(done.adopted);
     }
 }

@@ -23,6 +23,8 @@ pub struct CompactReport {
     pub new_bytes: Option<u64>,
     /// Number of records that were removed, or would be, since a later one has the same key, or as old tombstones.
     pub removed_records: u64,
+    /// How many of these were old tombstones, the latest records of their keys; a later one had the key of all others.
+    pub removed_tombstones: u64,
     /// Number of new segments that an interrupted compaction had left, and that were proved and used.
     pub adopted_segments: u64,
     /// Number of groups of segments that another run has expired or replaced meanwhile, so that nothing was done with them.
@@ -54,6 +56,8 @@ pub struct CompactRow {
     pub new_bytes: Option<u64>,
     /// Number of records that are removed.
     pub removed_records: u64,
+    /// How many of these are old tombstones, the latest records of their keys.
+    pub removed_tombstones: u64,
     /// Number of segments of the partition before.
     pub segments_before: u64,
     /// How often the keys of the partition were read; 0 where all records are kept.
@@ -102,6 +106,7 @@ impl CompactRow {
             new_segments: 0,
             new_bytes: None,
             removed_records: 0,
+            removed_tombstones: 0,
             segments_before,
             key_passes: 0,
         }
@@ -114,17 +119,17 @@ impl CompactRow {
     }
 
     /// Counts a group that was merged.
-    pub(super) fn merged(
-        &mut self,
-        sources: &[SegmentEntry],
-        added: &[SegmentEntry],
-        without: u64,
-    ) {
+    pub(super) fn merged(&mut self, sources: &[SegmentEntry], added: &[SegmentEntry]) {
         self.count(sources);
         self.new_segments = self.new_segments.saturating_add(added.len() as u64);
         let new = sum(added, |it| it.size);
         self.new_bytes = Some(self.new_bytes.unwrap_or(0).saturating_add(new));
-        self.removed_records = self.removed_records.saturating_add(without);
+    }
+
+    /// Counts records that go, and how many of them are old tombstones.
+    pub(super) fn without(&mut self, records: u64, old_tombstones: u64) {
+        self.removed_records = self.removed_records.saturating_add(records);
+        self.removed_tombstones = self.removed_tombstones.saturating_add(old_tombstones);
     }
 
     fn count(&mut self, sources: &[SegmentEntry]) {
@@ -160,6 +165,8 @@ impl CompactRow {
         self.new_bytes = Some(bytes.saturating_sub(sum(&new, |it| it.size)));
         let without = replacement.without.records;
         self.removed_records = self.removed_records.saturating_sub(without);
+        // Records are removed by one replacement of all of the partition, so that none is left.
+        self.removed_tombstones = self.removed_tombstones.min(self.removed_records);
     }
 }
 
@@ -181,6 +188,8 @@ impl CompactReport {
         self.records = self.records.saturating_add(row.records);
         self.new_segments = self.new_segments.saturating_add(row.new_segments);
         self.removed_records = self.removed_records.saturating_add(row.removed_records);
+        let tombstones = row.removed_tombstones;
+        self.removed_tombstones = self.removed_tombstones.saturating_add(tombstones);
         if let Some(bytes) = row.new_bytes {
             self.new_bytes = Some(self.new_bytes.unwrap_or(0).saturating_add(bytes));
         }

@@ -14,6 +14,7 @@ mod blocks;
 mod cursor;
 mod decode;
 mod fetch;
+mod gap_reasons;
 mod kept;
 mod needs;
 mod offset_for_time;
@@ -28,6 +29,7 @@ mod selection;
 mod source;
 
 pub use cursor::RecordCursor;
+pub use gap_reasons::GapReasons;
 pub use needs::Needs;
 pub use offset_for_time::offset_for_time;
 pub use options::ReadOptions;

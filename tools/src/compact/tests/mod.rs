@@ -9,6 +9,7 @@ use kbk_format::repo::RepoErrorKind;
 
 use self::world::{World, id, options};
 use super::{CompactError, CompactFindingKind, CompactOptions, KeepLatest};
+use crate::read::GapReasons;
 use crate::testing::random::Random;
 
 /// Seeds of each test: many more where there is time.
@@ -44,7 +45,7 @@ fn random_options(random: &mut Random) -> CompactOptions {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_stored_stays_as_it_is() {
-    let (mut merged, mut removed) = (0, 0);
+    let (mut merged, mut removed, mut tombstones) = (0, 0, 0);
     for seed in seeds(40) {
         let mut world = World::random(seed).await;
         let mut random = Random::new(seed + 1);
@@ -55,12 +56,14 @@ async fn what_is_stored_stays_as_it_is() {
             assert!(report.findings.is_empty(), "{report:?}");
             assert_eq!(report.outdated_groups, 0);
             let before = world.model.clone();
-            world.apply(&options, &segments);
+            let gone_tombstones = world.apply(&options, &segments);
             let gone: u64 = before
                 .iter()
                 .map(|(id, it)| it.len() - world.model[id].len())
                 .sum();
             assert_eq!(report.removed_records, gone, "seed {seed}, {options:?}");
+            assert_eq!(report.removed_tombstones, gone_tombstones, "seed {seed}");
+            tombstones += gone_tombstones;
             world.check(seed).await;
             merged += report.segments - report.new_segments;
             removed += report.removed_records;
@@ -68,9 +71,42 @@ async fn what_is_stored_stays_as_it_is() {
         }
     }
     assert!(
-        merged > 100 && removed > 100,
-        "{merged} merged, {removed} removed"
+        merged > 100 && removed > 100 && tombstones > 10,
+        "{merged} merged, {removed} removed, {tombstones} of them old tombstones"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_why_a_record_is_not_there_is_told_that_it_was_removed() {
+    for seed in seeds(10) {
+        let mut world = World::random(seed).await;
+        let options = CompactOptions {
+            keep: Some(KeepLatest {
+                tombstones_from: None,
+            }),
+            ..options()
+        };
+        let segments = world.segments().await;
+        world.apply(&options, &segments);
+        world.compact(&options).await.unwrap();
+        let repository = world.open().await;
+        let snapshot = repository.latest().await.unwrap().unwrap();
+        let runtime = tokio::runtime::Handle::current();
+        for (id, model) in &world.model {
+            let state = snapshot.partition(id).unwrap();
+            let opened = GapReasons::open(&repository, &snapshot, id.clone(), state).await;
+            let mut reasons = opened.unwrap();
+            let mut reason = |offset| {
+                let asked = || reasons.reason(offset, &runtime);
+                tokio::task::block_in_place(asked).unwrap()
+            };
+            for (offset, expected) in model.gaps() {
+                assert_eq!(reason(*offset), Some(*expected), "seed {seed}: {offset}");
+            }
+            assert_eq!(reason(state.end_offset), None);
+            assert_eq!(reason(-1), None);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +125,7 @@ async fn a_dry_run_says_what_a_run_does_and_writes_nothing() {
         let of =
             |it: &super::CompactReport| (it.segments, it.bytes, it.records, it.removed_records);
         assert_eq!(of(&planned), of(&done), "seed {seed}");
+        assert_eq!(planned.removed_tombstones, done.removed_tombstones);
         assert!(planned.snapshots.is_empty() && planned.new_bytes.is_none());
         // Some runs later, there is nothing to do: what was merged is larger, and may be merged once more.
         let mut runs = 0;

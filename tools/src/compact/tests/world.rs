@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::StreamExt;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Digested, Hex, Id, Identity, LostRange, PartitionChange, PartitionId, RepoError,
@@ -17,13 +17,11 @@ use kbk_format::{
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutOptions, PutPayload, PutResult};
 use sha2::{Digest as _, Sha256};
 
 use crate::compact::{CompactError, CompactOptions, CompactReport, compact};
+use crate::testing::delegate::delegate_to;
 use crate::testing::faulty::{Faults, FaultyStore};
 use crate::testing::random::Random;
 use crate::verify::{VerifyDepth, VerifyOptions, verify};
@@ -60,8 +58,12 @@ impl Model {
         self.records.get(&offset)
     }
 
-    /// Removes what is superseded below an offset.
-    fn keep_latest(&mut self, end: i64, tombstones_from: Option<i64>) {
+    pub(super) fn gaps(&self) -> &BTreeMap<i64, GapReason> {
+        &self.gaps
+    }
+
+    /// Removes what is superseded below an offset, and returns how many old tombstones went besides.
+    fn keep_latest(&mut self, end: i64, tombstones_from: Option<i64>) -> u64 {
         let mut latest = BTreeMap::new();
         for (offset, record) in self.records.range(..end) {
             if let Some(key) = &record.key {
@@ -69,22 +71,20 @@ impl Model {
             }
         }
         let last = self.records.range(..end).last().map(|(offset, _)| *offset);
-        let removed: Vec<i64> = self
-            .records
-            .range(..end)
-            .filter(|(offset, record)| {
-                let Some(key) = &record.key else { return false };
-                let old = tombstones_from.is_some_and(|from| {
-                    record.value.is_none() && record.timestamp != -1 && record.timestamp < from
-                });
-                latest[key] != **offset || old && Some(**offset) != last
-            })
-            .map(|(offset, _)| *offset)
-            .collect();
-        for offset in removed {
-            self.records.remove(&offset);
-            self.gaps.insert(offset, GapReason::Compacted);
+        let all = self.records.range(..end);
+        let removed = all.filter_map(|(offset, record)| {
+            let is_latest = latest[record.key.as_ref()?] == *offset;
+            let old = tombstones_from.is_some_and(|from| {
+                record.value.is_none() && record.timestamp != -1 && record.timestamp < from
+            });
+            (!is_latest || old && Some(*offset) != last).then_some((*offset, is_latest))
+        });
+        let removed: Vec<(i64, bool)> = removed.collect();
+        for (offset, _) in &removed {
+            self.records.remove(offset);
+            self.gaps.insert(*offset, GapReason::Compacted);
         }
+        removed.iter().filter(|(_, is_latest)| *is_latest).count() as u64
     }
 }
 
@@ -215,8 +215,9 @@ impl World {
 
     /// Makes the model what these options ask for.
     /// `segments` are those before.
-    pub(super) fn apply(&mut self, options: &CompactOptions, segments: &Segments) {
-        let Some(keep) = options.keep else { return };
+    pub(super) fn apply(&mut self, options: &CompactOptions, segments: &Segments) -> u64 {
+        let Some(keep) = options.keep else { return 0 };
+        let mut tombstones = 0;
         for (id, model) in &mut self.model {
             let is_old = |it: &&SegmentEntry| {
                 options.older_than.is_none_or(|moment| {
@@ -225,8 +226,9 @@ impl World {
             };
             let old = segments[id].iter().take_while(is_old).last();
             let end = old.map_or(0, |it| it.end_offset);
-            model.keep_latest(end, keep.tombstones_from);
+            tombstones += model.keep_latest(end, keep.tombstones_from);
         }
+        tombstones
     }
 
     /// Appends random segments to all partitions.
@@ -343,8 +345,9 @@ impl World {
             GapReason::Transaction,
             GapReason::Lost,
             GapReason::Unknown,
+            GapReason::Damaged,
         ];
-        let default_reason = reasons[random.below(4) as usize];
+        let default_reason = reasons[random.below(5) as usize];
         // A segment in a few has no record at all.
         let records_in_100 = if random.one_in(10) {
             0
@@ -364,7 +367,7 @@ impl World {
                 let gap = Gap {
                     from_offset: at,
                     to_offset: end.min(at + 1 + random.below(4) as i64),
-                    reason: reasons[random.below(4) as usize],
+                    reason: reasons[random.below(5) as usize],
                 };
                 writer.name_gap(gap).unwrap();
                 for offset in gap.from_offset..gap.to_offset {
@@ -637,6 +640,8 @@ impl fmt::Display for Lying {
 
 #[async_trait]
 impl ObjectStore for Lying {
+    delegate_to!([objects] put_multipart_opts, get_opts, delete_stream, list, list_with_delimiter, copy_opts);
+
     async fn put_opts(
         &self,
         location: &Path,
@@ -651,45 +656,5 @@ impl ObjectStore for Lying {
         let at = bytes.len() / 3;
         bytes[at] ^= 4;
         self.objects.put_opts(location, bytes.into(), options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> object_store::Result<Box<dyn MultipartUpload>> {
-        self.objects.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(
-        &self,
-        location: &Path,
-        options: GetOptions,
-    ) -> object_store::Result<GetResult> {
-        self.objects.get_opts(location, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, object_store::Result<Path>>,
-    ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.objects.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.objects.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.objects.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(
-        &self,
-        from: &Path,
-        to: &Path,
-        options: CopyOptions,
-    ) -> object_store::Result<()> {
-        self.objects.copy_opts(from, to, options).await
     }
 }
