@@ -7,7 +7,7 @@
 //! | metrics: where they go | `metrics_args`, `monitor` |
 //! | the configuration file | `config` |
 //! | what `-h` and `--help` show | `help` |
-//! | results on stdout | `output` |
+//! | results on stdout, files that options name | `output`, `output_file` |
 //! | asking before something is deleted | `confirm` |
 //! | messages and progress on stderr | `stderr`, `logging`, `progress`, `error`, `next_step` |
 //! | how the process ends | `exit`, `signals` |
@@ -25,6 +25,7 @@ mod monitor;
 mod next_step;
 mod offset;
 mod output;
+mod output_file;
 mod progress;
 mod record_key;
 mod repo_mode;
@@ -61,6 +62,7 @@ pub use kbk_format::Compression;
 pub(crate) use self::config::Given;
 pub(crate) use self::help::{examples, is_long, shaped};
 pub(crate) use self::monitor::{EndGuard, Monitor};
+pub(crate) use self::output_file::{FileKind, OutputFile};
 pub(crate) use self::signals::{FirstSignal, LastWords, exit_after, install};
 pub(crate) use self::stderr::Stderr;
 pub(crate) use self::store_options::replace as replace_store_options;

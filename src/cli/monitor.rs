@@ -9,6 +9,7 @@ use url::Url;
 use super::error::CliError;
 use super::metrics_args::MetricsArgs;
 use super::output::{Head, Verdict};
+use super::output_file::FileKind;
 use crate::metrics::{self, ListenAddress, Metrics, PushUrl, TextFile};
 
 /// The metrics of the command that this process runs.
@@ -30,6 +31,9 @@ impl Monitor {
             return Ok(None);
         }
         let repository = head.repository.as_deref().map(without_secrets);
+        if let Some(file) = &args.metrics_textfile {
+            FileKind::METRICS.place(file.path())?;
+        }
         let text_file = args.metrics_textfile.as_ref().map(TextFile::absolute);
         Ok(Some(Arc::new(Monitor {
             metrics: Arc::new(Metrics::new(&head.command, repository.as_deref())),

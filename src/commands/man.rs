@@ -9,7 +9,7 @@ use clap_mangen::Man;
 use serde::Serialize;
 
 use super::Cli;
-use crate::cli::{CliError, Context, Outcome, Report, examples};
+use crate::cli::{CliError, Context, FileKind, Outcome, OutputFile, Report, examples};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,13 +36,13 @@ pub fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return context.conclude(&Printed { page }, Outcome::Clean);
     };
     let mut pages = Vec::new();
-    write_pages(&root, folder, &mut pages).map_err(|error| {
-        CliError::new(format!(
-            "cannot write the manual pages to {}",
-            folder.display()
-        ))
-        .caused_by(error)
-    })?;
+    open_pages(&root, folder, &mut pages)?;
+    // Where one cannot be written, none is.
+    let written = pages.into_iter().map(|(path, file, page)| {
+        file.finish(&page)?;
+        Ok::<_, CliError>(path)
+    });
+    let pages = written.collect::<Result<Vec<PathBuf>, _>>()?;
     context.conclude(&Written { pages }, Outcome::Clean)
 }
 
@@ -72,13 +72,21 @@ impl Report for Written {
     }
 }
 
-fn write_pages(command: &Command, folder: &Path, pages: &mut Vec<PathBuf>) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+/// Opens the file of each page.
+fn open_pages(
+    command: &Command,
+    folder: &Path,
+    pages: &mut Vec<(PathBuf, OutputFile, Vec<u8>)>,
+) -> Result<(), CliError> {
+    fs::create_dir_all(folder).map_err(|error| {
+        let message = format!("cannot create the folder {}", folder.display());
+        CliError::new(message).caused_by(error)
+    })?;
     let path = folder.join(Man::new(command.clone()).get_filename());
-    fs::write(&path, page(command)?)?;
-    pages.push(path);
+    let file = OutputFile::create(&path, FileKind::MANUAL)?;
+    pages.push((path, file, page(command)?));
     let mut below = command.get_subcommands();
-    below.try_for_each(|command| write_pages(command, folder, pages))
+    below.try_for_each(|command| open_pages(command, folder, pages))
 }
 
 fn page(command: &Command) -> io::Result<Vec<u8>> {

@@ -2,7 +2,6 @@
 
 mod evidence;
 mod files;
-mod output_file;
 mod page;
 mod state;
 
@@ -22,11 +21,11 @@ use kbk_tools::verify::{
 use serde::Serialize;
 
 use self::evidence::Signing;
-use self::output_file::OutputFile;
 use self::page::Page;
 use self::state::State;
 use crate::cli::{
-    CliError, Context, MetricsArgs, Outcome, Report, SnapshotArg, SnapshotsArg, TopicArgs,
+    CliError, Context, FileKind, MetricsArgs, Outcome, OutputFile, Report, SnapshotArg,
+    SnapshotsArg, TopicArgs,
 };
 use crate::human;
 use crate::run::{RunEvents, Totals};
@@ -55,14 +54,20 @@ Findings in history that was replaced are about a topic that was read again in f
 now is verified by itself, and --accept-replaced accepts the old damage. Restore an old history as NAME@ID.
 
 A segment file proves that its own bytes are those that were written. Whether it is the one that a backup has
-stored, and whether other offsets are missing, only its repository says.";
+stored, and whether other offsets are missing, only its repository says. Losses that it names itself are findings.";
+
+/// The file of `--report`.
+const REPORT: FileKind = FileKind {
+    name: "the report",
+    mark: page::MARK,
+};
 
 /// The arguments of `kbk verify`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Segment files (.kseg) to verify without their repository; without any, a snapshot of the repository is verified
-    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_lost", "accept_replaced", "since", "subset", "evidence", "report"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["snapshot", "topic", "exclude", "accept_replaced", "since", "subset", "evidence", "report"])]
     pub files: Vec<PathBuf>,
 
     /// Snapshot number, latest or all
@@ -81,19 +86,20 @@ pub struct Args {
     #[arg(long, conflicts_with = "depth")]
     pub full: bool,
 
-    /// Read only the segments that this older snapshot does not name; of the others, listed sizes are compared
+    /// Read only the segments that this older snapshot does not name: its number, or latest; of the others, listed sizes are compared
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "subset")]
-    pub since: Option<u64>,
+    pub since: Option<SnapshotArg>,
 
     /// Read only this share of the bytes, such as 5%: another one in each run, until all is read; listed sizes are compared of all
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     pub subset: Option<f64>,
 
-    /// Where runs with --subset remember what they have read, instead of ~/.local/state/kbk/verify/REPOSITORY-ID.json
+    /// Where runs with --subset remember what they have read, instead of a file in ~/.local/state/kbk/verify/ for each place that a
+    /// repository is in
     #[arg(long, value_name = "FILE", requires = "subset")]
     pub state: Option<PathBuf>,
 
-    /// Write what was verified and found to a file, signed with --sign-key
+    /// Write what was verified and found to a file, signed with --sign-key. A file that is there is replaced if it is evidence
     #[arg(long, value_name = "FILE.json", requires = "sign_key")]
     pub evidence: Option<PathBuf>,
 
@@ -101,7 +107,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY.pem", requires = "evidence")]
     pub sign_key: Option<PathBuf>,
 
-    /// Write a page that shows what was verified and found: one file, for any browser
+    /// Write a page that shows what was verified and found: one file, for any browser. A file that is there is replaced if it is such a
+    /// page
     #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
 
@@ -113,7 +120,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY.pub", requires = "check_evidence")]
     pub public_key: Option<PathBuf>,
 
-    /// Exit with 0 even if offsets were deleted in the cluster before a backup read them; they are still listed
+    /// Exit with 0 even if offsets were deleted in the cluster before a backup read them, or lost to damage before `kbk recover` wrote a
+    /// segment without them; they are still listed
     #[arg(long)]
     pub accept_lost: bool,
 
@@ -142,6 +150,11 @@ fn depth_parser() -> impl TypedValueParser<Value = VerifyDepth> {
 }
 
 impl Args {
+    /// Returns whether files are read, and no repository.
+    pub(super) fn is_without_repository(&self) -> bool {
+        !self.files.is_empty() || self.check_evidence.is_some()
+    }
+
     /// Returns how deep to look.
     fn depth(&self) -> VerifyDepth {
         match self.full {
@@ -179,7 +192,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         .transpose()?;
     let page = args.report.as_deref();
     let page = page
-        .map(|file| OutputFile::create(file, "the report"))
+        .map(|file| OutputFile::create(file, REPORT))
         .transpose()?;
     let store = Store::open_at(&context.location()?)?;
     let url = store.url().to_owned();
@@ -270,14 +283,16 @@ async fn verified(
         Some(_) => Some(State::open(
             args.state.as_deref(),
             repository.identity().repository_id,
+            &context.location()?.place(),
         )?),
         None => None,
     };
+    let last = snapshots.last().copied().unwrap_or_default();
     let options = VerifyOptions {
         topics: topics(args, &readable)?,
         snapshots,
         depth: args.depth(),
-        portion: portion(args, &repository, state.as_ref()).await?,
+        portion: portion(args, &repository, last, state.as_ref()).await?,
         accept_lost: args.accept_lost,
         accept_replaced: args.accept_replaced,
     };
@@ -296,17 +311,23 @@ async fn verified(
     })
 }
 
-/// Returns which segments are read.
+/// Returns which segments are read of snapshots up to `last`.
 async fn portion(
     args: &Args,
     repository: &Repository,
+    last: u64,
     state: Option<&State>,
 ) -> Result<Portion, CliError> {
     if let Some((percent, state)) = args.subset.zip(state) {
         return Ok(Portion::Subset(state.subset(percent)));
     }
-    let Some(since) = args.since else {
-        return Ok(Portion::All);
+    let since = match args.since {
+        None => return Ok(Portion::All),
+        Some(SnapshotArg::Number(number)) => number,
+        Some(SnapshotArg::Latest) => {
+            let existing = repository.sequences().await?;
+            existing.last().copied().unwrap_or(last)
+        }
     };
     repository.check_kept(since).await?;
     let known = Known::of(repository, since).await.map_err(|error| {
@@ -315,6 +336,13 @@ async fn portion(
             .caused_by(error)
             .hint("`kbk snapshots` lists the snapshots that there are; without --since everything is verified")
     })?;
+    if since > last {
+        let message = format!(
+            "nothing of snapshot {last} is new since snapshot {since}, which is a newer one"
+        );
+        return Err(CliError::usage(message)
+            .hint("give --since an older snapshot than the one that is verified"));
+    }
     Ok(Portion::Since(known))
 }
 
@@ -411,7 +439,13 @@ impl Report for Verified {
         orphans(report, out)?;
         let intact = report.depth.intact();
         let how = match &report.portion {
+            None if report.selected_topics.is_some() => {
+                format!("of the selected topics, {intact}")
+            }
             None => intact.to_owned(),
+            Some(portion) if portion.segments == 0 => {
+                "no segment was read: their sizes, and the index, are intact".to_owned()
+            }
             Some(portion) => format!("{} of them read: {intact} there", read(portion)),
         };
         let found = report.findings.len() as u64;
@@ -434,30 +468,50 @@ impl Report for Verified {
             human::counted(report.partitions, "partition"),
             human::bytes(report.bytes),
         )?;
-        if report.expired_offsets > 0 {
-            let expired = human::counted(report.expired_offsets, "offset");
-            writeln!(
-                out,
-                "{expired} had expired: `kbk expire` removed them by their age"
-            )?;
-        }
-        if report.compacted_records > 0 {
-            let compacted = human::counted(report.compacted_records, "record");
-            writeln!(
-                out,
-                "{compacted} had been removed by `kbk compact`: later ones had the same keys, or they were old tombstones"
-            )?;
+        for removed in removed(report) {
+            writeln!(out, "{removed}")?;
         }
         Ok(())
     }
 }
 
+/// Says what was removed on request, which is no finding.
+fn removed(report: &VerifyReport) -> impl Iterator<Item = String> {
+    let expired = (report.expired_offsets > 0).then(|| {
+        let expired = human::counted(report.expired_offsets, "offset");
+        format!("{expired} had expired: `kbk expire` removed them by their age")
+    });
+    let compacted = (report.compacted_records > 0).then(|| {
+        let compacted = human::counted(report.compacted_records, "record");
+        format!(
+            "{compacted} had been removed by `kbk compact`: later ones had the same keys, or they were old tombstones"
+        )
+    });
+    expired.into_iter().chain(compacted)
+}
+
+/// Names the selected topics; `None` where all were.
+fn selected(report: &VerifyReport) -> Option<String> {
+    let topics = report.selected_topics.as_ref()?;
+    // Without the ids of their histories.
+    let names = topics
+        .iter()
+        .filter_map(|topic| Some(topic.rsplit_once('@')?.0));
+    let mut names: Vec<&str> = names.collect();
+    names.dedup();
+    Some(human::some_of(&names))
+}
+
 /// Says how deep the verification looked, what it did not check, and what snapshots lack by their own account.
 fn first_line(report: &VerifyReport) -> String {
     let depth = report.depth.name();
-    let mut unchecked: Vec<&str> = report.not_checked.iter().map(|it| it.words()).collect();
+    let unchecked = report.not_checked.iter().map(|it| it.words().to_owned());
+    let mut unchecked: Vec<String> = unchecked.collect();
     if report.portion.is_some() {
-        unchecked.push("segments that were not read, but for their sizes");
+        unchecked.push("segments that were not read, but for their sizes".to_owned());
+    }
+    if let Some(topics) = selected(report) {
+        unchecked.push(format!("other topics than {topics}"));
     }
     let mut looked = match unchecked.as_slice() {
         [] => format!("depth {depth}: everything is checked"),
@@ -492,7 +546,10 @@ fn read(portion: &PortionReport) -> String {
 fn part(portion: &PortionReport) -> String {
     let mut text = format!("read {}", read(portion));
     if let Some(since) = portion.since {
-        text += &format!(", what is new since snapshot {since}");
+        text = match portion.segments {
+            0 => format!("read no segment: none is new since snapshot {since}"),
+            _ => format!("{text}, what is new since snapshot {since}"),
+        };
     }
     if let Some(cycle) = portion.cycle {
         text += &format!(
@@ -534,13 +591,13 @@ fn orphans(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
     let orphans = &report.orphans;
     let [command, next, unfinished] = match &report.origin {
         None => [
-            "backup",
-            "the next backup of their topics uses segments that are intact and new to it",
+            "backup, import or compaction",
+            "the next backup or compaction uses segments that are intact and still fit",
             "a backup removes them once they are a day old",
         ],
         Some(_) => [
-            "`kbk copy`",
-            "the next one uses segments that are intact and new to it",
+            "`kbk copy` or compaction",
+            "the next one uses segments that are intact and still fit",
             "they do no harm, and the next one writes them anew",
         ],
     };
@@ -550,10 +607,10 @@ fn orphans(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
         .filter(|claim| claim.running != Running::No);
     let left_by = match writers.next() {
         Some(writer) => format!(
-            "left by an interrupted {command} or a forgotten snapshot, or being written by {}",
+            "left by an interrupted {command}, or a forgotten snapshot, or being written by {}",
             writer.owner()
         ),
-        None => format!("left by an interrupted {command} or a forgotten snapshot"),
+        None => format!("left by an interrupted {command}, or a forgotten snapshot"),
     };
     if orphans.objects > 0 {
         writeln!(

@@ -267,7 +267,7 @@ fn what_is_not_a_segment_file_is_refused() {
     for option in [
         &["--topic", "x"][..],
         &["--snapshot", "1"],
-        &["--accept-lost"],
+        &["--accept-replaced"],
     ] {
         let ended = run(&[&["verify", &file], option].concat());
         assert_eq!(ended.code, Some(2), "{option:?}");

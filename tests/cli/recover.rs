@@ -44,13 +44,33 @@ fn a_damaged_block_is_named_and_the_others_are_recovered() {
     assert_eq!(saved["complete"], false);
 
     let verified = run(&["verify", "--full", &new, "--json"]);
-    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
-    assert_eq!(verified.json()["records"], *records);
-    let damaged = &verified.json()["files"][0]["damaged_offsets"];
+    assert_eq!(verified.code, Some(3), "{}", verified.stdout);
+    let verified = verified.json();
+    assert_eq!(verified["records"], *records);
+    assert_eq!(verified["files"][0]["intact"], false);
+    let damaged = &verified["files"][0]["damaged_offsets"];
     assert_eq!(damaged, &saved["lost_offsets"]);
-    let verified = run(&["verify", &new]);
-    let said = "they were lost to damage before `kbk recover` wrote it";
-    assert!(verified.stdout.contains(said), "{}", verified.stdout);
+    let (finding, loss) = (&verified["findings"][0], &saved["losses"][0]);
+    assert_eq!(finding["kind"], "lost_to_damage");
+    for end in ["base_offset", "end_offset"] {
+        assert_eq!(finding["offsets"][end], loss[end]);
+    }
+    for (args, code, state, severity) in [
+        (&[][..], 3, " lacks records ", ""),
+        (&["--accept-lost"], 0, " lacks records ", "accepted: "),
+    ] {
+        let ended = run(&[&["verify", &new], args].concat());
+        assert_eq!(ended.code, Some(code), "{}", ended.stdout);
+        let said = format!("\n{severity}lost to damage, offsets ");
+        assert!(
+            ended.stdout.contains(state) && ended.stdout.contains(&said),
+            "{}",
+            ended.stdout
+        );
+        assert!(!ended.stdout.contains("damaged block"), "{}", ended.stdout);
+    }
+    let accepted = run(&["verify", "--accept-lost", &new, "--json"]).json();
+    assert_eq!(accepted["files"][0]["intact"], true);
     let inspected = run(&["inspect", &new, "--json"]).json();
     assert_eq!(inspected["footer"]["gaps"][0]["reason"], "damaged");
     let printed = run(&["cat", &new, "-f", "%o\\n"]);

@@ -1,6 +1,8 @@
 //! `kbk verify`.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use jiff::Timestamp;
 use kbk_format::repo::{ClaimState, ClaimedTopic, Hex, WriteClaim};
@@ -90,6 +92,7 @@ fn what_no_snapshot_names_is_listed_and_exits_with_0() {
     assert_eq!(ended.code, Some(0), "{}", ended.stdout);
     for expected in [
         "no snapshot names 12 objects",
+        "left by an interrupted backup, import or compaction, or a forgotten snapshot",
         &left[0],
         "and 2 more",
         "is intact",
@@ -319,7 +322,14 @@ fn subsets_are_remembered_in_a_file_and_the_repository_is_not_written() {
         .env("XDG_STATE_HOME", &home);
     assert!(command.output().unwrap().status.success());
     let id = world.repository.identity().repository_id;
-    assert!(home.join(format!("kbk/verify/{id}.json")).exists());
+    let states = fs::read_dir(home.join("kbk/verify")).unwrap();
+    let names: Vec<String> = states
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        names.len() == 1 && names[0].starts_with(&format!("{id}-")),
+        "{names:?}"
+    );
 
     // A state of another repository, or of something else, is refused.
     let other = World::sample();
@@ -349,4 +359,197 @@ fn since_reads_what_is_new() {
     let ended = world.kbk(&["verify", "--since", "9"]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("snapshot 9"), "{}", ended.stderr);
+}
+
+#[test]
+fn since_the_newest_snapshot_nothing_is_new_and_that_is_said() {
+    let world = World::sample();
+    for since in ["latest", "2"] {
+        let ended = world.kbk(&["verify", "--since", since]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stdout.lines().next().unwrap();
+        let said = "read no segment: none is new since snapshot 2";
+        assert!(line.contains(said), "{line}");
+        let said = ": no segment was read: their sizes, and the index, are intact\n";
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+        let json = world.kbk(&["verify", "--since", since, "--json"]).json();
+        assert_eq!(json["portion"]["since"], 2);
+        assert_eq!(json["portion"]["segments"], 0);
+    }
+    // What is gone is found all the same.
+    fs::remove_file(world.path(&world.entries("orders", 0)[1].key)).unwrap();
+    assert_eq!(world.kbk(&["verify", "--since", "latest"]).code, Some(3));
+    // One that is newer than what is verified says nothing of it.
+    for since in ["2", "latest"] {
+        let ended = world.kbk(&["verify", "--snapshot", "1", "--since", since]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+        assert!(ended.stderr.contains("newer"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn since_a_forgotten_snapshot_nothing_can_be_said() {
+    let world = World::sample();
+    assert_eq!(world.kbk(&["forget", "1", "--yes"]).code, Some(0));
+    for (since, says) in [
+        ("1", "forgotten"),
+        ("0", "no snapshot 0"),
+        ("x", "`latest`"),
+    ] {
+        let ended = world.kbk(&["verify", "--since", since]);
+        let code = if since == "x" { 2 } else { 1 };
+        assert_eq!((ended.code, &*ended.stdout), (Some(code), ""), "{since}");
+        assert!(ended.stderr.contains(says), "{since}: {}", ended.stderr);
+    }
+    let broken = World::sample();
+    broken.flip("snapshots/00000000000000000001.json", 100);
+    let ended = broken.kbk(&["verify", "--since", "1"]);
+    assert_eq!(ended.code, Some(1));
+    let says = "cannot tell what is new since snapshot 1";
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
+}
+
+#[test]
+fn a_selection_is_named_and_is_not_everything() {
+    let world = World::sample();
+    for (args, named) in [
+        (&["--topic", "orders"][..], "other topics than orders"),
+        (&["--exclude", "orders"], "other topics than payments"),
+    ] {
+        let ended = world.kbk(&[&["verify", "--full"], args].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let line = ended.stdout.lines().next().unwrap();
+        assert_eq!(line, format!("depth sha256: not checked: {named}"));
+        let said =
+            ": of the selected topics, every byte, every record and every SHA-256 is intact\n";
+        assert!(ended.stdout.contains(said), "{}", ended.stdout);
+        let json = world.kbk(&[&["verify", "--json"], args].concat()).json();
+        let selected = json["selected_topics"].as_array().unwrap();
+        assert_eq!(selected.len(), 1, "{selected:?}");
+    }
+    let all = world.kbk(&["verify", "--full", "--json"]).json();
+    assert_eq!(all["selected_topics"], serde_json::Value::Null);
+}
+
+#[test]
+fn copies_of_a_repository_have_states_of_their_own() {
+    let world = World::sample();
+    let copy = world.folder.path().join("mirror");
+    let copied = Command::new("cp")
+        .args(["-a", world.path("").to_str().unwrap()])
+        .arg(&copy)
+        .status();
+    assert!(copied.unwrap().success());
+    let link = world.folder.path().join("link");
+    std::os::unix::fs::symlink(&copy, &link).unwrap();
+    let home = world.folder.path().join("home");
+    let verify = |repository: &Path, args: &[&str]| {
+        let mut command = kbk(&[&["verify", "--json"], args].concat());
+        command
+            .env("KBK_REPO", repository)
+            .env("XDG_STATE_HOME", &home);
+        Ended::of(command.output().unwrap())
+    };
+    let half = ["--subset", "50%"];
+    let unread = |ended: Ended| {
+        let portion = ended.json()["portion"].clone();
+        (
+            portion["cycle"].clone(),
+            portion["unverified_segments"].clone(),
+        )
+    };
+    let first = unread(verify(&world.path(""), &half));
+    assert_eq!(
+        unread(verify(&copy, &half)),
+        first,
+        "nothing of it was read before"
+    );
+    // Under another name, it is the same copy.
+    let (cycle, left) = unread(verify(&link, &half));
+    assert_eq!((cycle, left), (1.into(), 0.into()));
+    let states = fs::read_dir(home.join("kbk/verify")).unwrap();
+    let mut names: Vec<String> = states
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let id = world.repository.identity().repository_id.to_string();
+    assert!(
+        names.len() == 2 && names.iter().all(|name| name.starts_with(&id)),
+        "{names:?}"
+    );
+
+    // A state that is named is that of one copy.
+    let state = world.folder.path().join("state.json");
+    let named = ["--subset", "50%", "--state", state.to_str().unwrap()];
+    assert_eq!(verify(&copy, &named).code, Some(0));
+    let before = fs::read(&state).unwrap();
+    let ended = verify(&world.path(""), &named);
+    assert_eq!(ended.code, Some(1));
+    let says = "it is about the copy of the repository at";
+    assert!(ended.stdout.contains(says), "{}", ended.stdout);
+    assert_eq!(fs::read(&state).unwrap(), before);
+}
+
+#[test]
+fn a_file_of_another_kind_is_not_replaced() {
+    let world = World::sample();
+    let at = |name: &str| world.folder.path().join(name).to_str().unwrap().to_owned();
+    let (key, page) = (at("ours.pem"), at("page.html"));
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "ed25519", "-out", &key])
+        .output();
+    assert!(made.unwrap().status.success());
+    let evidence = at("evidence.json");
+    let state = at("state.json");
+    let metrics = at("kbk.prom");
+    let outputs: [(&str, &[&str]); 4] = [
+        ("page.html", &["--report", &page]),
+        (
+            "evidence.json",
+            &["--evidence", &evidence, "--sign-key", &key],
+        ),
+        ("state.json", &["--subset", "50%", "--state", &state]),
+        ("kbk.prom", &["--metrics-textfile", &metrics]),
+    ];
+    let pem = fs::read(&key).unwrap();
+    for (name, args) in outputs {
+        let path = at(name);
+        let run = || world.kbk(&[&["verify"], args].concat());
+        // A new file, an empty one, and one that it wrote before.
+        assert_eq!(run().code, Some(0), "{name}: {}", run().stderr);
+        assert_eq!(run().code, Some(0), "{name}: {}", run().stderr);
+        fs::write(&path, "").unwrap();
+        assert_eq!(run().code, Some(0), "{name}: {}", run().stderr);
+        let others = [
+            (&b"<!DOCTYPE html>\n<html>mine</html>\n"[..], "html"),
+            (&pem, "a key"),
+        ];
+        for (bytes, what) in others {
+            fs::write(&path, bytes).unwrap();
+            let ended = run();
+            assert_eq!(
+                (ended.code, &*ended.stdout),
+                (Some(1), ""),
+                "{name}: {what}"
+            );
+            assert!(ended.stderr.contains(name), "{}", ended.stderr);
+            assert_eq!(fs::read(&path).unwrap(), bytes, "{name}: {what}");
+        }
+    }
+    // The key is not overwritten by what it signs.
+    let ended = world.kbk(&["verify", "--evidence", &key, "--sign-key", &key]);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(fs::read(&key).unwrap(), pem);
+    let folder = at("man");
+    assert_eq!(world.kbk(&["man", &folder]).code, Some(0));
+    assert_eq!(world.kbk(&["man", &folder]).code, Some(0));
+    fs::write(at("man/kbk-verify.1"), "mine").unwrap();
+    fs::remove_file(at("man/kbk.1")).unwrap();
+    let ended = world.kbk(&["man", &folder]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("kbk-verify.1"), "{}", ended.stderr);
+    assert!(
+        !Path::new(&at("man/kbk.1")).exists(),
+        "where one stays, none is written"
+    );
 }

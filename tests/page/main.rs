@@ -162,6 +162,57 @@ fn an_intact_page_says_how_deep_it_looked() {
 }
 
 #[test]
+fn a_page_of_a_part_does_not_look_like_one_of_the_whole() {
+    let world = World::sample();
+    let snapshot = world.latest().sequence;
+    let compacted = json!({
+        "records": 40, "snapshot": snapshot, "at": "2026-11-29T13:00:00Z", "policy": "--keep latest-per-key",
+    });
+    world.forge_partition("orders", 0, |partition| partition["compacted"] = compacted);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let headings = |args: &[&str]| {
+        let (code, printed) = verify(&world.path(""), &page, args);
+        assert_eq!(code, Some(0), "{printed}");
+        dom(&page)
+    };
+    let whole = headings(&[]);
+    for shown in [
+        "<h1>Verification of <code>",
+        "class=\"verdict ok\"",
+        "<dt>topics</dt><dd>all</dd>",
+        "<dt>records removed by key</dt><dd>40</dd>",
+        "40 records had been removed by `kbk compact`",
+        "without 40 records that were removed by key",
+    ] {
+        assert!(whole.contains(shown), "{shown}: {whole}");
+    }
+    let state = folder.path().join("state.json");
+    let state = ["--subset", "5%", "--state", state.to_str().unwrap()];
+    for (args, named) in [
+        (&["--topic", "orders"][..], "of the topics, only orders"),
+        (&state, " %) read"),
+        (&["--since", "1"], "only 1 segment"),
+        (
+            &["--since", "1", "--topic", "orders"],
+            "of the topics, only orders",
+        ),
+    ] {
+        let part = headings(args);
+        for shown in [
+            "<h1>Verification of a part of <code>",
+            "<title>kbk verify: a part of",
+            "class=\"verdict warn\"",
+            ", of a part: ",
+            named,
+        ] {
+            assert!(part.contains(shown), "{args:?}: {shown}: {part}");
+        }
+        screenshot(&page, "part", &["--window-size=1200,900"]);
+    }
+}
+
+#[test]
 fn a_page_of_2000_partitions_is_small_and_shows_each() {
     let world = World::new();
     let partitions: Vec<_> = (0..2_000)

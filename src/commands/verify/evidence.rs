@@ -13,9 +13,14 @@ use openssl::sha::sha256;
 use openssl::sign::{Signer, Verifier};
 use serde::Serialize;
 
-use super::output_file::OutputFile;
-use crate::cli::{CliError, Context, Outcome, Report};
+use crate::cli::{CliError, Context, FileKind, Outcome, OutputFile, Report};
 use crate::human;
+
+/// The file of the evidence.
+const EVIDENCE: FileKind = FileKind {
+    name: "the evidence",
+    mark: "\n{\"kbk_evidence\":",
+};
 
 /// What makes a key, and takes its public half.
 const MAKE: &str = "`openssl genpkey -algorithm ed25519 -out kbk.pem` makes a key, and `openssl pkey -in kbk.pem -pubout -out kbk.pub` takes its public half";
@@ -73,7 +78,7 @@ impl Signing {
             })?;
         Ok(Signing {
             key,
-            file: OutputFile::create(file, "the evidence")?,
+            file: OutputFile::create(file, EVIDENCE)?,
             started_at: Timestamp::now(),
         })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kbk_tools::SegmentFileError;
-use kbk_tools::verify::{FilesReport, FindingKind, VerifyDepth, verify_files};
+use kbk_tools::verify::{FilesOptions, FilesReport, FindingKind, VerifyDepth, verify_files};
 
 use super::Args;
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -40,7 +40,11 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
             run.received(0, bytes);
             run.advanced(0, bytes);
         };
-        tokio::task::spawn_blocking(move || verify_files(&files, full, &checked)).await?
+        let options = FilesOptions {
+            full,
+            accept_lost: args.accept_lost,
+        };
+        tokio::task::spawn_blocking(move || verify_files(&files, options, &checked)).await?
     };
     // The progress leaves the screen before the result is written.
     drop(run);
@@ -48,7 +52,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     for finding in &mut report.findings {
         *finding = finding.clone().mended_in_file();
     }
-    let outcome = Outcome::clean_if(report.findings.is_empty());
+    let outcome = Outcome::clean_if(report.is_intact());
     context.conclude(&report, outcome)
 }
 
@@ -78,9 +82,13 @@ impl Report for FilesReport {
         } else {
             "every byte"
         };
-        let verdict = match self.findings.len() as u64 {
-            0 => format!("{how} is intact"),
-            found => human::counted(found, "finding"),
+        let verdict = match (self.findings.len() as u64, self.is_intact()) {
+            (0, _) => format!("{how} is intact"),
+            (found, true) => {
+                let accepted = human::counted(found, "accepted finding");
+                format!("{how} is intact; {accepted}")
+            }
+            (found, false) => human::counted(found, "finding"),
         };
         writeln!(
             out,
@@ -88,27 +96,28 @@ impl Report for FilesReport {
             human::counted(self.records, "record"),
             human::counted(self.files.len() as u64, "file"),
             human::bytes(self.bytes),
-        )?;
-        for file in &self.files {
-            if let Some(lost @ 1..) = file.damaged_offsets {
-                let lost = human::counted(lost, "offset");
-                let name = file.file.display();
-                writeln!(
-                    out,
-                    "{name} lacks the records of {lost}: they were lost to damage before `kbk recover` wrote it"
-                )?;
-            }
-        }
-        Ok(())
+        )
     }
 }
 
+/// Returns whether a segment states by itself that it lacks records.
+fn is_loss(kind: FindingKind) -> bool {
+    matches!(
+        kind,
+        FindingKind::DeletedBeforeRead | FindingKind::LostToDamage
+    )
+}
+
 fn table(report: &FilesReport) -> Table {
-    let findings = report.findings.iter();
-    let unreadable = findings.filter(|finding| finding.kind == FindingKind::Unreadable);
-    let unreadable: HashSet<PathBuf> = unreadable
-        .filter_map(|finding| finding.key.as_ref().map(PathBuf::from))
-        .collect();
+    let files_with = |is_such: fn(FindingKind) -> bool| -> HashSet<PathBuf> {
+        let findings = report.findings.iter();
+        let such = findings.filter(|finding| is_such(finding.kind));
+        such.filter_map(|finding| finding.key.as_ref().map(PathBuf::from))
+            .collect()
+    };
+    let unreadable = files_with(|kind| kind == FindingKind::Unreadable);
+    let lacking = files_with(is_loss);
+    let damaged = files_with(|kind| !is_loss(kind));
     let mut table = Table::new([
         Column::Left("TOPIC"),
         Column::Right("PARTITION"),
@@ -121,10 +130,12 @@ fn table(report: &FilesReport) -> Table {
     ]);
     for file in &report.files {
         let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
-        let state = match (file.intact, unreadable.contains(&file.file)) {
-            (true, _) => "intact",
-            (false, true) => "not read",
-            (false, false) => "damaged",
+        let name = &file.file;
+        let state = match (unreadable.contains(name), damaged.contains(name)) {
+            (true, _) => "not read",
+            (_, true) => "damaged",
+            _ if lacking.contains(name) => "lacks records",
+            _ => "intact",
         };
         table.row([
             or_unknown(file.topic.clone()),

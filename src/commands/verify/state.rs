@@ -1,4 +1,5 @@
-//! Where runs with `--subset` remember what they have read: a file of this user, since repositories are verified with credentials that only read.
+//! Where runs with `--subset` remember what they have read of a repository in one place: a file of this user, since repositories are verified with
+//! credentials that only read.
 
 use std::env;
 use std::fs;
@@ -6,11 +7,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use kbk_format::repo::Id;
+use kbk_format::repo::{Hex, Id};
 use kbk_tools::verify::{Memory, Subset};
+use openssl::sha::sha256;
 
-use super::output_file::OutputFile;
-use crate::cli::CliError;
+use crate::cli::{CliError, FileKind, OutputFile};
+
+/// The file of the state.
+const STATE: FileKind = FileKind {
+    name: "the state",
+    mark: "{\"format\":\"kbk-verify-state\"",
+};
 
 /// The memory of a repository, and the file that gets the next one.
 pub(super) struct State {
@@ -19,26 +26,34 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads the state of a repository, from `file` or from the user's state folder.
-    pub(super) fn open(file: Option<&Path>, repository_id: Id) -> Result<State, CliError> {
+    /// Reads the state of the repository at this location, from `file` or from the user's state folder.
+    pub(super) fn open(
+        file: Option<&Path>,
+        repository_id: Id,
+        location: &str,
+    ) -> Result<State, CliError> {
         let path = match file {
             Some(file) => file.to_owned(),
-            None => default_file(repository_id)?,
+            None => default_file(repository_id, location)?,
         };
         let memory = match fs::read(&path) {
-            Ok(bytes) => Memory::parse(&bytes, repository_id).map_err(|error| {
+            // As mktemp(1) makes it.
+            Ok(bytes) if bytes.is_empty() => Memory::empty(repository_id, location),
+            Ok(bytes) => Memory::parse(&bytes, repository_id, location).map_err(|error| {
                 let message = format!("cannot use the state {}: {error}", path.display());
                 CliError::new(message).hint(
                     "name another file with --state, or remove this one: every segment counts as not verified then",
                 )
             })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Memory::empty(repository_id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Memory::empty(repository_id, location)
+            }
             Err(error) => {
                 let message = format!("cannot read the state {}", path.display());
                 return Err(CliError::new(message).caused_by(error));
             }
         };
-        let file = OutputFile::create(&path, "the state")?;
+        let file = OutputFile::create(&path, STATE)?;
         Ok(State { memory, file })
     }
 
@@ -60,8 +75,8 @@ impl State {
     }
 }
 
-/// Returns the file in the user's state folder, which is created.
-fn default_file(repository_id: Id) -> Result<PathBuf, CliError> {
+/// Returns the file in the user's state folder, which is created. Copies of a repository have the same id, so the location is part of its name.
+fn default_file(repository_id: Id, location: &str) -> Result<PathBuf, CliError> {
     // The XDG base directory specification: a relative path is invalid and is ignored.
     let absolute = |name| {
         env::var_os(name)
@@ -83,5 +98,7 @@ fn default_file(repository_id: Id) -> Result<PathBuf, CliError> {
             .caused_by(error)
             .hint("name a file with --state")
     })?;
-    Ok(folder.join(format!("{repository_id}.json")))
+    let digest = Hex(sha256(location.as_bytes())).to_string();
+    let place = digest.get(..16).unwrap_or_default();
+    Ok(folder.join(format!("{repository_id}-{place}.json")))
 }

@@ -1,18 +1,19 @@
 //! Verifies segment files without their repository.
 //!
-//! A segment proves that its own bytes are those that were written, and that it has every record of the offsets that it covers. It cannot prove
-//! that it is the segment that a backup has committed, nor anything about other offsets: only the pages of its repository say that.
+//! A segment proves that its own bytes are those that were written, and that it has every record of the offsets that it covers, but for those that
+//! its footer names as lost. It cannot prove that it is the segment that a backup has committed, nor anything about other offsets: only the pages of
+//! its repository say that.
 
 use std::path::{Path, PathBuf};
 
 use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::salvage::{Known, LossReason, Salvage};
-use kbk_format::{FormatError, GapReason, PartitionNumber};
+use kbk_format::{FormatError, Gap, GapReason, PartitionNumber, Segment};
 use serde::Serialize;
 
 use super::VerifyEvents;
-use super::finding::{Finding, FindingKind};
+use super::finding::{Finding, FindingKind, Severity};
 use super::object_reader::ObjectReader;
 use super::segment::{self, Depth};
 use crate::segment_file::{SegmentFile, SegmentFileError, open_file};
@@ -41,7 +42,7 @@ pub struct VerifiedFile {
     pub file: PathBuf,
     /// The file's length in bytes; 0 where it cannot be read.
     pub size: u64,
-    /// Whether nothing is wrong with it.
+    /// Whether nothing is wrong with it, and it lacks no record but for losses that were accepted.
     pub intact: bool,
     /// The segment's random id.
     pub segment_id: Option<Id>,
@@ -61,7 +62,25 @@ pub struct VerifiedFile {
     pub damaged_offsets: Option<u64>,
 }
 
-/// Verifies these files, with `full` also every record. Damage is reported in the result, not as an error, and so is a file that cannot be read
+/// How thoroughly files are verified.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FilesOptions {
+    /// Whether every record is decoded.
+    pub full: bool,
+    /// Whether losses that segments name are reported as accepted.
+    pub accept_lost: bool,
+}
+
+impl FilesReport {
+    /// Returns whether everything is there, but for what is accepted.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.all(|finding| finding.severity == Severity::Accepted)
+    }
+}
+
+/// Verifies these files. Damage is reported in the result, not as an error, and so is a file that cannot be read
 /// beside others that can. Blocks.
 ///
 /// # Errors
@@ -69,7 +88,7 @@ pub struct VerifiedFile {
 /// If no file can be read.
 pub fn verify_files(
     files: &[PathBuf],
-    full: bool,
+    options: FilesOptions,
     events: &dyn VerifyEvents,
 ) -> Result<FilesReport, SegmentFileError> {
     let mut readable = files.iter().map(|file| SegmentFile::check_readable(file));
@@ -79,11 +98,11 @@ pub fn verify_files(
         return Err(first);
     }
     let mut report = FilesReport {
-        full,
+        full: options.full,
         ..FilesReport::default()
     };
     for path in files {
-        let verified = verify_file(path, full, events);
+        let verified = verify_file(path, options, events);
         let (file, findings) = verified.unwrap_or_else(|error| unread(path, &error));
         report.records += file.records.unwrap_or_default();
         report.bytes += file.size;
@@ -107,7 +126,7 @@ fn unread(path: &Path, error: &SegmentFileError) -> (VerifiedFile, Vec<Finding>)
 
 fn verify_file(
     path: &Path,
-    full: bool,
+    options: FilesOptions,
     events: &dyn VerifyEvents,
 ) -> Result<(VerifiedFile, Vec<Finding>), SegmentFileError> {
     let (handle, size) = open_file(path)?;
@@ -115,7 +134,11 @@ fn verify_file(
     let findings = match SegmentFile::open(path) {
         Ok(opened) => {
             file.describe(&opened);
-            check(&opened, ObjectReader::of_file(handle), full, events)
+            let object = ObjectReader::of_file(handle);
+            let damage = check(&opened, object, options.full, events);
+            let losses = losses(opened.segment()).into_iter();
+            let losses = losses.map(|it| it.accepted(options.accept_lost));
+            damage.into_iter().chain(losses).collect()
         }
         Err(SegmentFileError::Damaged { error, .. }) => unopened(&error, path),
         Err(SegmentFileError::NotASegment { .. }) => {
@@ -124,7 +147,8 @@ fn verify_file(
         }
         Err(error) => return Err(error),
     };
-    file.intact = findings.is_empty();
+    let mut accepted = findings.iter();
+    file.intact = accepted.all(|finding| finding.severity == Severity::Accepted);
     Ok((file, findings))
 }
 
@@ -155,11 +179,30 @@ impl VerifiedFile {
         self.base_offset = Some(header.base_offset);
         self.end_offset = Some(segment.end_offset());
         self.records = Some(segment.statistics().record_count);
-        let gaps = segment.gaps().entries.iter();
-        let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
-        let damaged = damaged.map(|gap| gap.to_offset.abs_diff(gap.from_offset));
-        self.damaged_offsets = Some(damaged.fold(0, u64::saturating_add));
+        self.damaged_offsets = Some(segment.gaps().offsets(GapReason::Damaged));
     }
+}
+
+/// Reports what a segment states that it lacks: an intact one that lacks records is not the whole of its offsets.
+fn losses(segment: &Segment) -> Vec<Finding> {
+    let gaps = segment.gaps();
+    let named = gaps.entries.iter();
+    let mut losses: Vec<Finding> = named.filter_map(Finding::lost_gap).collect();
+    let unnamed = gaps.unnamed();
+    let all = Gap {
+        from_offset: segment.header().base_offset,
+        to_offset: segment.end_offset(),
+        reason: gaps.default_reason,
+    };
+    // Which offsets have the default reason is known to whoever reads every record.
+    let of_default = Finding::lost_gap(&all).filter(|_| unnamed > 0);
+    losses.extend(of_default.map(|mut finding| {
+        let reason = gaps.default_reason.words();
+        finding.message =
+            format!("{unnamed} of these offsets have no record, for the reason {reason}");
+        finding
+    }));
+    losses
 }
 
 fn check(

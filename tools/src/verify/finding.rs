@@ -7,7 +7,7 @@ use kbk_format::repo::{
     self, Incomplete, LostRange, Origin, PartitionId, PartitionState, RepoError, RepoErrorKind,
     SegmentEntry, TopicName,
 };
-use kbk_format::{FormatError, OffsetSpan, PartitionNumber, counted};
+use kbk_format::{FormatError, Gap, GapReason, OffsetSpan, PartitionNumber, counted};
 use serde::{Deserialize, Serialize};
 
 use super::remedy::Remedy;
@@ -45,6 +45,8 @@ pub enum FindingKind {
     Incomplete,
     /// Offsets that the cluster had deleted before a backup read them.
     DeletedBeforeRead,
+    /// Offsets whose records were lost to damage before `kbk recover` wrote the segment, which names them.
+    LostToDamage,
     /// Offsets of a partition that no segment covers.
     Hole,
     /// Offsets of a partition that two segments cover.
@@ -79,7 +81,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [FindingKind; 22] = [
+    pub const ALL: [FindingKind; 23] = [
         FindingKind::DamagedIdentity,
         FindingKind::DamagedSnapshot,
         FindingKind::OtherParent,
@@ -87,6 +89,7 @@ impl FindingKind {
         FindingKind::DamagedTable,
         FindingKind::Incomplete,
         FindingKind::DeletedBeforeRead,
+        FindingKind::LostToDamage,
         FindingKind::Hole,
         FindingKind::Overlap,
         FindingKind::WrongSums,
@@ -115,6 +118,7 @@ impl FindingKind {
             FindingKind::DamagedTable => "damaged table",
             FindingKind::Incomplete => "incomplete",
             FindingKind::DeletedBeforeRead => "deleted before read",
+            FindingKind::LostToDamage => "lost to damage",
             FindingKind::Hole => "hole",
             FindingKind::Overlap => "overlap",
             FindingKind::WrongSums => "wrong sums",
@@ -178,6 +182,9 @@ impl FindingKind {
             }
             FindingKind::DeletedBeforeRead => {
                 "they cannot be had any more: back up more often, or raise the topic's retention; --accept-lost accepts the loss"
+            }
+            FindingKind::LostToDamage => {
+                "if there is another copy of the damaged segment, recover it together with that one; --accept-lost accepts the loss"
             }
             FindingKind::Hole | FindingKind::Overlap | FindingKind::WrongSums => {
                 "this is a bug in the writer: please report it, and use an older snapshot"
@@ -399,6 +406,22 @@ impl Finding {
         let offsets = counted(lost.to.abs_diff(lost.from), "offset");
         let message = format!("the cluster had deleted {offsets} before a backup read them");
         Finding::new(FindingKind::DeletedBeforeRead, message).offsets(lost.from, lost.to)
+    }
+
+    /// Makes a finding of offsets that have no record in a segment, where the reason is a loss.
+    pub(super) fn lost_gap(gap: &Gap) -> Option<Finding> {
+        let (from, to) = (gap.from_offset, gap.to_offset);
+        match gap.reason {
+            GapReason::Lost => Some(Finding::lost(LostRange { from, to })),
+            GapReason::Damaged => {
+                let offsets = counted(to.abs_diff(from), "offset");
+                let message = format!(
+                    "the records of {offsets} were lost to damage before `kbk recover` wrote the segment"
+                );
+                Some(Finding::new(FindingKind::LostToDamage, message).offsets(from, to))
+            }
+            _ => None,
+        }
     }
 
     /// Marks it as accepted, if it is.

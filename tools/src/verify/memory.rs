@@ -1,9 +1,11 @@
 //! What runs with `--subset` remember: which segments they have read, and when.
 //!
 //! ```json
-//! {"format":"kbk-verify-state","version":1,"repository_id":"...","depths":{"blocks":{"cycle":2,"runs":[
+//! {"format":"kbk-verify-state","version":2,"repository_id":"...","location":"/backup/kafka","depths":{"blocks":{"cycle":2,"runs":[
 //!   {"at":"2026-11-29T13:00:00Z","cycle":2,"segments":"0123456789abcdef..."}],"found":""}}}
 //! ```
+//!
+//! It is about one copy of a repository: what was read of a mirror says nothing of this one, although both have the same id.
 //!
 //! A segment is 16 hex digits, the first half of its random id: 16 MB for a million of them. A run is listed with the segments that no later one
 //! has read. `found` are those in which the last run that read them found something: each run reads them again. Depths are remembered apart, since
@@ -19,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use super::VerifyDepth;
 
 const FORMAT: &str = "kbk-verify-state";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A segment: the first half of its id.
 pub(super) type SegmentTag = u64;
@@ -31,13 +33,14 @@ pub(super) fn tag(segment_id: Id) -> SegmentTag {
     u64::from_be_bytes(first)
 }
 
-/// What the runs of one repository remember.
+/// What the runs of one copy of a repository remember.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     format: String,
     version: u32,
     repository_id: Id,
+    location: String,
     depths: BTreeMap<VerifyDepth, DepthMemory>,
 }
 
@@ -94,6 +97,13 @@ impl TryFrom<String> for Tags {
     }
 }
 
+/// Whose state it is, in all versions.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
 /// Why a state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
@@ -121,16 +131,25 @@ pub enum MemoryError {
         /// The one that it is about.
         found: Id,
     },
+    /// It is about another copy of the repository.
+    #[error("it is about the copy of the repository at {found}, and this one is at {expected}")]
+    OtherLocation {
+        /// Where the copy is that is verified.
+        expected: String,
+        /// Where the one is that it is about.
+        found: String,
+    },
 }
 
 impl Memory {
-    /// Returns the memory of a repository that no run has read.
+    /// Returns the memory of a repository at this location that no run has read there.
     #[must_use]
-    pub fn empty(repository_id: Id) -> Memory {
+    pub fn empty(repository_id: Id, location: &str) -> Memory {
         Memory {
             format: FORMAT.to_owned(),
             version: VERSION,
             repository_id,
+            location: location.to_owned(),
             depths: BTreeMap::new(),
         }
     }
@@ -139,22 +158,23 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// If the bytes are something else, or about another repository.
-    pub fn parse(bytes: &[u8], repository_id: Id) -> Result<Memory, MemoryError> {
-        let memory: Memory = serde_json::from_slice(bytes)?;
-        let Memory {
-            format, version, ..
-        } = &memory;
-        if format != FORMAT || *version != VERSION {
-            return Err(MemoryError::Format {
-                format: format.clone(),
-                version: *version,
-            });
+    /// If the bytes are something else, or about another repository, or another copy of it.
+    pub fn parse(bytes: &[u8], repository_id: Id, location: &str) -> Result<Memory, MemoryError> {
+        let Head { format, version } = serde_json::from_slice(bytes)?;
+        if format != FORMAT || version != VERSION {
+            return Err(MemoryError::Format { format, version });
         }
+        let memory: Memory = serde_json::from_slice(bytes)?;
         if memory.repository_id != repository_id {
             return Err(MemoryError::OtherRepository {
                 expected: repository_id,
                 found: memory.repository_id,
+            });
+        }
+        if memory.location != location {
+            return Err(MemoryError::OtherLocation {
+                expected: location.to_owned(),
+                found: memory.location,
             });
         }
         Ok(memory)

@@ -66,7 +66,7 @@ use serde::Serialize;
 
 pub use self::depth::{Check, UnknownDepth, VerifyDepth};
 pub use self::evidence::{AttestedSnapshot, Circumstances, Evidence, EvidenceError, Statement};
-pub use self::files::{FilesReport, VerifiedFile, verify_files};
+pub use self::files::{FilesOptions, FilesReport, VerifiedFile, verify_files};
 pub use self::finding::{Finding, FindingKind, Severity};
 pub use self::memory::{Memory, MemoryError};
 use self::orphans::OrphanSearch;
@@ -120,6 +120,8 @@ pub struct VerifyOptions {
 pub struct VerifyReport {
     /// Sequence numbers of the snapshots.
     pub snapshots: Vec<u64>,
+    /// The topics that were selected, as `NAME@ID`; null for all. Nothing is known of the others.
+    pub selected_topics: Option<Vec<String>>,
     /// How deep it looked.
     pub depth: VerifyDepth,
     /// What was therefore not checked.
@@ -282,6 +284,11 @@ pub async fn verify(
     if reads_index {
         report.findings.extend(restores::verify(repository).await);
     }
+    let selected = options.topics.as_ref();
+    report.selected_topics = selected.map(|topics| {
+        let named = topics.iter().map(|(name, id)| format!("{name}@{id}"));
+        named.collect()
+    });
     report.name_remedies(repository);
     let replaced = report.findings.iter();
     let replaced = replaced.filter(|finding| finding.replaced_in.is_some());

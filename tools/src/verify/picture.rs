@@ -85,6 +85,8 @@ pub struct PartitionPicture {
     pub offsets: Vec<Span>,
     /// The times of its records, by segment.
     pub times: Vec<Span>,
+    /// The number of records that were removed since later ones have the same keys, or as old tombstones.
+    pub compacted_records: u64,
     /// The number of findings about it.
     pub findings: usize,
 }
@@ -178,6 +180,7 @@ async fn partition(
         stored_bytes: state.stored_bytes,
         offsets,
         times,
+        compacted_records: state.compacted_records(),
         findings: findings
             .iter()
             .filter(|finding| finding.severity != Severity::Accepted)

@@ -54,7 +54,9 @@ impl Remedy<'_> {
                 on(&format!("backup --ignore-damaged-snapshot {number}"))
             }
             FindingKind::Incomplete => on("backup"),
-            FindingKind::DeletedBeforeRead => on("verify --accept-lost"),
+            FindingKind::DeletedBeforeRead | FindingKind::LostToDamage => {
+                on("verify --accept-lost")
+            }
             FindingKind::MissingTable
             | FindingKind::DamagedTable
             | FindingKind::WrongSums
@@ -103,6 +105,9 @@ impl Remedy<'_> {
         match finding.kind {
             FindingKind::Unsupported | FindingKind::Unreadable => format!("kbk verify {file}"),
             FindingKind::NotASegment => format!("kbk inspect {file}"),
+            FindingKind::DeletedBeforeRead | FindingKind::LostToDamage => {
+                format!("kbk verify --accept-lost {file}")
+            }
             // What is lost can be had from nowhere else, as far as the file alone says.
             _ => format!("kbk recover {file} -o NEW"),
         }

@@ -52,7 +52,7 @@ struct Runs {
 impl Runs {
     fn new(world: World) -> Runs {
         let id = world.repository.identity().repository_id;
-        let state = Memory::empty(id).bytes().unwrap();
+        let state = Memory::empty(id, "here").bytes().unwrap();
         Runs {
             world,
             id,
@@ -73,7 +73,7 @@ impl Runs {
         self.second += 1;
         let subset = Subset {
             percent,
-            memory: Memory::parse(&self.state, self.id).unwrap(),
+            memory: Memory::parse(&self.state, self.id, "here").unwrap(),
             now: Timestamp::from_second(self.second).unwrap(),
         };
         let (report, keys) = run(&self.world, depth, Portion::Subset(subset));
@@ -229,16 +229,17 @@ fn since_reads_only_what_is_new() {
 #[test]
 fn a_state_of_something_else_is_refused() {
     let id = Id::random();
-    let bytes = Memory::empty(id).bytes().unwrap();
-    assert_eq!(Memory::parse(&bytes, id).unwrap(), Memory::empty(id));
+    let empty = Memory::empty(id, "here");
+    let bytes = empty.bytes().unwrap();
+    assert_eq!(Memory::parse(&bytes, id, "here").unwrap(), empty);
     let text = String::from_utf8(bytes.clone()).unwrap();
     for (what, text) in [
         ("nothing", String::new()),
         ("cut", text[..text.len() / 2].to_owned()),
         ("another format", text.replace("kbk-verify-state", "other")),
         (
-            "a later version",
-            text.replace("\"version\":1", "\"version\":2"),
+            "an earlier version",
+            text.replace("\"version\":2", "\"version\":1"),
         ),
         (
             "half a segment",
@@ -255,8 +256,17 @@ fn a_state_of_something_else_is_refused() {
             ),
         ),
     ] {
-        assert!(Memory::parse(text.as_bytes(), id).is_err(), "{what}");
+        assert!(
+            Memory::parse(text.as_bytes(), id, "here").is_err(),
+            "{what}"
+        );
     }
-    let error = Memory::parse(&bytes, Id::random()).unwrap_err();
+    let error = Memory::parse(&bytes, Id::random(), "here").unwrap_err();
     assert!(error.to_string().contains("is about repository"), "{error}");
+    let error = Memory::parse(&bytes, id, "there").unwrap_err();
+    let says = "at here, and this one is at there";
+    assert!(error.to_string().contains(says), "{error}");
+    let old = br#"{"format":"kbk-verify-state","version":1,"depths":{}}"#;
+    let error = Memory::parse(old, id, "here").unwrap_err();
+    assert!(error.to_string().contains("in version 1"), "{error}");
 }

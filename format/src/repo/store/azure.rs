@@ -12,6 +12,12 @@ use super::options::StoreOptions;
 use super::s3::reason;
 use super::variables::{self, variable};
 
+/// Returns the storage account, where the location, the options or the variable of the `az` command line name it.
+pub(super) fn account(bucket: &Bucket, options: &StoreOptions) -> Option<String> {
+    let account = bucket.account.clone().or_else(|| options.account.clone());
+    account.or_else(|| variable("AZURE_STORAGE_ACCOUNT"))
+}
+
 /// Returns the container, or what is wrong with the options. No request is made.
 pub(super) fn open(
     bucket: &Bucket,
@@ -23,10 +29,7 @@ pub(super) fn open(
         .with_client_options(client::client(options)?)
         .with_retry(client::retries(options))
         .with_crypto_provider(Arc::new(OpenSsl));
-    // The variables of the `az` command line, beside those of the library.
-    let account = bucket.account.clone().or_else(|| options.account.clone());
-    let account = account.or_else(|| variable("AZURE_STORAGE_ACCOUNT"));
-    if let Some(account) = account {
+    if let Some(account) = account(bucket, options) {
         builder = builder.with_account(account);
     } else if variable("AZURE_STORAGE_ACCOUNT_NAME").is_none() {
         return Err(

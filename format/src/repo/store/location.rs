@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use url::Url;
 
+use super::azure;
 use super::options::StoreOptions;
+use super::s3;
 
 /// Where a repository is, and how to reach it. It holds no secret: credentials are found when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,42 @@ impl Location {
     #[must_use]
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// Names the place so that two copies of a repository never have the same name: a folder by its path without links, a bucket with the
+    /// service that has it. It holds no secret.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let bucket = match &self.root {
+            Root::Folder(folder) => {
+                let found = folder.canonicalize();
+                let path = found.or_else(|_| std::path::absolute(folder));
+                let path = path.as_ref().unwrap_or(folder);
+                return path.display().to_string();
+            }
+            Root::Memory(_) => return self.text.clone(),
+            Root::Bucket(bucket) => bucket,
+        };
+        let options = &self.options;
+        let (endpoint, account) = match bucket.backend {
+            Backend::S3 => (s3::endpoint(options), None),
+            Backend::Azure => (options.endpoint.clone(), azure::account(bucket, options)),
+            Backend::Gcs => (options.endpoint.clone(), None),
+        };
+        let mut place = bucket.to_string();
+        // Without what else a URL may have, such as a password.
+        let endpoint = endpoint.and_then(|endpoint| Url::parse(&endpoint).ok());
+        let port = endpoint.as_ref().and_then(Url::port_or_known_default);
+        if let Some(host) = endpoint.as_ref().and_then(Url::host_str) {
+            place += &format!(" at {host}");
+            if let Some(port) = port {
+                place += &format!(":{port}");
+            }
+        }
+        if let Some(account) = account {
+            place += &format!(" of {account}");
+        }
+        place
     }
 
     /// Returns the options to reach it with.
@@ -293,6 +331,29 @@ mod tests {
             let error = Location::parse(text).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn copies_are_in_different_places() {
+        let place = |text: &str, endpoint: Option<&str>| {
+            let options = StoreOptions {
+                endpoint: endpoint.map(str::to_owned),
+                ..StoreOptions::default()
+            };
+            Location::parse(text).unwrap().with_options(options).place()
+        };
+        let one = place("s3://b/x", Some("https://user:hunter2@one.example"));
+        assert_eq!(one, "s3://b/x at one.example:443");
+        let other = place("s3://b/x", Some("http://one.example:9000/"));
+        assert_eq!(other, "s3://b/x at one.example:9000");
+        let folder = tempfile::tempdir().unwrap();
+        let [at, link] = ["at", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&at).unwrap();
+        std::os::unix::fs::symlink(&at, &link).unwrap();
+        let of = |path: &Path| Location::folder(path).place();
+        assert_eq!(of(&link), of(&at));
+        assert_eq!(of(&at.join("../at/")), of(&at));
+        assert_ne!(of(folder.path()), of(&at));
     }
 
     #[test]

@@ -21,17 +21,26 @@ use super::options::{Encryption, StoreOptions};
 use super::variables::{self, is_sendable, variable};
 use crate::repo::answer::innermost_reason;
 
-/// Returns the bucket, or what is wrong with the options. No request is made.
-pub(super) fn open(bucket: &Bucket, options: &StoreOptions) -> Result<Clients, String> {
-    variables::check("AWS_")?;
-    let profile = Profile::find(options)?;
-    let endpoint = first([
+/// Returns the URL of the service, where it is not Amazon's own.
+pub(super) fn endpoint(options: &StoreOptions) -> Option<String> {
+    endpoint_of(options, &Profile::find(options).ok()?)
+}
+
+fn endpoint_of(options: &StoreOptions, profile: &Profile) -> Option<String> {
+    first([
         options.endpoint.clone(),
         variable("AWS_ENDPOINT_URL_S3"),
         variable("AWS_ENDPOINT_URL"),
         variable("AWS_ENDPOINT"),
         profile.settings.endpoint.clone(),
-    ]);
+    ])
+}
+
+/// Returns the bucket, or what is wrong with the options. No request is made.
+pub(super) fn open(bucket: &Bucket, options: &StoreOptions) -> Result<Clients, String> {
+    variables::check("AWS_")?;
+    let profile = Profile::find(options)?;
+    let endpoint = endpoint_of(options, &profile);
     let options = &StoreOptions {
         endpoint,
         ..options.clone()

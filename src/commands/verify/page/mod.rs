@@ -32,6 +32,9 @@ const FINDINGS: usize = 1_000;
 
 const STYLE: &str = include_str!("page.css");
 
+/// What every page has near its beginning.
+pub(super) const MARK: &str = "<meta name=generator content=\"kbk verify\">";
+
 /// What a page is about.
 pub(super) struct Page<'a> {
     pub(super) location: &'a str,
@@ -67,13 +70,19 @@ impl Page<'_> {
 
     fn head(&self, out: &mut String) {
         let location = Escaped(self.location);
+        let scope = self.scope();
+        let part = match scope.is_empty() {
+            true => "",
+            false => "a part of ",
+        };
         push(
             out,
             format_args!(
                 "<!DOCTYPE html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n\
                  <meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\n\
-                 <meta name=viewport content=\"width=device-width, initial-scale=1\">\n<meta name=referrer content=no-referrer>\n\
-                 <title>kbk verify: {location}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>Verification of <code>{location}</code></h1>\n"
+                 <meta name=viewport content=\"width=device-width, initial-scale=1\">\n<meta name=referrer content=no-referrer>\n{MARK}\n\
+                 <title>kbk verify: {part}{location}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n\
+                 <h1>Verification of {part}<code>{location}</code></h1>\n"
             ),
         );
         let found = self.report.findings.len() as u64;
@@ -85,9 +94,14 @@ impl Page<'_> {
             }
             (found, false) => ("bad", human::counted(found, "finding")),
         };
-        let verdict = match &self.report.portion {
-            Some(portion) => format!("{verdict}; only {} read", super::read(portion)),
-            None => verdict,
+        // What is intact of a part must not look like the whole.
+        let (class, verdict) = match (class, scope.as_slice()) {
+            (_, []) => (class, verdict),
+            ("ok", scope) => (
+                "warn",
+                format!("{verdict}, of a part: {}", scope.join("; ")),
+            ),
+            (_, scope) => (class, format!("{verdict}, in a part: {}", scope.join("; "))),
         };
         push(
             out,
@@ -99,18 +113,34 @@ impl Page<'_> {
         );
     }
 
+    /// Says of which part the page is; nothing of the whole of a snapshot.
+    fn scope(&self) -> Vec<String> {
+        let portion = self.report.portion.as_ref();
+        let portion = portion.map(|portion| format!("only {} read", super::read(portion)));
+        let topics = super::selected(self.report);
+        let topics = topics.map(|topics| format!("of the topics, only {topics}"));
+        portion.into_iter().chain(topics).collect()
+    }
+
     fn facts(&self, out: &mut String) {
         let report = self.report;
+        let topics = super::selected(report);
+        let topics = topics.map_or_else(|| "all".to_owned(), |topics| format!("only {topics}"));
         let facts = [
             ("verified", super::snapshots(&report.snapshots)),
             ("at", human::moment(self.at)),
             ("depth", report.depth.name().to_owned()),
+            ("topics", topics),
             ("partitions", human::count(report.partitions)),
             ("segments", human::count(report.segments)),
             ("records", human::count(report.records)),
             ("size", human::bytes(report.bytes)),
             ("lost offsets", human::count(report.lost_offsets)),
             ("expired offsets", human::count(report.expired_offsets)),
+            (
+                "records removed by key",
+                human::count(report.compacted_records),
+            ),
             ("missing offsets", human::count(report.missing_offsets)),
             ("by", concat!("kbk ", env!("CARGO_PKG_VERSION")).to_owned()),
         ];
@@ -122,6 +152,12 @@ impl Page<'_> {
             );
         }
         out.push_str("</dl>\n");
+        for removed in super::removed(report) {
+            push(
+                out,
+                format_args!("<p class=note>{}</p>\n", Escaped(&removed)),
+            );
+        }
     }
 
     fn findings(&self, out: &mut String) {
@@ -262,6 +298,11 @@ fn section(topic: &TopicPicture, drawing: &Drawing, out: &mut String) {
         human::counted(partitions.len() as u64, "partition"),
         human::bytes(bytes)
     );
+    let compacted: u64 = partitions.iter().map(|it| it.compacted_records).sum();
+    if compacted > 0 {
+        let compacted = human::counted(compacted, "record");
+        about += &format!(", without {compacted} that were removed by key");
+    }
     if findings > 0 {
         about += &format!(", {}", human::counted(findings as u64, "finding"));
     }
