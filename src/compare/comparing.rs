@@ -10,7 +10,7 @@ use kbk_tools::read::RecordCursor;
 use tokio::runtime::Handle;
 
 use super::difference::{Difference, PairedBy, PartitionComparison};
-use super::expected::Offsets;
+use super::expected::{Offsets, RemovedRecords};
 use super::pairing::{Pairing, SharedOffsets};
 use super::{CompareError, ExpectedPartition};
 use crate::kafka::{PartitionOffsets, PartitionRange, TopicPartition};
@@ -24,6 +24,7 @@ pub(super) struct Comparing {
     /// The timestamps of the selected records: on both sides, no others are compared.
     times: RangeInclusive<i64>,
     rule: Rule,
+    removed: Option<RemovedRecords>,
     pub(super) result: PartitionComparison,
 }
 
@@ -77,6 +78,7 @@ impl Comparing {
     ) -> Result<Comparing, RepoError> {
         let TopicPartition { topic, partition } = expected.partition;
         let mut result = PartitionComparison::empty(topic, partition);
+        let mut removed = None;
         let rule = match &expected.pairing {
             Pairing::Restored { .. } => Rule::Next,
             Pairing::InOrder => Rule::Copy {
@@ -90,6 +92,12 @@ impl Comparing {
                     let newer = bounds.last_stable_offset - shared.covered.end.max(range.start);
                     result.newer_offsets = u64::try_from(newer).unwrap_or(0);
                 }
+                if let Some(reasons) = &shared.removed {
+                    removed = Some(RemovedRecords {
+                        offsets: offsets(shared, runtime)?,
+                        reasons: reasons.clone(),
+                    });
+                }
                 Rule::by_offset(shared, range, runtime)?
             }
         };
@@ -98,6 +106,7 @@ impl Comparing {
             expected: RecordCursor::new(expected.read, runtime),
             drop_headers: expected.drop_headers,
             rule,
+            removed,
             result,
         })
     }
@@ -211,10 +220,17 @@ impl Comparing {
             }
         }
         // A record of another time was not selected, in the cluster as little as in the backup.
-        if self.times.contains(&found.timestamp) {
-            self.result.found += 1;
-            self.result.differ(Difference::extra(found.offset));
+        if !self.times.contains(&found.timestamp) {
+            return Ok(());
         }
+        if let Some(removed) = &mut self.removed
+            && removed.has(found.offset, runtime)?
+        {
+            self.result.removed_records += 1;
+            return Ok(());
+        }
+        self.result.found += 1;
+        self.result.differ(Difference::extra(found.offset));
         Ok(())
     }
 
@@ -242,18 +258,21 @@ impl Comparing {
     }
 }
 
+fn offsets(shared: &SharedOffsets, runtime: &Handle) -> Result<Offsets, RepoError> {
+    Ok(match &shared.map {
+        None => Offsets::Same,
+        Some(map) => Offsets::Mapped(Box::new(runtime.block_on(map.read().forward())?)),
+    })
+}
+
 impl Rule {
     fn by_offset(
         shared: &SharedOffsets,
         range: &PartitionRange,
         runtime: &Handle,
     ) -> Result<Rule, RepoError> {
-        let offsets = match &shared.map {
-            None => Offsets::Same,
-            Some(map) => Offsets::Mapped(Box::new(runtime.block_on(map.read().forward())?)),
-        };
         Ok(Rule::Offset {
-            offsets,
+            offsets: offsets(shared, runtime)?,
             held: range.start..range.end,
             compacted: shared.compacted,
         })

@@ -23,6 +23,8 @@ pub struct PartitionComparison {
     pub trimmed: u64,
     /// Records of `expected` that the cluster no longer has because its topic is compacted.
     pub compacted: u64,
+    /// Records of the cluster, beyond `found`, that `kbk compact` has removed from the backup since it was made.
+    pub removed_records: u64,
     /// Offsets of the cluster beyond those that the backup covers.
     pub newer_offsets: u64,
     /// Positions in the sequence of records at which the two differ.
@@ -74,6 +76,7 @@ impl PartitionComparison {
             found: 0,
             trimmed: 0,
             compacted: 0,
+            removed_records: 0,
             newer_offsets: 0,
             differences: 0,
             first: None,

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use kbk_format::repo::{DonePartition, Repository, RestoreId};
+use kbk_tools::read::GapReasons;
 use kbk_tools::restores::MapReader;
 
 /// How the records of a backup are paired with those of a partition in a cluster.
@@ -30,6 +31,8 @@ pub(crate) struct SharedOffsets {
     pub(crate) open_end: bool,
     /// Whether the cluster may have removed records with a key by compaction.
     pub(crate) compacted: bool,
+    /// Which records `kbk compact` has removed from the backup; `None` where it has removed none.
+    pub(crate) removed: Option<GapReasons>,
 }
 
 /// The offset map of one partition, as a finished restore left it.

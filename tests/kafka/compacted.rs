@@ -1,13 +1,17 @@
 //! A compaction beside a running backup and a running restore, and of a topic that Kafka compacts: nothing is lost, and backups continue.
 
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
-use crate::support::process::{Running, run};
+use crate::support::process::{Running, kbk, run};
 use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics};
+use crate::support::{consume, samples, soak, topics, wait};
 
 const PARTITIONS: i32 = 2;
 
@@ -71,6 +75,74 @@ fn a_backup_and_a_restore_run_beside_a_compaction() {
     topics::delete(broker, &topic);
 }
 
+/// Kills compactions with `kill -9` while a backup runs and a mount shows what they replace. `KBK_SOAK` takes 20 moments.
+#[test]
+fn a_compaction_that_is_killed_beside_a_backup_and_a_mount_harms_neither() {
+    let kills = if soak() { 20 } else { 5 };
+    let broker = Broker::shared();
+    let topic = topics::unique("killed");
+    topics::create(broker, &topic, PARTITIONS, &[]);
+    let repo = Repo::new();
+    let mut produced = 0;
+    let mut add = |records: usize, seed: u64| {
+        let documents = samples::documents(seed).take(records);
+        produce_bulk(broker, "lz4", (&topic, PARTITIONS), documents);
+        produced += records;
+        produced
+    };
+    for seed in 0..8 {
+        add(4_000, seed);
+        run(&mut backup(&repo, broker, &topic)).expect_code(0);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("mnt");
+    fs::create_dir(&place).expect("a mount point");
+    let mount_point = place.to_str().expect("UTF-8");
+    let mount = Running::spawn(&mut repo.kbk(&["mount", mount_point]));
+    let latest = place.join("latest/topics").join(&topic);
+    wait::until("it is mounted", || latest.exists().then_some(()));
+    let lines = || {
+        let partitions = (0..PARTITIONS).map(|partition| {
+            let file = latest.join(format!("{partition}/records.jsonl"));
+            fs::read_to_string(file).expect("readable").lines().count()
+        });
+        partitions.sum::<usize>()
+    };
+    let (mut killed, mut stored) = (0, lines());
+    assert_eq!(stored, 32_000);
+    for kill in 0..kills {
+        let all = add(2_000, 100 + kill);
+        let backing_up = Running::spawn(&mut backup(&repo, broker, &topic));
+        let level = ["zstd:9", "zstd:7"][usize::from(kill % 2 == 0)];
+        let args = ["compact", "--compression", level, "--segment-size", "1MiB"];
+        let compacting = Running::spawn(&mut repo.kbk(&args));
+        let ended = compacting.kill_after(Duration::from_millis(40 + 83 * (kill * 7 % 11)));
+        killed += usize::from(ended.status.signal() == Some(libc::SIGKILL));
+        // What is open in the mount stays readable, and what is new is shown.
+        let shown = lines();
+        assert!(
+            (stored..=all).contains(&shown),
+            "kill {kill}: {stored}, {shown}, {all}"
+        );
+        backing_up.finish().expect_code(0);
+        stored = all;
+        let verified = repo.verify();
+        assert_eq!(verified["records"], json!(all), "kill {kill}");
+    }
+    assert!(
+        killed > kills as usize / 3,
+        "{killed} of {kills} were killed"
+    );
+    compact(&repo, &["--compression", "zstd:3"]);
+    wait::until("the mount shows all", || (lines() == stored).then_some(()));
+    let full = run(&mut repo.kbk(&["verify", "--full", "--snapshot", "all", "--json"]));
+    assert_eq!(full.expect_code(0).json()["findings"], json!([]));
+    repo.verify_by_spec();
+    run(&mut kbk(["umount", mount_point])).expect_code(0);
+    mount.finish().expect_code(0);
+    topics::delete(broker, &topic);
+}
+
 #[test]
 fn a_compacted_topic_keeps_its_latest_records_and_its_backups_continue() {
     let broker = Broker::shared();
@@ -111,4 +183,63 @@ fn a_compacted_topic_keeps_its_latest_records_and_its_backups_continue() {
     assert_eq!(next["records"], 10);
     assert_eq!(repo.verify()["records"], json!(17));
     topics::delete(broker, &topic);
+}
+
+#[test]
+fn what_was_removed_from_the_backup_is_no_difference_and_hides_none() {
+    let broker = Broker::shared();
+    let topic = topics::unique("removed");
+    let config = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "1.0"),
+        ("min.compaction.lag.ms", "86400000"),
+    ];
+    topics::create(broker, &topic, 1, &config);
+    let repo = Repo::new();
+    let now = samples::now_ms() - 100_000;
+    let record = |at: i64| Message {
+        key: Some(format!("key {}", at % 7).into_bytes()),
+        headers: vec![(b"h".to_vec(), Some(b"x".to_vec()))],
+        ..samples::plain(now + at, &at.to_string())
+    };
+    for round in 0..3 {
+        let records: Vec<Message> = (50 * round..50 * (round + 1)).map(record).collect();
+        produce(broker, "none", (&topic, 0), &records);
+        run(&mut backup(&repo, broker, &topic)).expect_code(0);
+    }
+    let copy = format!("{topic}-copy");
+    let map = format!("{topic}={copy}");
+    run(&mut repo.restore(broker, &["--topic", &topic, "--map", &map])).expect_code(0);
+    let done = compact(&repo, &["--keep", "latest-per-key", "--yes"]);
+    assert_eq!(done["removed_records"], 143);
+
+    let diff = |args: &[&str], code: i32| {
+        let live = [
+            "diff",
+            "--live",
+            "--topic",
+            &topic,
+            "-b",
+            broker.bootstrap(),
+            "--json",
+        ];
+        let mut command = repo.kbk(&[&live[..], args].concat());
+        run(&mut command).expect_code(code).json()["partitions"][0].clone()
+    };
+    for (target, paired_by) in [(&topic, "offset"), (&copy, "offset_map")] {
+        let map = format!("{topic}={target}");
+        let map = ["--map", &map];
+        let same = diff(&map, 0);
+        let of = |member: &str| same[member].clone();
+        assert_eq!(of("paired_by"), paired_by, "{same}");
+        let counts = ["expected", "found", "removed_records", "differences"].map(of);
+        assert_eq!(counts, [7, 7, 143, 0].map(Value::from), "{same}");
+        // What the backup still has is compared all the same.
+        let other = diff(&[&map[..], &["--drop-header", "h"]].concat(), 3);
+        assert_eq!(other["differences"], 7, "{other}");
+        assert_eq!(other["removed_records"], 143, "{other}");
+    }
+    for topic in [&topic, &copy] {
+        topics::delete(broker, topic);
+    }
 }

@@ -129,6 +129,7 @@ impl Report for DiffReport {
             Column::Right("DIFFERENCES"),
             Column::Right("TRIMMED"),
             Column::Right("COMPACTED"),
+            Column::Right("REMOVED"),
             Column::Right("AFTER END"),
             Column::Left("FIRST"),
         ]);
@@ -141,6 +142,7 @@ impl Report for DiffReport {
                 human::count(compared.differences),
                 human::count(compared.trimmed),
                 human::count(compared.compacted),
+                human::count(compared.removed_records),
                 human::count(compared.newer_offsets),
                 first.map_or_else(String::new, ToString::to_string),
             ]);
@@ -187,14 +189,20 @@ impl DiffReport {
     }
 
     fn not_compared(&self) -> Vec<String> {
-        let [trimmed, compacted, newer] = [
+        let [trimmed, compacted, removed, newer] = [
             self.total(|one| one.trimmed),
             self.total(|one| one.compacted),
+            self.total(|one| one.removed_records),
             self.total(|one| one.newer_offsets),
         ];
         let parts = [
             (trimmed, "record", "below the start of the cluster's log"),
             (compacted, "record", "removed by compaction"),
+            (
+                removed,
+                "record",
+                "that `kbk compact` removed from the backup",
+            ),
             (newer, "offset", "after the end of the snapshot"),
             (
                 self.expired_offsets,

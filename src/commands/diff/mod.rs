@@ -25,12 +25,13 @@ size, is compared with listings. What cannot be read is named, and the rest is c
 With --live it compares the records that both the cluster and the snapshot hold: key, value,
 headers and timestamp, in the order of each partition. --since, --until and the other criteria
 apply to both sides. In the topic that was backed up, records are paired by offset; in one that
-`kbk restore` wrote, by its offset map; in any other copy, in order. Three things are counted
+`kbk restore` wrote, by its offset map; in any other copy, in order. Four things are counted
 and are no differences: records of the backup below the start of the cluster's log (TRIMMED),
-records with a key that a compacted topic no longer has (COMPACTED), and offsets of the
-cluster after the end of the snapshot (AFTER END): newer ones, markers of transactions among
-them, and those that a partial snapshot lacks. In a copy without an offset map, compacted
-records count as missing.
+records with a key that a compacted topic no longer has (COMPACTED), records of the cluster
+that `kbk compact` has removed from the backup (REMOVED), and offsets of the cluster after
+the end of the snapshot (AFTER END): newer ones, markers of transactions among them, and
+those that a partial snapshot lacks. In a copy without an offset map, compacted records count
+as missing, and removed ones as differences.
 Exit code 3: something differs, is missing where it should not be, is there and not in the
 backup, or could not be compared.";
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use kbk_format::repo::{Hex, Id, PartitionId, RepoError, Repository};
+use kbk_format::counted;
+use kbk_format::repo::{Digested, Hex, Id, PartitionId, RepoError, Repository, Snapshot};
+use kbk_tools::read::GapReasons;
 use kbk_tools::restores::{FinishedRestore, OffsetMapError};
 use tokio::runtime::Handle;
 
@@ -50,6 +52,7 @@ struct Live<'a> {
     bounds: Answers<TopicPartition, PartitionOffsets>,
     /// The last finished restore into each target.
     restores: BTreeMap<String, FinishedRestore>,
+    snapshot: Digested<Snapshot>,
 }
 
 impl<'a> Live<'a> {
@@ -80,6 +83,7 @@ impl<'a> Live<'a> {
             compacted: compacted(&admin, &names)?,
             bounds: admin.offsets(&partitions)?,
             restores: runtime.block_on(restores(plan, &ids, repository))?,
+            snapshot: runtime.block_on(repository.snapshot(plan.manifest.snapshot.sequence))?,
             ids,
         })
     }
@@ -97,14 +101,34 @@ impl<'a> Live<'a> {
         let target = TopicPartition::new(topic.target(), number);
         let mut drop_headers = plan.manifest.drop_headers.clone();
         let read = partition.reading.read.clone();
+        let source = read.partition_id();
+        let state = self.snapshot.partition(source);
+        let removed = state.filter(|state| state.compacted_records() > 0);
+        let removed = removed.map(|state| {
+            let opened = GapReasons::open(self.repository, &self.snapshot, source.clone(), state);
+            self.runtime.block_on(opened)
+        });
+        let removed = removed.transpose()?;
         let shared = if self.is_source(topic) && number == partition.restored.partition {
             let restored = partition.restored;
-            Some(self.shared(plan, topic, None, restored.base_offset..restored.end_offset))
-        } else if let Some((map, covered)) = self.map(read.partition_id(), &target)? {
+            Some(self.shared(
+                plan,
+                topic,
+                (None, removed),
+                restored.base_offset..restored.end_offset,
+            ))
+        } else if let Some((map, covered)) = self.map(source, &target)? {
             let restore = &self.restores[topic.target()].restore;
             drop_headers.extend(restore.drop_headers.iter().cloned());
-            Some(self.shared(plan, topic, Some(map), covered))
+            Some(self.shared(plan, topic, (Some(map), removed), covered))
         } else {
+            if let Some(state) = state.filter(|state| state.compacted_records() > 0) {
+                let records = counted(state.compacted_records(), "record");
+                tracing::warn!(
+                    "{source}: `kbk compact` has removed {records} from the backup, and no offset map says which these are in {target}: if they are there, \
+                     they count as differences, and so does what follows them"
+                );
+            }
             None
         };
         Ok(Some(ExpectedPartition {
@@ -127,7 +151,7 @@ impl<'a> Live<'a> {
         &self,
         plan: &RestorePlan,
         topic: TopicPlan<'_>,
-        map: Option<OffsetMap>,
+        (map, removed): (Option<OffsetMap>, Option<GapReasons>),
         covered: Range<i64>,
     ) -> SharedOffsets {
         let compacted = self.compacted.get(topic.target());
@@ -136,6 +160,7 @@ impl<'a> Live<'a> {
             covered,
             open_end: plan.selection.has_open_end(),
             compacted: compacted.copied().unwrap_or(false),
+            removed,
         }
     }
 
