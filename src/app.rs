@@ -1,5 +1,6 @@
 //! The program: from the arguments of the process to its exit code.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -116,11 +117,27 @@ fn configured(
         let message = format!("the repository is given twice: as `{operand}`, and with -r/--repo");
         return Err(CliError::usage(message).hint("give it in one of the two ways"));
     }
+    let on_command_line = on_command_line(&matches);
+    cli.command
+        .check_all_used(&|option| on_command_line.contains(option))?;
     set_store_options(&mut cli, &config)?;
     if let Some(kafka) = cli.command.kafka_mut() {
         kafka.prepend_properties(config.properties(&given.names));
     }
     Ok((cli, config.origins(&matches)))
+}
+
+/// Returns the ids of the options that the command line has.
+fn on_command_line(matches: &clap::ArgMatches) -> BTreeSet<String> {
+    let mut given = BTreeSet::new();
+    let mut level = Some(matches);
+    while let Some(matches) = level {
+        let is_given = |id: &&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let ids = matches.ids().map(clap::Id::as_str);
+        given.extend(ids.filter(is_given).map(str::to_owned));
+        level = matches.subcommand().map(|(_, below)| below);
+    }
+    given
 }
 
 /// Adds the store options of the file to those of the command line.

@@ -157,6 +157,18 @@ fn confirm(report: &Forgetting, context: &Context) -> Result<(), CliError> {
 }
 
 impl Args {
+    /// Returns whether snapshots are kept by days or the like.
+    pub(super) fn uses_time_zone(&self) -> bool {
+        let counts = [
+            self.keep_hourly,
+            self.keep_daily,
+            self.keep_weekly,
+            self.keep_monthly,
+            self.keep_yearly,
+        ];
+        self.keep_within.is_some() || counts.iter().any(Option::is_some)
+    }
+
     /// Returns the snapshots that are named; `None` where there are none.
     fn named(&self) -> Result<Option<BTreeSet<u64>>, CliError> {
         let numbers = self.snapshots.iter().map(|snapshot| match snapshot {

@@ -61,7 +61,8 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["format", "null_as", "max_count", "sort"])]
     pub count: bool,
 
-    /// Print which partitions or files have such a record instead, one per line; each is searched up to its first one
+    /// Print which partitions or files have such a record instead, one per line, in the order of printing; each is searched up to
+    /// its first one
     #[arg(short = 'l', long, conflicts_with_all = ["format", "null_as", "max_count", "sort"])]
     pub list: bool,
 

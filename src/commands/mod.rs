@@ -29,6 +29,7 @@ pub mod snapshots;
 pub mod stats;
 pub mod status;
 pub mod umount;
+mod unused;
 pub mod verify;
 
 pub use self::program::Cli;
@@ -189,7 +190,7 @@ impl Command {
         match self {
             Self::Cat(args) => args.records.has_files(),
             Self::Grep(args) => args.records.has_files(),
-            Self::Verify(args) => !args.files.is_empty(),
+            Self::Verify(args) => args.is_without_repository(),
             Self::Recover(args) => !args.files.is_empty(),
             Self::Inspect(args) => args.is_file(),
             Self::Completions(_) | Self::Man(_) | Self::Umount(_) => true,

@@ -117,6 +117,18 @@ impl Args {
         Some(&self.metrics).filter(|_| !self.daemon)
     }
 
+    /// Returns whether it is, or becomes, a process in the background.
+    pub(super) fn is_daemon(&self) -> bool {
+        self.daemon || self.daemonized
+    }
+
+    /// Returns the option of `-o` that names a log file.
+    pub(super) fn log_file_option(&self) -> Option<&'static str> {
+        let options = &mut self.options.iter();
+        let is_it = |option: &String| option.replace('-', "_").starts_with("log_file=");
+        options.any(is_it).then_some("-o log_file")
+    }
+
     fn repo(&self, context: &Context) -> Result<RepoUrl, CliError> {
         let [repo, _] = self.places.as_slice() else {
             return context.repo().cloned();

@@ -283,6 +283,13 @@ impl RecordArgs {
         })
     }
 
+    /// Returns the error of selecting a snapshot of files.
+    pub(super) fn no_snapshot(&self) -> CliError {
+        CliError::usage(
+            "--snapshot selects from a repository, and segment files are read without one",
+        )
+    }
+
     /// Returns the files, in the order in which they were given, if every one can be read and no option selects what a file does not have.
     pub(super) fn readable_files(&self) -> Result<Vec<&Path>, CliError> {
         if !self.partition.is_empty() {
@@ -291,9 +298,7 @@ impl RecordArgs {
             ));
         }
         if self.snapshot != SnapshotArg::Latest {
-            return Err(CliError::usage(
-                "--snapshot selects from a repository, and segment files are read without one",
-            ));
+            return Err(self.no_snapshot());
         }
         let paths: Vec<&Path> = self.files().collect();
         for path in &paths {

@@ -36,6 +36,7 @@ mod restores;
 mod retention;
 mod setup;
 mod status;
+mod unused;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]

@@ -45,7 +45,6 @@ struct ComparedSnapshot {
 
 /// Compares, and prints the result.
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    refuse_live_options(args)?;
     let repository = commands::repository(context).await?;
     let other = match args.with.location()? {
         Some(location) => Repository::open(Store::open_at(&location)?).await?,
@@ -86,31 +85,6 @@ fn compared(repository: &Repository, snapshot: &Digested<Snapshot>) -> ComparedS
         snapshot: snapshot.sequence,
         created_at: snapshot.created_at,
         saved: Completeness::of(snapshot),
-    }
-}
-
-/// Fails where an option is given that needs a cluster.
-fn refuse_live_options(args: &Args) -> Result<(), CliError> {
-    let choice = &args.choice;
-    let given = [
-        ("--snapshot", args.snapshot.is_some()),
-        ("--drop-header", !args.drop_header.is_empty()),
-        ("--partition-map", args.partition_map.is_some()),
-        ("--map", !args.names.map.is_empty()),
-        ("--map-regex", !args.names.map_regex.is_empty()),
-        ("--since", choice.since.is_some()),
-        ("--until", choice.until.is_some()),
-        ("--since-offset-of", choice.since_offset_of.is_some()),
-        ("--until-offset-of", choice.until_offset_of.is_some()),
-        ("--offsets", choice.offsets.is_some()),
-    ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((option, _)) => {
-            let message = format!("{option} is for comparing with a cluster");
-            Err(CliError::usage(message)
-                .hint("add --live, or select with --topic, --exclude and --partition"))
-        }
-        None => Ok(()),
     }
 }
 

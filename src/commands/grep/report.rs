@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use kbk_format::{OffsetSpan, PartitionNumber, counted};
+use kbk_tools::Order;
 use kbk_tools::grep::Unsearched;
 use kbk_tools::list::Completeness;
 use serde::Serialize;
@@ -16,7 +17,8 @@ use crate::cli::{Outcome, Report};
 pub(super) struct Searched {
     /// How many records were found and, where they are printed, printed; with `-l` alone, how many partitions or files have one.
     matched: u64,
-    /// The partitions or files that have such records, ordered by topic and number, or as the files were given.
+    /// The partitions or files that have such records, in the order of printing: by topic and number, or as the files were given; with
+    /// --reverse the other way round.
     partitions: Vec<Matching>,
     /// What could not be searched: it may have such records, too.
     unsearched: Vec<UnsearchedRow>,
@@ -150,16 +152,17 @@ impl Gaps {
 }
 
 impl Searched {
-    /// Returns the report. `found` has the number of records of each target that has any.
+    /// Returns the report. `found` has the number of records of each target that has any; they are listed in this order.
     pub(super) fn new(
         targets: &Targets<'_>,
         found: &BTreeMap<usize, u64>,
+        order: Order,
         shows: Shows,
         gaps: Gaps,
     ) -> Searched {
         let counts = shows != Shows::Names;
         let found = found.iter().filter(|(_, matched)| **matched > 0);
-        let partitions: Vec<_> = found
+        let mut partitions: Vec<_> = found
             .map(|(number, matched)| {
                 let target = targets.get(*number);
                 Matching {
@@ -171,6 +174,9 @@ impl Searched {
                 }
             })
             .collect();
+        if order == Order::Descending {
+            partitions.reverse();
+        }
         Searched {
             matched: match counts {
                 true => partitions.iter().filter_map(|row| row.matched).sum(),

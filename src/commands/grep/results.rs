@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use kbk_format::{Streams, TextFormat};
+use kbk_tools::Order;
 use kbk_tools::grep::{Matches, SortKey, SortedRecords};
 
 use super::super::record_args::Doubles;
@@ -30,6 +31,7 @@ pub(super) struct Results<'a> {
     context: &'a Context,
     kind: Kind<'a>,
     format: &'a TextFormat,
+    order: Order,
     doubles: Doubles,
     /// How many records to print at most.
     most: u64,
@@ -74,6 +76,7 @@ impl<'a> Results<'a> {
             context,
             kind,
             format,
+            order: args.records.order(),
             doubles: Doubles::default(),
             most: most.unwrap_or(u64::MAX),
             found: BTreeMap::new(),
@@ -178,7 +181,8 @@ impl<'a> Results<'a> {
         let output = &self.context.output;
         match (self.kind, ended) {
             (Kind::Print { records, .. }, ended) => {
-                let searched = Searched::new(targets, &self.found, Shows::Records, gaps);
+                let searched =
+                    Searched::new(targets, &self.found, self.order, Shows::Records, gaps);
                 records.finish_with(&searched, ended)
             }
             // The error is the result.
@@ -194,11 +198,12 @@ impl<'a> Results<'a> {
                     }
                     Ok::<_, CliError>(written.is_continue())
                 })?;
-                let searched = Searched::new(targets, &self.found, Shows::Records, gaps);
+                let searched =
+                    Searched::new(targets, &self.found, self.order, Shows::Records, gaps);
                 records.finish_with(&searched, ended)
             }
             (Kind::Summary(shows), Ok(outcome)) => {
-                let searched = Searched::new(targets, &self.found, shows, gaps);
+                let searched = Searched::new(targets, &self.found, self.order, shows, gaps);
                 output.report(&searched, outcome.into())
             }
         }

@@ -106,7 +106,7 @@ pub struct Args {
     /// Restore topics without their records: missing ones are created as they were saved, others get the saved configuration
     #[arg(long, conflicts_with_all = [
         "partition", "since", "until", "since_offset_of", "until_offset_of", "offsets", "append", "verify", "no_transactions",
-        "resume", "partition_map", "repartition",
+        "resume", "partition_map", "repartition", "no_offset_map",
     ])]
     pub only_config: bool,
 

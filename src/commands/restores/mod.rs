@@ -32,6 +32,11 @@ impl Args {
             Some(Command::List(_)) | None => None,
         }
     }
+
+    /// Returns whether the subcommand leaves out the cluster that it could ask.
+    pub(super) fn is_without_cluster(&self) -> bool {
+        matches!(&self.command, Some(Command::Discard(args)) if args.no_cluster)
+    }
 }
 
 /// Runs the command.
