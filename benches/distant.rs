@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Hex, Id, Identity, PartitionChange, PartitionId, ReadaheadLimits, Repository,
@@ -22,15 +21,15 @@ use kbk_tools::verify::{VerifyDepth, VerifyOptions, verify};
 use kbk_tools::{ReadPlan, Selection};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, Result};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+#[path = "../tests/support/delegate.rs"]
+mod delegate;
 #[expect(dead_code, reason = "shared with benches that need more of it")]
 mod samples;
+use delegate::delegate_to;
 use samples::{Payload, Row, header, rows};
 
 const DELAYS: [u64; 2] = [5, 30];
@@ -301,22 +300,7 @@ impl fmt::Display for Late {
 
 #[async_trait]
 impl ObjectStore for Late {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.inner.put_opts(path, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
+    delegate_to!([inner] put_opts, put_multipart_opts, delete_stream, list, list_with_delimiter, copy_opts);
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let bytes = match &options.range {
@@ -330,24 +314,5 @@ impl ObjectStore for Late {
         let answer = self.inner.get_opts(path, options).await;
         self.count(bytes, true);
         answer
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }

@@ -21,9 +21,12 @@ use kbk_format::repo::{
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    GetOptions, GetResult, ObjectMeta, ObjectStore, PutOptions, PutPayload, PutResult, Result,
 };
+
+#[path = "../tests/support/delegate.rs"]
+mod delegate;
+use delegate::delegate_to;
 
 const TOPICS: u32 = 100;
 const PARTITIONS: u32 = 100;
@@ -348,6 +351,8 @@ impl fmt::Display for Counting {
 
 #[async_trait]
 impl ObjectStore for Counting {
+    delegate_to!([inner] put_multipart_opts, delete_stream, list, list_with_delimiter, copy_opts);
+
     async fn put_opts(
         &self,
         path: &Path,
@@ -363,14 +368,6 @@ impl ObjectStore for Counting {
         self.inner.put_opts(path, payload, options).await
     }
 
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
-
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let found = self.inner.get_opts(path, options).await?;
         let bytes = found.range.end - found.range.start;
@@ -382,30 +379,11 @@ impl ObjectStore for Counting {
         Ok(found)
     }
 
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
-    }
-
     fn list_with_offset(
         &self,
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.inner.list_with_offset(prefix, offset)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }

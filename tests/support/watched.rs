@@ -10,9 +10,10 @@ use futures_util::stream::BoxStream;
 use kbk_format::repo::Store;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, GetOptions, GetRange, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    GetOptions, GetRange, GetResult, GetResultPayload, ListResult, ObjectMeta, ObjectStore, Result,
 };
+
+use super::delegate::delegate_to;
 
 /// The outcome of a read of a segment, or of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,22 +115,7 @@ impl fmt::Display for Watched {
 
 #[async_trait]
 impl ObjectStore for Watched {
-    async fn put_opts(
-        &self,
-        path: &Path,
-        bytes: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        self.inner.put_opts(path, bytes, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        path: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(path, options).await
-    }
+    delegate_to!([inner] put_opts, put_multipart_opts, delete_stream, copy_opts);
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let range = match &options.range {
@@ -190,13 +176,6 @@ impl ObjectStore for Watched {
         }
     }
 
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         match self.watch.0.lock().unwrap().fault {
             Fault::ListingHangs => Box::pin(futures_util::stream::pending()),
@@ -214,10 +193,6 @@ impl ObjectStore for Watched {
             });
         }
         self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.inner.copy_opts(from, to, options).await
     }
 }
 

@@ -4,16 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::BoxStream;
 use kbk_format::repo::{RepoErrorKind, Repository, Store};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-};
+use object_store::{ObjectStore, PutMode, PutOptions, PutPayload, PutResult, Result};
 
 use crate::store_contract;
+use crate::support::delegate::delegate_to;
 use crate::world;
 
 #[test]
@@ -51,6 +48,8 @@ impl fmt::Display for Unconditional {
 
 #[async_trait]
 impl ObjectStore for Unconditional {
+    delegate_to!([0] put_multipart_opts, get_opts, delete_stream, list, list_with_delimiter, copy_opts);
+
     async fn put_opts(
         &self,
         location: &Path,
@@ -61,37 +60,6 @@ impl ObjectStore for Unconditional {
         self.0
             .put_opts(location, payload, PutOptions { mode, ..options })
             .await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        location: &Path,
-        options: PutMultipartOptions,
-    ) -> Result<Box<dyn MultipartUpload>> {
-        self.0.put_multipart_opts(location, options).await
-    }
-
-    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.get_opts(location, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        locations: BoxStream<'static, Result<Path>>,
-    ) -> BoxStream<'static, Result<Path>> {
-        self.0.delete_stream(locations)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.0.list(prefix)
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.0.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.0.copy_opts(from, to, options).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! In-memory repositories, their records, and ways to read them.
 
+#[path = "../../../../tests/support/delegate.rs"]
+pub(crate) mod delegate;
 pub(crate) mod groups;
 pub(crate) mod read;
 pub(crate) mod records;

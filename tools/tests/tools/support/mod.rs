@@ -1,5 +1,7 @@
 //! Helpers that several tests share.
 
+#[path = "../../../../tests/support/delegate.rs"]
+pub(crate) mod delegate;
 pub(crate) mod rounds;
 mod watched;
 #[expect(dead_code, reason = "shared with the tests of kbk-fuse")]
