@@ -13,6 +13,7 @@
 //!
 //! Clearing keeps every buffer, so a reused [`Columns`] allocates nothing.
 
+use crate::batch::RecordSize as BatchRecordSize;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::layout::limits;
 use crate::record::{Header, Headers, Record};
@@ -332,6 +333,23 @@ impl Columns {
     #[must_use]
     pub fn has_headers(&self, i: usize) -> bool {
         self.headers.get(i).len() > 0
+    }
+
+    /// Returns the lengths of record `i`: META alone says them. Where there is no such record, they are those of an empty one.
+    #[must_use]
+    pub fn size(&self, i: usize) -> BatchRecordSize {
+        let length = |code: u32| code.checked_sub(1).map(|length| length as usize);
+        let of = |codes: &[u32]| codes.get(i).and_then(|code| length(*code));
+        let headers = self.headers.get(i).entries;
+        let header = |entry: &HeaderEntry| {
+            BatchRecordSize::header(entry.name_length as usize, length(entry.value_code))
+        };
+        BatchRecordSize {
+            key: of(&self.keys.codes),
+            value: of(&self.values.codes),
+            headers: headers.len(),
+            header_bytes: headers.iter().map(header).sum(),
+        }
     }
 
     /// Returns whether record `i` is a control record.

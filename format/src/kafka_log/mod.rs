@@ -7,7 +7,8 @@
 //! ```
 //!
 //! No I/O: a [`LogWriter`] hands bytes to a [`LogSink`]. Where batches and segments end follows from the records and the options alone, so
-//! the same records always give the same files.
+//! the same records always give the same files. Without compression it follows even from the lengths of the records: a [`LogMeasure`] computes
+//! the sizes of all files from them, and [`LogBatches`] encodes any part of a log that begins where a batch does.
 //!
 //! | file | holds |
 //! |---|---|
@@ -15,9 +16,13 @@
 //! | `side_files` | the small text files, in both directions |
 //! | `cut` | where a batch ends |
 //! | `segments` | where a segment ends, and its indexes |
+//! | `batches` | from records to batches |
 //! | `writer` | from records to files |
+//! | `measure` | from the lengths of records to the sizes of files |
 
+mod batches;
 mod cut;
+mod measure;
 mod names;
 mod segments;
 mod side_files;
@@ -25,12 +30,14 @@ mod side_files;
 mod tests;
 mod writer;
 
+pub use batches::LogBatches;
 pub use cut::BATCH_BYTES;
+pub use measure::{LogMeasure, LogOutline};
 pub use names::{
     CLEANED_OFFSETS_FILE, EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE,
     partition_folder, partition_of_folder,
 };
-pub use segments::LogOptions;
+pub use segments::{BatchExtent, EndedSegment, LogOptions};
 pub use side_files::{
     encode_epochs, encode_metadata, read_epochs, read_start_offsets, read_topic_id,
 };

@@ -19,29 +19,80 @@ impl Default for LogOptions {
     }
 }
 
-/// What an index needs to know of a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct BatchExtent {
-    pub(super) last_offset: i64,
-    pub(super) max_timestamp: i64,
-    pub(super) bytes: u64,
+/// What a batch covers, and how long it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchExtent {
+    /// Its first offset.
+    pub base_offset: i64,
+    /// The last offset that it covers.
+    pub last_offset: i64,
+    /// The largest timestamp of its records; -1 without any.
+    pub max_timestamp: i64,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A segment that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedSegment {
+    /// The first offset, after which its files are named.
+    pub base_offset: i64,
+    /// Bytes of its log.
+    pub log_bytes: u64,
+    /// Its offset index.
+    pub index: Vec<u8>,
+    /// Its time index.
+    pub time_index: Vec<u8>,
+}
+
+/// Divides batches into segments.
+#[derive(Clone, Debug)]
+pub(super) struct Segments {
+    options: LogOptions,
+    open: OpenSegment,
+}
+
+impl Segments {
+    /// Begins with the segment at `base_offset`.
+    pub(super) fn new(base_offset: i64, options: LogOptions) -> Segments {
+        Segments {
+            options,
+            open: OpenSegment::new(base_offset),
+        }
+    }
+
+    /// Adds the next batch, and returns the segment that ends before it, if one does: the batch is then the first of another one.
+    pub(super) fn add(&mut self, batch: &BatchExtent) -> Option<EndedSegment> {
+        let mut ended = None;
+        if !self.open.has_room(batch, &self.options) {
+            let next = OpenSegment::new(batch.base_offset);
+            ended = Some(std::mem::replace(&mut self.open, next).complete());
+        }
+        self.open.add(batch, &self.options);
+        ended
+    }
+
+    /// Ends the log, and returns its last segment.
+    pub(super) fn finish(self) -> EndedSegment {
+        self.open.complete()
+    }
 }
 
 /// A segment that is being filled, with its indexes.
 #[derive(Clone, Debug)]
-pub(super) struct OpenSegment {
+struct OpenSegment {
     base_offset: i64,
     log_bytes: u64,
     since_entry: u64,
     /// The largest timestamp, and the last offset of the first batch that has it.
     latest: Option<(i64, i64)>,
     indexed_timestamp: i64,
-    pub(super) index: Vec<u8>,
-    pub(super) time_index: Vec<u8>,
+    index: Vec<u8>,
+    time_index: Vec<u8>,
 }
 
 impl OpenSegment {
-    pub(super) fn new(base_offset: i64) -> OpenSegment {
+    fn new(base_offset: i64) -> OpenSegment {
         OpenSegment {
             base_offset,
             log_bytes: 0,
@@ -54,7 +105,7 @@ impl OpenSegment {
     }
 
     /// Returns whether the batch is part of this segment: the first one is, unless its offsets are out of reach of the indexes.
-    pub(super) fn has_room(&self, batch: &BatchExtent, options: &LogOptions) -> bool {
+    fn has_room(&self, batch: &BatchExtent, options: &LogOptions) -> bool {
         let near = batch.last_offset.saturating_sub(self.base_offset) <= i64::from(i32::MAX);
         // Positions in an index are 32 bits, too.
         let most = options.segment_bytes.min(i32::MAX as u64);
@@ -62,7 +113,7 @@ impl OpenSegment {
     }
 
     /// Adds a batch to the indexes.
-    pub(super) fn add(&mut self, batch: &BatchExtent, options: &LogOptions) {
+    fn add(&mut self, batch: &BatchExtent, options: &LogOptions) {
         if self
             .latest
             .is_none_or(|(latest, _)| batch.max_timestamp > latest)
@@ -81,9 +132,15 @@ impl OpenSegment {
         self.since_entry += batch.bytes;
     }
 
-    /// Adds what the time index still lacks, when the segment is complete.
-    pub(super) fn complete(&mut self) {
+    /// Adds what the time index still lacks.
+    fn complete(mut self) -> EndedSegment {
         self.add_time();
+        EndedSegment {
+            base_offset: self.base_offset,
+            log_bytes: self.log_bytes,
+            index: self.index,
+            time_index: self.time_index,
+        }
     }
 
     /// Times in the index ascend; a segment without any has no entry.

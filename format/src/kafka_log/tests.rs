@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::PartitionNumber;
-use crate::batch::{BatchCodec, BatchDecoder, RecordBatches};
+use crate::batch::{BatchCodec, BatchDecoder, RecordBatches, RecordSize};
+use crate::columns::Columns;
 use crate::error::FormatError;
-use crate::record::{Headers, Record, TimestampType};
+use crate::record::{Header, Headers, Record, TimestampType};
 
 /// The files of each segment, by its first offset.
 #[derive(Default)]
@@ -239,4 +242,164 @@ fn names_and_side_files_round_trip() {
     let offsets = read_start_offsets("0\n1\norders 3 77\n").unwrap();
     assert_eq!(offsets, [("orders".to_owned(), number(3), 77)]);
     assert_eq!(read_start_offsets("1\n0\n"), None);
+}
+
+/// Every batch and segment that was measured.
+#[derive(Default)]
+struct Measured {
+    batches: Vec<BatchExtent>,
+    segments: Vec<EndedSegment>,
+}
+
+impl LogOutline for Measured {
+    fn batch(&mut self, batch: &BatchExtent) {
+        self.batches.push(*batch);
+    }
+
+    fn end(&mut self, segment: EndedSegment) {
+        self.segments.push(segment);
+    }
+}
+
+/// A record whose offset and timestamp are relative to the one before.
+#[derive(Clone, Debug)]
+struct Step {
+    skipped: i64,
+    later: i64,
+    timestamp_type: TimestampType,
+    control: bool,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let bytes = |most: usize| prop::option::of(prop::collection::vec(any::<u8>(), 0..most));
+    let far = i64::from(i32::MAX);
+    let skipped = prop_oneof![20 => Just(0i64), 5 => 0i64..40, 1 => far - 2..far + 3];
+    let later = prop_oneof![10 => Just(0i64), 5 => -3i64..9, 1 => any::<i32>().prop_map(i64::from)];
+    let timestamp_type = prop_oneof![
+        8 => Just(TimestampType::CreateTime),
+        1 => Just(TimestampType::LogAppendTime)
+    ];
+    let control = prop::bool::weighted(0.05);
+    let value = prop_oneof![
+        9 => bytes(200),
+        1 => (0usize..300_000).prop_map(|length| Some(vec![b'v'; length])),
+    ];
+    let headers = prop::collection::vec((prop::collection::vec(any::<u8>(), 0..9), bytes(9)), 0..3);
+    let step = (
+        skipped,
+        later,
+        timestamp_type,
+        control,
+        bytes(20),
+        value,
+        headers,
+    );
+    let step = step.prop_map(
+        |(skipped, later, timestamp_type, control, key, value, headers)| Step {
+            skipped,
+            later,
+            timestamp_type,
+            control,
+            key,
+            value,
+            headers,
+        },
+    );
+    prop::collection::vec(step, 0..80)
+}
+
+/// Calls `take` with each record, at offsets from `base` on; returns one past the last.
+fn each(base: i64, steps: &[Step], mut take: impl FnMut(TimestampType, &Record<'_>)) -> i64 {
+    let (mut offset, mut timestamp) = (base, 1_000);
+    for step in steps {
+        offset += step.skipped;
+        timestamp += step.later;
+        let headers = step.headers.iter().map(|(name, value)| Header {
+            name,
+            value: value.as_deref(),
+        });
+        let headers: Vec<_> = headers.collect();
+        let record = Record {
+            offset,
+            timestamp,
+            control: step.control,
+            key: step.key.as_deref(),
+            value: step.value.as_deref(),
+            headers: Headers::Slice(&headers),
+        };
+        take(step.timestamp_type, &record);
+        offset += 1;
+    }
+    offset
+}
+
+proptest! {
+    /// Sizes that META alone gives are those of the files that are written, and any part of a log is encoded without what precedes it.
+    #[test]
+    fn a_log_is_measured_by_lengths_and_encoded_in_parts(
+        steps in steps(),
+        base in 0i64..1 << 40,
+        after in prop_oneof![Just(0i64), 0i64..9, Just(5_000_000_000)],
+        segment_bytes in 61u64..1 << 20,
+        index_interval_bytes in 0u64..9_000,
+        part in any::<(prop::sample::Index, prop::sample::Index)>(),
+    ) {
+        let options = LogOptions { segment_bytes, index_interval_bytes };
+        let mut writer = LogWriter::new(Files::default(), base, BatchCodec::None, options).unwrap();
+        let measure = || LogMeasure::new(Measured::default(), base, options);
+        let (mut by_columns, mut by_record) = (measure(), measure());
+        let end = after + each(base, &steps, |timestamp_type, record| {
+            // As META says it, one record per block.
+            let mut columns = Columns::new();
+            columns.push(record).unwrap();
+            columns.keys.bytes.clear();
+            columns.values.bytes.clear();
+            columns.headers.bytes.clear();
+            by_columns.push_columns(timestamp_type, &columns, i64::MAX);
+            if !record.control {
+                writer.push(timestamp_type, record).unwrap();
+                let size = RecordSize::of(record);
+                by_record.push(timestamp_type, record.offset, record.timestamp, &size);
+            }
+        });
+        let files = writer.finish(end).unwrap();
+        let measured = by_columns.finish(end);
+        prop_assert_eq!(&measured.segments, &by_record.finish(end).segments);
+        prop_assert_eq!(measured.segments.len(), files.segments.len());
+        for (measured, (base, [log, index, time_index])) in measured.segments.iter().zip(&files.segments) {
+            prop_assert_eq!(measured.base_offset, *base);
+            prop_assert_eq!(measured.log_bytes, log.len() as u64);
+            prop_assert!(&measured.index == index && &measured.time_index == time_index);
+        }
+        let logs: Vec<u8> = files.segments.values().flat_map(|[log, ..]| log.clone()).collect();
+        let mut at = 0;
+        for (batch, measured) in RecordBatches::new(&logs, 0).zip(&measured.batches) {
+            let header = *batch.unwrap().header();
+            prop_assert_eq!(header.base_offset, measured.base_offset);
+            prop_assert_eq!(header.last_offset, measured.last_offset);
+            prop_assert_eq!(header.max_timestamp, measured.max_timestamp);
+            at += measured.bytes;
+        }
+        prop_assert_eq!(at, logs.len() as u64);
+
+        if measured.batches.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = (part.0.index(measured.batches.len()), part.1.index(measured.batches.len()));
+        let (from, to) = (from.min(to), from.max(to));
+        let length = |batches: &[BatchExtent]| batches.iter().map(|batch| batch.bytes as usize).sum::<usize>();
+        let range = length(&measured.batches[..from])..length(&measured.batches[..=to]);
+        let (first, last) = (measured.batches[from].base_offset, measured.batches[to].last_offset);
+        let (mut batches, mut encoded) = (LogBatches::new(BatchCodec::None), Vec::new());
+        each(base, &steps, |timestamp_type, record| {
+            if !record.control && (first..=last).contains(&record.offset) {
+                batches.push(timestamp_type, record, &mut encoded).unwrap();
+            }
+        });
+        batches.finish(first, last, &mut encoded).unwrap();
+        prop_assert!(encoded == logs[range]);
+    }
 }

@@ -207,9 +207,18 @@ impl SegmentReader {
     ///
     /// As [`read`](Self::read); [`RepoErrorKind::Changed`] where its size has changed.
     pub async fn read_and_compare(&self, blocks: Range<usize>) -> Result<(Bytes, bool)> {
-        let Some(range) = self.segment.index().range(blocks) else {
-            return Ok((Bytes::new(), false));
-        };
+        match self.segment.index().range(blocks) {
+            Some(range) => self.read_range_and_compare(range).await,
+            None => Ok((Bytes::new(), false)),
+        }
+    }
+
+    /// Reads bytes of the segment, and returns whether the object was replaced since it was opened.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_and_compare`](Self::read_and_compare).
+    pub async fn read_range_and_compare(&self, range: Range<u64>) -> Result<(Bytes, bool)> {
         match self.get(range).await {
             Ok(read) => Ok((read.bytes, read.version != self.version)),
             Err(error) => match error.kind() {
