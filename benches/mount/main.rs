@@ -87,6 +87,21 @@ fn measure(repository: &Path) -> Figures {
     figures.push(("second read", seconds(&mut dd(&records, 1, None))));
     drop(mount);
     let mount = ProcessMount::new(repository);
+    let mut ls = Command::new("ls");
+    ls.arg("-l").arg(mount.log_folder());
+    figures.push(("ls -l of log/", seconds(&mut ls)));
+    let log = mount.log();
+    let bytes = fs::metadata(&log).expect("a log").len();
+    let per_mb = |seconds: f64| seconds / (bytes as f64 / 1e6);
+    let first = seconds(&mut dd(&log, 1, None));
+    figures.push(("first read of a .log, per MB", per_mb(first)));
+    figures.push(("random 4 KiB of a .log, median", random_median(&log)));
+    let records = fs::metadata(mount.records()).expect("a file").len();
+    let text = figures.iter().find(|(name, _)| *name == "first read");
+    let text = text.map_or(0.0, |(_, seconds)| *seconds) / (records as f64 / 1e6);
+    figures.push(("first read of records.jsonl, per MB", text));
+    drop(mount);
+    let mount = ProcessMount::new(repository);
     figures.push(("random 4 KiB, median", random_median(&mount.records())));
     drop(mount);
     for (name, prefetch_bytes) in [
@@ -231,6 +246,15 @@ impl ProcessMount {
     fn records(&self) -> PathBuf {
         self.folder.path().join(repository::RECORDS)
     }
+
+    fn log_folder(&self) -> PathBuf {
+        self.folder.path().join(repository::LOG_FOLDER)
+    }
+
+    /// The first segment of the log.
+    fn log(&self) -> PathBuf {
+        self.log_folder().join("00000000000000000000.log")
+    }
 }
 
 impl Drop for ProcessMount {
@@ -274,11 +298,23 @@ fn print(bytes: u64, rounds: usize, least: &Figures) {
             ratio("far, without", "far, with prefetch"),
             4.0,
         ),
+        (
+            "first sequential read of a .log / of records.jsonl, bytes per second",
+            ratio(
+                "first read of records.jsonl, per MB",
+                "first read of a .log, per MB",
+            ),
+            0.5,
+        ),
     ] {
         println!("| {name} | {found:.2} | at least {asked} |");
     }
     let median = least.of("random 4 KiB, median") * 1e3;
     println!("| random 4 KiB, median, ms | {median:.2} | at most 5 |");
+    let median = least.of("random 4 KiB of a .log, median") * 1e3;
+    println!("| random 4 KiB of a .log, median, ms | {median:.2} | at most 5 |");
+    let listing = least.of("ls -l of log/");
+    println!("| ls -l of log/, s | {listing:.2} | at most 2 |");
     let listing = least.of("ls -l of 10,000 partitions");
     println!("| ls -l of 10,000 partitions, s | {listing:.2} | at most 2 |");
 }

@@ -10,6 +10,9 @@ pub(crate) const TOPIC: &str = "measured";
 /// The path of its records in a mount.
 pub(crate) const RECORDS: &str = "latest/topics/measured/0/records.jsonl";
 
+/// The path of the folder with its Kafka log in a mount.
+pub(crate) const LOG_FOLDER: &str = "latest/topics/measured/0/log";
+
 /// Raw bytes per segment, about 128 MiB stored.
 const SEGMENT_BYTES: u64 = 256 << 20;
 /// The number of distinct records: together they exceed the window of every compressor.

@@ -121,6 +121,16 @@ pub enum ViewError {
         /// The object, and the error of the store.
         source: Arc<RepoError>,
     },
+    /// Kafka's log of a partition would have more segments than a folder has room for.
+    #[error(
+        "{location}: its log has more than {most} segments, which no folder here has room for; use `kbk export --format kafka-log`"
+    )]
+    TooManyFiles {
+        /// The partition.
+        location: Location,
+        /// The most segments.
+        most: usize,
+    },
     /// The folder of `--cache-dir` is unusable.
     #[error(
         "cannot use {folder} as a cache: {source}; check that it is a folder that this user may write to"
@@ -145,7 +155,10 @@ impl ViewError {
     pub(crate) fn is_permanent(&self) -> bool {
         matches!(
             self,
-            ViewError::Damaged { .. } | ViewError::Missing { .. } | ViewError::Changed { .. }
+            ViewError::Damaged { .. }
+                | ViewError::Missing { .. }
+                | ViewError::Changed { .. }
+                | ViewError::TooManyFiles { .. }
         )
     }
 
@@ -159,6 +172,7 @@ impl ViewError {
             | ViewError::Forbidden { location, .. }
             | ViewError::Deadline { location, .. }
             | ViewError::Store { location, .. }
+            | ViewError::TooManyFiles { location, .. }
             | ViewError::Internal { location } => Some(location),
             _ => None,
         }
@@ -208,10 +222,19 @@ impl ViewError {
             | ViewError::Forbidden { location, .. }
             | ViewError::Deadline { location, .. }
             | ViewError::Store { location, .. }
+            | ViewError::TooManyFiles { location, .. }
             | ViewError::Internal { location } => *location = place,
             _ => {}
         }
         self
+    }
+
+    /// The same error at a place, unless it has one: what waits for memory or for a thread does not know for whom.
+    pub(crate) fn or_at(self, place: Location) -> ViewError {
+        match self.location() {
+            Some(location) if location.snapshot.is_none() => self.at(place),
+            _ => self,
+        }
     }
 
     /// Classifies an error of the repository.

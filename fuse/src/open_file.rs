@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::attributes::Lifetime;
 use crate::cache::locked;
+use crate::content::log::file::LogFile;
 use crate::content::readahead::Readahead;
 use crate::content::snapshot::Partition;
 use crate::content::stored_file::StoredFile;
@@ -35,6 +36,7 @@ pub(crate) enum Body {
     Text(Arc<TextFile>),
     Times(Arc<TimeFile>),
     Stored(Arc<StoredFile>),
+    Log(Arc<LogFile>),
     Followed(FollowedFile),
 }
 
@@ -48,6 +50,7 @@ impl OpenFile {
         let has_damage = match &body {
             Body::Text(text) => has_damage(&text.partition),
             Body::Times(times) => has_damage(&times.partition),
+            Body::Log(log) => has_damage(&log.partition),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
@@ -67,6 +70,7 @@ impl OpenFile {
             Body::Text(text) => text.size(),
             Body::Times(times) => times.size(),
             Body::Stored(stored) => stored.entry.size,
+            Body::Log(log) => log.size(),
             Body::Followed(followed) => followed.size,
         }
     }
@@ -102,6 +106,7 @@ impl OpenFile {
                 tokio::spawn(async move { times.load_ahead(&reader, next).await.ok() });
             }
             Body::Stored(stored) => stored.load_ahead(reader, next),
+            Body::Log(log) => log.load_ahead(reader, next),
             Body::Followed(FollowedFile { number, view, .. }) => {
                 let (tree, number, view) = (Arc::clone(&self.tree), *number, *view);
                 tokio::spawn(async move {
@@ -134,6 +139,7 @@ impl OpenFile {
             Body::Text(text) => text.read(reader, range, self.has_damage).await,
             Body::Times(times) => times.read(reader, range, self.has_damage).await,
             Body::Stored(stored) => stored.read(reader, range).await,
+            Body::Log(log) => log.read(reader, range, self.has_damage).await,
             Body::Followed(FollowedFile { number, view, .. }) => {
                 match self.tree.followed_text(*number, *view).await {
                     Ok(text) => text.read(reader, range, true).await,

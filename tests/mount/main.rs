@@ -13,6 +13,7 @@ mod json;
 #[path = "../support/json_page.rs"]
 mod json_page;
 mod listing;
+mod log;
 mod metrics;
 mod mount_points;
 mod mounted;

@@ -117,7 +117,7 @@ impl OpenSegment {
     }
 
     /// The name of the object.
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         &self.name
     }
 
@@ -164,6 +164,17 @@ impl OpenSegment {
             offsets: entry.map(|entry| entry.base_offset..entry.end_offset),
             ..partition.location()
         }
+    }
+
+    /// The error for an object that is another one than when it was opened.
+    pub(super) fn changed(&self) -> ViewError {
+        ViewError::repo(Location::default(), self.reader.changed())
+    }
+
+    /// The stored bytes of a block, and those that decoding it takes.
+    pub(super) fn decoding_bytes(&self, block: usize) -> (u64, u64) {
+        let cost = Cost::of(self, block, View::Records);
+        (cost.stored, cost.raw)
     }
 
     fn block_name(&self, block: usize) -> BlockName {
@@ -351,7 +362,7 @@ impl SnapshotReader {
 
     /// The stored bytes of each block. One read of the store covers everything from the first block that the disk cache lacks
     /// through the last one.
-    async fn fetch(
+    pub(super) async fn fetch(
         &self,
         segment: &OpenSegment,
         blocks: Range<usize>,
@@ -399,7 +410,7 @@ impl SnapshotReader {
         tokio::time::timeout(self.deadline, bytes).await.ok()?
     }
 
-    /// Renders a block. If bytes from the disk cache turn out to be damaged, they are read from the store instead.
+    /// Renders a block.
     async fn render(
         &self,
         segment: &OpenSegment,
@@ -414,20 +425,36 @@ impl SnapshotReader {
             let reader = segment.reader.clone();
             self.render.text(reader, block, bytes, selection, stated)
         };
-        let mut stored = stored;
-        let mut text = render(stored.bytes.clone()).await;
-        if let (Some(disk), true, Err(_)) = (&self.disk, stored.from_disk, &text) {
+        let text = self.decoded(segment, block, stored, in_flight, render);
+        let text = text.await?;
+        // A selection may be a small part of the block's text, for which the lease was taken.
+        let kept = kept.split(text.len() as u64);
+        Ok(LeasedBytes::new(text, kept))
+    }
+
+    /// Passes the stored bytes of a block to `decode`. If bytes from the disk cache turn out to be damaged, they are read from the store
+    /// instead.
+    pub(super) async fn decoded<T, F>(
+        &self,
+        segment: &OpenSegment,
+        block: usize,
+        mut stored: StoredBlock,
+        in_flight: &Arc<Lease>,
+        decode: impl Fn(Bytes) -> F,
+    ) -> Result<T, ViewError>
+    where
+        F: Future<Output = Result<T, ViewError>>,
+    {
+        let mut decoded = decode(stored.bytes.clone()).await;
+        if let (Some(disk), true, Err(_)) = (&self.disk, stored.from_disk, &decoded) {
             disk.remove(segment.block_name(block)).await;
             stored = self.fetch_again(segment, block).await?;
-            text = render(stored.bytes.clone()).await;
+            decoded = decode(stored.bytes.clone()).await;
         }
-        if stored.changed && matches!(text, Err(ViewError::Damaged { .. })) {
-            return Err(ViewError::repo(
-                Location::default(),
-                segment.reader.changed(),
-            ));
+        if stored.changed && matches!(decoded, Err(ViewError::Damaged { .. })) {
+            return Err(segment.changed());
         }
-        let text = text?;
+        let decoded = decoded?;
         if let (Some(disk), false) = (&self.disk, stored.on_disk) {
             disk.put(
                 segment.block_name(block),
@@ -435,9 +462,7 @@ impl SnapshotReader {
                 Arc::clone(in_flight),
             );
         }
-        // A selection may be a small part of the block's text, for which the lease was taken.
-        let kept = kept.split(text.len() as u64);
-        Ok(LeasedBytes::new(text, kept))
+        Ok(decoded)
     }
 
     async fn fetch_again(
@@ -457,7 +482,7 @@ impl SnapshotReader {
 
 /// The stored bytes of a block, and where they came from.
 #[derive(Default)]
-struct StoredBlock {
+pub(super) struct StoredBlock {
     bytes: Bytes,
     from_disk: bool,
     /// Whether the disk cache has them already.

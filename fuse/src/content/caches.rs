@@ -9,6 +9,8 @@ use crate::cache::leased_bytes::LeasedBytes;
 use crate::cache::single_flight::{SingleFlightCache, Value};
 use crate::content::blocks::{BlockKey, OpenSegment, TextKey};
 use crate::content::hours::{DecodedHours, Hours};
+use crate::content::log::chunks::LogChunkKey;
+use crate::content::log::layout::{Indexes, LogLayout};
 use crate::content::pages::{PartitionIndex, SegmentTable};
 use crate::content::snapshot::LoadedSnapshot;
 use crate::content::stored_file::{Chunk, ChunkKey};
@@ -20,6 +22,9 @@ pub(crate) type PartitionKey = (u64, u64);
 
 /// A partition, the snapshot that last changed its segments, and a page of these: other snapshots have the same.
 pub(crate) type PageKey = (PartitionId, u64, usize);
+
+/// A segment of a partition's log: snapshot, partition, and its number.
+pub(crate) type LogSegmentKey = (u64, u64, usize);
 
 /// The caches.
 ///
@@ -35,6 +40,9 @@ pub(crate) struct Caches {
     pub(crate) segments: Arc<SingleFlightCache<Arc<Key>, Arc<OpenSegment>>>,
     pub(crate) texts: Arc<SingleFlightCache<TextKey, LeasedBytes>>,
     pub(crate) chunks: Arc<SingleFlightCache<ChunkKey, Chunk>>,
+    pub(crate) log_layouts: Arc<SingleFlightCache<PartitionKey, Arc<LogLayout>>>,
+    pub(crate) log_indexes: Arc<SingleFlightCache<LogSegmentKey, Arc<Indexes>>>,
+    pub(crate) log_chunks: Arc<SingleFlightCache<LogChunkKey, LeasedBytes>>,
 }
 
 impl Caches {
@@ -48,6 +56,9 @@ impl Caches {
             segments: SingleFlightCache::new(budget),
             texts: SingleFlightCache::new(budget),
             chunks: SingleFlightCache::new(budget),
+            log_layouts: SingleFlightCache::new(budget),
+            log_indexes: SingleFlightCache::new(budget),
+            log_chunks: SingleFlightCache::new(budget),
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | find offsets in a partition's text | `offsets`, `lines` |
 //! | select records by time | `span`, `hours`, `time_file` |
 //! | turn blocks into text | `blocks`, `render` |
+//! | turn blocks into Kafka's log | `log` |
 //! | read files | `text_file`, `time_file`, `pieces`, `stored_file`, `readahead` |
 
 pub(crate) mod blocks;
@@ -22,6 +23,7 @@ mod caches;
 pub(crate) mod findings;
 pub(crate) mod hours;
 mod lines;
+pub(crate) mod log;
 pub(crate) mod offsets;
 pub(crate) mod pages;
 mod pieces;

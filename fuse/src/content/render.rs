@@ -125,6 +125,30 @@ impl RenderPool {
         made.await?
     }
 
+    /// Applies `look` to META of blocks, one after the other. The bytes of each begin with its header. `located` says where in the backup an
+    /// error of a block is.
+    pub(crate) async fn metas<T: Send + 'static>(
+        &self,
+        reader: SegmentReader,
+        blocks: Vec<(usize, Bytes)>,
+        mut state: T,
+        look: impl Fn(&mut T, &Columns) + Send + 'static,
+        located: impl Fn(usize, ViewError) -> ViewError + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let made = self.run(move |scratch| {
+            for (block, start) in blocks {
+                let DecodeScratch { decoder, columns } = scratch;
+                let decoded = reader
+                    .segment()
+                    .decode_meta(block, &start, decoder, columns);
+                decoded.map_err(|error| located(block, damaged(reader.damaged(error))))?;
+                look(&mut state, columns);
+            }
+            Ok(state)
+        });
+        made.await?
+    }
+
     /// Runs `look` over text, which may be long, off the async threads.
     pub(crate) async fn scan<T: Send + 'static>(
         &self,

@@ -164,6 +164,21 @@ impl Source {
         self.read(&key, read).await
     }
 
+    /// Bytes of a segment, and whether the object is another one than when it was opened.
+    pub(crate) async fn range(
+        &self,
+        segment: &SegmentReader,
+        range: Range<u64>,
+    ) -> Result<(Bytes, bool), ViewError> {
+        let key = segment.key().to_string();
+        let segment = segment.clone();
+        let read = move |_| {
+            let (segment, range) = (segment.clone(), range.clone());
+            async move { segment.read_range_and_compare(range).await }
+        };
+        self.read(&key, read).await
+    }
+
     /// Exactly the stored bytes of a segment at `range`, unchecked.
     pub(crate) async fn stored_bytes(
         &self,

@@ -15,6 +15,7 @@ pub(super) fn errno(error: &ViewError) -> Errno {
         ViewError::Stale | ViewError::Changed { .. } | ViewError::Forgotten { .. } => Errno::ESTALE,
         ViewError::Forbidden { .. } => Errno::EACCES,
         ViewError::Deadline { .. } => Errno::ETIMEDOUT,
+        ViewError::TooManyFiles { .. } => Errno::EFBIG,
         ViewError::Damaged { .. }
         | ViewError::Missing { .. }
         | ViewError::Store { .. }

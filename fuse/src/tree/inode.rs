@@ -19,6 +19,7 @@
 //! | 4 | segment; segments are counted across all partitions | `by_offset` |
 //! | 5 | segment, likewise | `segments` |
 //! | 6 | partition * 2^16 + hour of `by-time` | `by_time` |
+//! | 7 | partition * 2^16 + number | `log` (0, 2, 3, from 16 on) |
 //!
 //! Sequence 0 belongs to no snapshot:
 //!

@@ -11,6 +11,7 @@
 //! | `by-offset/` | `by_offset`, `segment_item`, `ephemeral` |
 //! | `by-time/` | `by_time`, `ephemeral` |
 //! | `segments/` | `segments`, `segment_item` |
+//! | `log/` | `log` |
 //! | `follow/` | `follow`, `followed` |
 //!
 //! A family is one type that implements [`node::Family`] in one module. To add one, write the module and name it in the register
@@ -28,6 +29,7 @@ pub(crate) mod followed;
 mod groups;
 mod incomplete;
 pub(crate) mod inode;
+mod log;
 mod meta;
 mod names;
 pub(crate) mod node;

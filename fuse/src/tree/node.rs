@@ -8,6 +8,7 @@ use super::extended::Extended;
 use super::follow::FollowNode;
 use super::groups::GroupNode;
 use super::inode::{Inode, Number};
+use super::log::LogNode;
 use super::partition::PartitionNode;
 use super::root::RootNode;
 use super::segments::SegmentNode;
@@ -213,6 +214,7 @@ families! {
     ByOffset(ByOffsetNode),
     ByTime(ByTimeNode),
     Segment(SegmentNode),
+    Log(LogNode),
     Follow(FollowNode),
 }
 
@@ -258,13 +260,14 @@ mod tests {
             segment in 0u64..1 << 30, hour in 0..crate::content::hours::MAX_HOURS as u64,
             group in 0u64..1 << 23, topic in 0u64..1 << 21,
         ) {
-            let nodes: [Node; 8] = [
+            let nodes: [Node; 9] = [
                 GroupNode::Group { sequence, group }.into(),
                 TopicNode::Config { sequence, topic }.into(),
                 PartitionNode::folder(sequence, partition).into(),
                 ByOffsetNode::Item(SegmentItem::Segment { sequence, segment }).into(),
                 SegmentNode(SegmentItem::Segment { sequence, segment }).into(),
                 ByTimeNode::Hour { sequence, partition, hour }.into(),
+                LogNode::folder_of(sequence, partition).into(),
                 FollowNode::Topic(segment).into(),
                 FollowNode::partition_folder(segment).into(),
             ];

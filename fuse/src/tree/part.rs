@@ -15,17 +15,20 @@ pub enum Part {
     ByTime,
     /// `segments`.
     Segments,
+    /// `log`.
+    Log,
 }
 
 impl Part {
     /// All parts, in the order of a listing.
-    pub const ALL: [Part; 6] = [
+    pub const ALL: [Part; 7] = [
         Part::Records,
         Part::Values,
         Part::Keys,
         Part::ByOffset,
         Part::ByTime,
         Part::Segments,
+        Part::Log,
     ];
 
     /// Its word in a list of parts.
@@ -47,6 +50,7 @@ impl Part {
             Part::ByOffset => "by-offset",
             Part::ByTime => "by-time",
             Part::Segments => "segments",
+            Part::Log => "log",
         }
     }
 }

@@ -10,6 +10,7 @@ use super::by_offset::ByOffsetNode;
 use super::by_time::ByTimeNode;
 use super::extended::Extended;
 use super::inode::{Number, items};
+use super::log::LogNode;
 use super::node::{Child, Family, Node, Window};
 use super::part::Part;
 use super::segment_item::SegmentItem;
@@ -59,6 +60,31 @@ pub(super) fn item_of(number: Number) -> Option<(u64, u64, u64)> {
             family: FAMILY,
             place,
         } => Some((sequence, place >> ITEM_BITS, place & ((1 << ITEM_BITS) - 1))),
+        _ => None,
+    }
+}
+
+/// Of what else a partition's folder contains: folders whose files are numbered within the partition.
+const MORE_FAMILY: u64 = 7;
+const MORE_BITS: u32 = 16;
+
+/// The number of such a folder or file, for the families that have them; `inode` says whose which numbers are.
+pub(super) fn more_number(sequence: u64, partition: u64, number: u64) -> Number {
+    Number::Snapshot {
+        sequence,
+        family: MORE_FAMILY,
+        place: partition << MORE_BITS | number,
+    }
+}
+
+/// The sequence, the partition, and the number within it.
+pub(super) fn more_of(number: Number) -> Option<(u64, u64, u64)> {
+    match number {
+        Number::Snapshot {
+            sequence,
+            family: MORE_FAMILY,
+            place,
+        } => Some((sequence, place >> MORE_BITS, place & ((1 << MORE_BITS) - 1))),
         _ => None,
     }
 }
@@ -155,14 +181,14 @@ impl Family for PartitionNode {
     }
 }
 
-/// Sizes must be exact, and without stated lengths they are unknown: then no text is shown.
+/// Sizes must be exact, and without stated lengths those of text are unknown: then no text is shown.
 fn is_shown(part: Part, is_sized: bool) -> bool {
-    is_sized || part == Part::Segments
+    is_sized || matches!(part, Part::Segments | Part::Log)
 }
 
 impl PartitionNode {
     /// What a partition's folder contains: `meta.json`, and the parts that show its records.
-    fn names(self) -> Result<[(Option<Part>, Node); 7], ViewError> {
+    fn names(self) -> Result<[(Option<Part>, Node); 8], ViewError> {
         if self.item != PartitionItem::Folder {
             return Err(ViewError::NotFolder);
         }
@@ -184,6 +210,10 @@ impl PartitionNode {
             (Some(Part::ByOffset), ByOffsetNode::Item(by_segment).into()),
             (Some(Part::ByTime), by_time.into()),
             (Some(Part::Segments), SegmentNode(by_segment).into()),
+            (
+                Some(Part::Log),
+                LogNode::folder_of(sequence, partition).into(),
+            ),
         ])
     }
 

@@ -42,6 +42,7 @@ snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
   by-time/               a file per hour (UTC) with the records whose timestamps are in it, in offset order; any day,
                          hour and minute can be opened, too: by-time/2026-11-22, by-time/2026-11-22T14:05
   segments/              the stored bytes
+  log/                   Kafka's own log, as a broker keeps it on its disk: for kafka-dump-log and the like
   meta.json              offsets, gaps, counts, times, sizes, and the damage found so far
 All of these but meta.json show the same records. A listing has those of `kbk mount --show`, only records.jsonl by
 default, so that `grep -r`, `cp -r` and `du` find each record once; the others can be opened and entered all the same.

@@ -6,6 +6,7 @@ mod identity;
 mod inodes;
 mod large;
 mod listing;
+mod log;
 mod memory;
 mod support;
 mod text;

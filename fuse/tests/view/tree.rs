@@ -49,7 +49,8 @@ async fn the_tree_matches_its_documentation() {
             "keys",
             "by-offset",
             "by-time",
-            "segments"
+            "segments",
+            "log"
         ]
     );
     assert_eq!(

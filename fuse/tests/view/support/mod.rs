@@ -3,9 +3,9 @@
 #[path = "../../../../tests/support/delegate.rs"]
 pub(crate) mod delegate;
 pub(crate) mod groups;
+pub(crate) mod log;
 pub(crate) mod read;
 pub(crate) mod records;
-#[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../../../tests/support/watched.rs"]
 pub(crate) mod watched;
 pub(crate) mod world;

@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) overstated_bytes: u64,
     /// Whether segments state their hours.
     pub(crate) has_hours: bool,
+    /// Who set the timestamps.
+    pub(crate) timestamp_type: TimestampType,
     /// What the partitions of the backups lack.
     pub(crate) incomplete: Option<Incomplete>,
     /// Kafka's id of the topics; `None` makes it that of their history.
@@ -90,6 +92,7 @@ impl World {
             block_bytes: 700,
             overstated_bytes: 0,
             has_hours: true,
+            timestamp_type: TimestampType::CreateTime,
             incomplete: None,
             kafka_id: None,
             now_ms: 4_000_000_000_000,
@@ -211,7 +214,7 @@ impl World {
             topic_id: place.topic_id.0,
             topic: place.topic.to_string(),
             partition: place.partition,
-            timestamp_type: TimestampType::CreateTime,
+            timestamp_type: self.timestamp_type,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset: part.offsets.start,
             cluster_id: None,
