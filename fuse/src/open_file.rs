@@ -75,6 +75,12 @@ impl OpenFile {
         }
     }
 
+    /// Whether it is a `.log` of Kafka's.
+    #[must_use]
+    pub fn is_log(&self) -> bool {
+        matches!(self.body, Body::Log(_))
+    }
+
     /// Whether its bytes may be cached: the next open of a growing file may show others.
     #[must_use]
     pub fn lifetime(&self) -> Lifetime {

@@ -41,6 +41,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
     ),
     (
         "docs/how-to.md",
+        "kbk mount --for-broker",
+        Held::By("tests/kafka/mounted_log.rs"),
+    ),
+    (
+        "docs/how-to.md",
         "systemctl stop kafka",
         Held::No("needs a broker's disk; tests/kafka/kafka_log.rs imports one"),
     ),

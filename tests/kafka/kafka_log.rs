@@ -17,7 +17,7 @@ use crate::support::samples::{now_ms, plain};
 use crate::support::{consume, scenarios, topics, wire};
 
 /// Accepts any record.
-const ANYTHING: [(&str, &str); 3] = [
+pub(crate) const ANYTHING: [(&str, &str); 3] = [
     ("retention.ms", "-1"),
     ("message.timestamp.after.max.ms", "9223372036854775807"),
     ("message.timestamp.before.max.ms", "9223372036854775807"),
@@ -26,7 +26,7 @@ const ANYTHING: [(&str, &str); 3] = [
 const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
 
 /// Topics with everything that a log can hold, of one partition each.
-fn fill(broker: &Broker) -> Vec<&'static str> {
+pub(crate) fn fill(broker: &Broker) -> Vec<&'static str> {
     let now = now_ms();
     let numbered = |number: i64| Message {
         key: Some(format!("k{}", number % 7).into_bytes()),
@@ -126,7 +126,7 @@ fn segments(folder: &Path, extension: &str) -> Vec<String> {
 }
 
 /// Fails the test unless Kafka's tool reads the log and its indexes without complaint, and prints these records.
-fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
+pub(crate) fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
     let logs = segments(folder, "log").join(",");
     let args = ["--deep-iteration", "--print-data-log", "--files", &logs];
     let dumped = Broker::file_tool(DUMP, &args);

@@ -35,6 +35,7 @@ mod limits;
 mod memory;
 mod messages;
 mod metrics;
+mod mounted_log;
 mod open_transactions;
 mod outages;
 mod partition_map;

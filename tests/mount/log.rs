@@ -1,7 +1,7 @@
 //! `log/` of a partition: the files of `kbk export --format kafka-log`, and who may open them.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use crate::mounted::{Mount, kbk, sh};
 use crate::world::{KeyAndValue, Row, World};
 
 const EIO: i32 = 5;
+const EROFS: i32 = 30;
 
 fn content(offset: i64) -> KeyAndValue {
     let key = (offset % 3 > 0).then(|| format!("key {offset}").into_bytes());
@@ -130,6 +131,50 @@ fn a_log_is_that_of_an_export() {
 
 fn errno<T>(result: io::Result<T>) -> Option<i32> {
     result.err().and_then(|error| error.raw_os_error())
+}
+
+#[test]
+fn a_broker_may_open_a_log_for_writing_and_nothing_is_written() {
+    let world = world();
+    let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path);
+    {
+        let mount = Mount::of(&world);
+        let log = mount.latest("topics/orders/0/log").join(LOG);
+        assert_eq!(errno(open(&log)), Some(EROFS));
+    }
+    let mount = Mount::with(&world, &["-o", "for_broker"]);
+    let partition = mount.latest("topics/orders/0");
+    let log = partition.join("log").join(LOG);
+    let before = fs::read(&log).unwrap();
+    let mode = fs::metadata(&log).unwrap().mode() & 0o777;
+    assert_eq!(mode, 0o660);
+    let mut file = open(&log).unwrap();
+    assert_eq!(errno(file.write(b"x")), Some(EROFS));
+    assert_eq!(errno(file.write_at(b"x", before.len() as u64)), Some(EROFS));
+    assert_eq!(errno(file.set_len(0)), Some(EROFS));
+    file.sync_all().unwrap();
+    let mut bytes = vec![0; 1_000];
+    file.read_exact_at(&mut bytes, 70_000).unwrap();
+    assert!(bytes == before[70_000..71_000]);
+    drop(file);
+    assert_eq!(errno(File::create(&log)), Some(EROFS));
+    assert_eq!(errno(File::create(partition.join("log/new"))), Some(EROFS));
+    assert_eq!(errno(fs::remove_file(&log)), Some(EROFS));
+    assert_eq!(
+        errno(fs::rename(&log, log.with_extension("deleted"))),
+        Some(EROFS)
+    );
+    let written = OpenOptions::new().write(true).open(&log);
+    assert_eq!(errno(written), Some(EROFS));
+    for other in [
+        "log/00000000000000000000.index",
+        "log/leader-epoch-checkpoint",
+        "records.jsonl",
+        "meta.json",
+    ] {
+        assert_eq!(errno(open(&partition.join(other))), Some(EROFS), "{other}");
+    }
+    assert!(fs::read(&log).unwrap() == before);
 }
 
 #[test]

@@ -58,6 +58,8 @@ struct Owner {
     gid: u32,
     file_mode: u16,
     folder_mode: u16,
+    /// Whether a `.log` may be opened for writing.
+    for_broker: bool,
 }
 
 impl Adapter {
@@ -74,8 +76,13 @@ impl Adapter {
             owner: Owner {
                 uid: options.uid,
                 gid: options.gid,
-                file_mode: options.file_mode,
+                file_mode: match options.for_broker {
+                    // Who may read may open for writing.
+                    true => options.file_mode | (options.file_mode & 0o444) >> 1,
+                    false => options.file_mode,
+                },
                 folder_mode: options.folder_mode,
+                for_broker: options.for_broker,
             },
             attributes: options.extended_attributes,
         };
@@ -276,11 +283,15 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if flags.acc_mode() != OpenAccMode::O_RDONLY {
+        let mode = flags.acc_mode();
+        let writes = mode != OpenAccMode::O_RDONLY;
+        if writes && !(self.shared.owner.for_broker && mode == OpenAccMode::O_RDWR) {
             return reply.error(Errno::EROFS);
         }
         self.answer(|shared| async move {
             match shared.view.open_file(Inode(inode.0)).await {
+                // A write fails, but what is mapped for writing would be lost in silence: only a broker's indexes are mapped.
+                Ok(file) if writes && !file.is_log() => reply.error(Errno::EROFS),
                 Ok(file) => {
                     let flags = caching(&file) | FopenFlags::FOPEN_NOFLUSH;
                     reply.opened(shared.handles.insert(file), flags);

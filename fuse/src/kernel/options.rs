@@ -17,6 +17,8 @@ pub struct MountOptions {
     pub folder_mode: u16,
     /// Whether files have `user.kbk.*` attributes.
     pub extended_attributes: bool,
+    /// Whether programs may open a `.log` for writing, too, as a Kafka broker opens every segment, although each write fails.
+    pub for_broker: bool,
     /// How much the kernel reads ahead, in KiB; `None` leaves its default of 128. Only root can set it.
     pub readahead_kb: Option<u32>,
 }
@@ -33,6 +35,7 @@ impl MountOptions {
             file_mode: 0o440,
             folder_mode: 0o550,
             extended_attributes: true,
+            for_broker: false,
             readahead_kb: None,
         }
     }

@@ -210,7 +210,11 @@ fn device(path: &Path) -> Result<(), MountError> {
 fn config(options: &MountOptions) -> Config {
     let mut config = Config::default();
     config.mount_options = vec![
-        MountOption::RO,
+        // The kernel itself refuses to open for writing what is read-only; whatever would write is refused here, too.
+        match options.for_broker {
+            true => MountOption::RW,
+            false => MountOption::RO,
+        },
         MountOption::NoDev,
         MountOption::NoSuid,
         MountOption::NoExec,

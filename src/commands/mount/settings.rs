@@ -86,6 +86,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "KIB", value_parser = clap::value_parser!(u32).range(4..=16384))]
     readahead_kb: Option<u32>,
 
+    /// Let a Kafka broker open the files of log/, which it opens for writing, too, although each write fails
+    #[arg(long)]
+    for_broker: bool,
+
     /// Without extended attributes
     #[arg(long)]
     no_xattr: bool,
@@ -190,6 +194,7 @@ impl Settings {
             cache_size: self.cache_size.or(other.cache_size),
             deadline: self.deadline.or(other.deadline),
             readahead_kb: self.readahead_kb.or(other.readahead_kb),
+            for_broker: self.for_broker || other.for_broker,
             no_xattr: self.no_xattr || other.no_xattr,
             log_file: self.log_file.or(other.log_file),
         })
@@ -263,6 +268,7 @@ impl Settings {
             uid: self.uid.unwrap_or(default.uid),
             gid: self.gid.unwrap_or(default.gid),
             extended_attributes: !self.no_xattr,
+            for_broker: self.for_broker,
             readahead_kb: self.readahead_kb,
             ..default
         }

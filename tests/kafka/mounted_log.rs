@@ -1,0 +1,139 @@
+//! `log/` of a mount: Kafka's tool reads it, and a broker runs on it without a copy of the segments.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::kafka_log::{ANYTHING, assert_dumped, fill};
+use crate::support::broker::Broker;
+use crate::support::pages::blocks;
+use crate::support::process::run;
+use crate::support::produce::produce;
+use crate::support::repo::Repo;
+use crate::support::samples::{now_ms, plain};
+use crate::support::{consume, topics};
+
+/// A mount of a repository, which ends with it.
+struct Mount<'a> {
+    repo: &'a Repo,
+    folder: TempDir,
+}
+
+impl Mount<'_> {
+    fn of<'a>(repo: &'a Repo, args: &[&str]) -> Mount<'a> {
+        let folder = TempDir::with_prefix("kbk-mount-").expect("a folder");
+        let mut command = repo.kbk(&["mount", "--daemon"]);
+        run(command.arg(folder.path()).args(args)).expect_code(0);
+        Mount { repo, folder }
+    }
+
+    /// The folder of partition 0 of a topic.
+    fn partition(&self, topic: &str) -> PathBuf {
+        let topics = self.folder.path().join("latest/topics");
+        topics.join(topic).join("0")
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let mut umount = self.repo.kbk(&["umount"]);
+        run(umount.arg(self.folder.path()));
+    }
+}
+
+/// Puts the log of a mount into the folder of a stopped broker, with the loop of docs/how-to.md.
+fn put(data: &Path, mount: &Mount<'_>, topic: &str) {
+    let page = blocks("docs/how-to.md");
+    let block = page
+        .iter()
+        .find(|block| block.lines[0].starts_with("kbk mount --for-broker"));
+    let lines = block.expect("the page has it").lines.iter();
+    let lines = lines.skip_while(|line| !line.starts_with("for "));
+    let last = |line: &str| line != "done";
+    let mut body: Vec<&str> = lines
+        .map(String::as_str)
+        .take_while(|line| last(line))
+        .collect();
+    assert!(body.len() > 4, "{body:?}");
+    body.push("done");
+    let shell = body.join("\n");
+    let shell = shell.replace("/mnt/kafka", mount.folder.path().to_str().expect("UTF-8"));
+    let shell = shell.replace("orders", topic);
+    let shell = shell.replace("kafka:", "root:").replace("0 1 2 3", "0");
+    let mut command = Command::new("bash");
+    command.args(["-euc", &shell]).current_dir(data);
+    run(&mut command).expect_code(0);
+}
+
+#[test]
+fn kafka_reads_a_mounted_log_and_a_broker_runs_on_it() {
+    let mut broker = Broker::start(&[]);
+    let names = fill(&broker);
+    broker.stop();
+    let far = 5_000_000_000;
+    broker.move_batches("far", 0, &[2, far, 3 * far]);
+    broker.restart();
+    let repo = Repo::new();
+    run(&mut repo.backup(&broker, &[])).expect_code(0);
+
+    let before: Vec<_> = names
+        .iter()
+        .map(|topic| {
+            (
+                consume::read_all(&broker, topic, 0),
+                consume::offsets(&broker, topic, 0),
+            )
+        })
+        .collect();
+    let out = TempDir::with_prefix("kbk-export-").expect("a folder");
+    let export = out.path().join("logs");
+    let mut command = repo.kbk(&["export", "--format", "kafka-log", "--compression", "none"]);
+    run(command.arg(&export)).expect_code(0);
+    let mount = Mount::of(&repo, &["--for-broker"]);
+    for (topic, (records, _)) in names.iter().zip(&before) {
+        let log = mount.partition(topic).join("log");
+        let exported = export.join(format!("{topic}-0"));
+        let mut files = 0;
+        for file in fs::read_dir(&exported).expect("an export").flatten() {
+            let mounted = fs::read(log.join(file.file_name())).expect("the mount has it, too");
+            assert!(mounted == fs::read(file.path()).expect("read"), "{file:?}");
+            files += 1;
+        }
+        assert_eq!(fs::read_dir(&log).expect("a folder").count(), files);
+        assert_dumped(&log, records);
+    }
+
+    // The topics are lost, and made anew.
+    for topic in &names {
+        topics::delete(&broker, topic);
+        topics::create(&broker, topic, 1, &ANYTHING);
+    }
+    broker.stop();
+    let data = broker.data();
+    for topic in &names {
+        put(&data, &mount, topic);
+    }
+    broker.restart();
+    for (topic, (records, offsets)) in names.iter().zip(&before) {
+        assert_eq!(consume::offsets(&broker, topic, 0), *offsets, "{topic}");
+        assert_eq!(consume::read_all(&broker, topic, 0), *records, "{topic}");
+        produce(&broker, "none", (topic, 0), &[plain(now_ms(), "next")]);
+        let after = consume::read_all(&broker, topic, 0);
+        assert_eq!(after.len(), records.len() + 1);
+        let last = after.last().map(|record| record.offset);
+        assert_eq!(last, Some(offsets.end), "it appends where the source would");
+    }
+    // A clean stop and start, and one after a crash: the broker reads and writes what it flushes and recovers.
+    broker.stop();
+    broker.restart();
+    broker.kill();
+    broker.restart();
+    for (topic, (records, _)) in names.iter().zip(&before) {
+        let after = consume::read_all(&broker, topic, 0);
+        assert_eq!(after.len(), records.len() + 1, "{topic}");
+        assert_eq!(after[..records.len()], records[..], "{topic}");
+    }
+    broker.stop();
+}
