@@ -57,6 +57,7 @@ fn column_bytes(rows: &[Row], level: i32) -> u64 {
     let options = WriterOptions {
         compression: Compression::Zstd(level),
         block_bytes: BLOCK_BYTES,
+        key_filter: None,
     };
     let mut writer = SegmentWriter::new(std::io::sink(), header(), options).expect("a header");
     for (offset, row) in rows.iter().enumerate() {

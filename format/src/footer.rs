@@ -5,6 +5,7 @@ use crate::gaps::Gaps;
 use crate::header::FileHeader;
 use crate::hours::Hours;
 use crate::index::{BlockIndex, Bounds};
+use crate::key_filter::KeyFilter;
 use crate::layout::{
     self, ALIGNMENT, file_header, rendered_sizes, section as at, statistics as statistics_at,
 };
@@ -26,6 +27,7 @@ pub(crate) struct Footer {
     pub(crate) rendered: Option<RenderedSizes>,
     pub(crate) whole_lines: Option<WholeLines>,
     pub(crate) hours: Option<Hours>,
+    pub(crate) key_filter: Option<KeyFilter>,
 }
 
 /// Lengths of the rendered views, up to and including each block.
@@ -149,6 +151,10 @@ impl Footer {
         if let Some(hours) = &self.hours {
             put_section(&mut bytes, layout::SECTION_HOURS, 0, &hours.encode());
         }
+        if let Some(filter) = &self.key_filter {
+            let payload = filter.encode();
+            put_section(&mut bytes, layout::SECTION_KEY_FILTER, critical, &payload);
+        }
         pad(&mut bytes, ALIGNMENT);
         bytes
     }
@@ -198,10 +204,31 @@ impl Footer {
         )?;
         let statistics = Statistics::decode(payload, position)?;
 
+        let features = copy.u64(file_header::INCOMPATIBLE_FEATURES)?;
+        let is_marked = features & layout::FEATURE_KEY_FILTER != 0;
+        view.ensure(
+            sections.key_filter.is_some() == is_marked,
+            ErrorClass::Inconsistent,
+            || {
+                let bit = if is_marked { "set" } else { "clear" };
+                let section = if is_marked { "missing" } else { "there" };
+                format!("the bit key_filter of its features is {bit}, and the section is {section}")
+            },
+        )?;
+        let salt = header.salt();
+        let (blocks, footer_position) = (trailer.block_count, trailer.footer_position);
+        let key_filter = sections.key_filter.map(|(payload, position)| {
+            KeyFilter::decode(payload, position, salt, blocks, footer_position)
+        });
+        let key_filter = key_filter.transpose()?;
+
         let (payload, position) = required(&view, "block_index", sections.block_index)?;
         let bounds = Bounds {
             first_block: header_length as u64,
-            footer: trailer.footer_position,
+            end: match &key_filter {
+                Some(filter) => filter.range().start,
+                None => trailer.footer_position,
+            },
             base_offset: header.base_offset,
             end_offset: statistics.end_offset,
         };
@@ -236,6 +263,7 @@ impl Footer {
             rendered,
             whole_lines,
             hours,
+            key_filter,
         };
         footer.check(&view)?;
         Ok(footer)
@@ -293,6 +321,7 @@ struct Sections<'a> {
     rendered_sizes: Option<Payload<'a>>,
     whole_lines: Option<Payload<'a>>,
     hours: Option<Payload<'a>>,
+    key_filter: Option<Payload<'a>>,
 }
 
 impl<'a> Sections<'a> {
@@ -351,6 +380,7 @@ impl<'a> Sections<'a> {
             layout::SECTION_RENDERED_SIZES => &mut self.rendered_sizes,
             layout::SECTION_WHOLE_LINES => &mut self.whole_lines,
             layout::SECTION_HOURS => &mut self.hours,
+            layout::SECTION_KEY_FILTER => &mut self.key_filter,
             unknown => {
                 let critical = flags & layout::SECTION_CRITICAL != 0;
                 return view.ensure(!critical, ErrorClass::Unsupported, || {

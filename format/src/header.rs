@@ -55,6 +55,11 @@ impl FileHeader {
     ///
     /// *limit* if the topic's name or the TLVs are longer than SPEC section 6 allows; *inconsistent* if a number is negative.
     pub fn encode(&self) -> Result<Vec<u8>> {
+        self.encode_with(0)
+    }
+
+    /// Encodes the header of a segment with these incompatible features.
+    pub(crate) fn encode_with(&self, features: u64) -> Result<Vec<u8>> {
         if self.topic.len() > limits::TOPIC_NAME_LENGTH {
             return Err(self.error(ErrorClass::Limit, topic_too_long(&self.topic)));
         }
@@ -78,6 +83,8 @@ impl FileHeader {
         put(&mut bytes, at::MAJOR, &MAJOR.to_le_bytes());
         put(&mut bytes, at::MINOR, &MINOR.to_le_bytes());
         put(&mut bytes, at::HEADER_LENGTH, &(total as u32).to_le_bytes());
+        let at_features = at::INCOMPATIBLE_FEATURES;
+        put(&mut bytes, at_features, &features.to_le_bytes());
         put(&mut bytes, at::SEGMENT_ID, &self.segment_id);
         put(&mut bytes, at::TOPIC_ID, &self.topic_id);
         put(
@@ -164,7 +171,7 @@ impl FileHeader {
     }
 
     fn decode_fields(view: &FieldReader<'_>, crc_at: usize) -> Result<FileHeader> {
-        let unknown = view.u64(at::INCOMPATIBLE_FEATURES)?;
+        let unknown = view.u64(at::INCOMPATIBLE_FEATURES)? & !layout::KNOWN_FEATURES;
         view.ensure(unknown == 0, ErrorClass::Unsupported, || {
             format!("needs the unknown features {unknown:#x}; a newer kbk may read it")
         })?;

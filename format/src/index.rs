@@ -325,12 +325,12 @@ impl BlockIndex {
             index.push(entry);
         }
         view.ensure(
-            block_position == bounds.footer && offset == bounds.end_offset,
+            block_position == bounds.end && offset == bounds.end_offset,
             ErrorClass::Inconsistent,
             || {
                 format!(
                     "the blocks end at position {block_position} and offset {offset}, expected {} and {}",
-                    bounds.footer, bounds.end_offset
+                    bounds.end, bounds.end_offset
                 )
             },
         )?;
@@ -341,7 +341,7 @@ impl BlockIndex {
 /// Where the first block must start and the last one must end.
 pub(crate) struct Bounds {
     pub(crate) first_block: u64,
-    pub(crate) footer: u64,
+    pub(crate) end: u64,
     pub(crate) base_offset: i64,
     pub(crate) end_offset: i64,
 }

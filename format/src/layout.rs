@@ -178,6 +178,13 @@ pub const SECTION_RENDERED_SIZES: u32 = 5;
 pub const SECTION_WHOLE_LINES: u32 = 6;
 /// Section type: how much text the records of each hour have.
 pub const SECTION_HOURS: u32 = 7;
+/// Section type: where the pages of the key filter are.
+pub const SECTION_KEY_FILTER: u32 = 10;
+
+/// Bit of incompatible_features: the segment has a key filter.
+pub const FEATURE_KEY_FILTER: u64 = 1 << 2;
+/// The bits of incompatible_features that this crate knows.
+pub const KNOWN_FEATURES: u64 = FEATURE_KEY_FILTER;
 
 fields! {
     /// An entry of the block index (SPEC 2.5).
@@ -279,6 +286,27 @@ fields! {
 }
 
 fields! {
+    /// The key-filter section's fixed part (SPEC 2.9).
+    key_filter {
+        POSITION: 8 => "position",
+        PAGES_LENGTH: 4 => "length",
+        HASH_BITS: 1 => "hash_bits",
+        PAGE_BITS: 1 => "page_bits",
+        RICE_BITS: 1 => "rice_bits",
+        TARGET_BITS: 1 => "target_bits",
+    }
+}
+
+fields! {
+    /// What the key-filter section states of a page (SPEC 2.9).
+    key_page {
+        END: 4 => "end",
+        ENTRY_COUNT: 4 => "entry_count",
+        CRC: 4 => "crc",
+    }
+}
+
+fields! {
     /// The trailer (SPEC 2.7).
     trailer {
         FOOTER_POSITION: 8 => "footer_position",
@@ -319,6 +347,10 @@ pub mod limits {
     pub const GAP_ENTRIES: usize = 65_536;
     /// Entries of the hours section.
     pub const HOUR_ENTRIES: usize = 1_048_576;
+    /// Bytes of the pages of a key filter.
+    pub const KEY_FILTER_LENGTH: usize = 67_108_864;
+    /// Entries of a key filter.
+    pub const KEY_FILTER_ENTRIES: usize = 8_388_608;
     /// Bytes of a zstd window.
     pub const ZSTD_WINDOW: u64 = 8_388_608;
     /// Bytes of a JSON object in a repository.
@@ -366,6 +398,8 @@ const _: () = {
     assert!(whole_lines::LENGTH == 8);
     assert!(hours::LENGTH == 8);
     assert!(hour_entry::LENGTH == 8);
+    assert!(key_filter::LENGTH == 16);
+    assert!(key_page::LENGTH == 12);
     assert!(trailer::LENGTH == 64);
 };
 

@@ -17,6 +17,7 @@ use crate::gaps::Gaps;
 use crate::header::FileHeader;
 use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
+use crate::key_filter::KeyFilter;
 use crate::render::Renderer;
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
@@ -140,6 +141,12 @@ impl Segment {
     #[must_use]
     pub fn hours(&self) -> Option<&Hours> {
         self.footer.hours.as_ref()
+    }
+
+    /// Returns the key filter, where the segment has one.
+    #[must_use]
+    pub fn key_filter(&self) -> Option<&KeyFilter> {
+        self.footer.key_filter.as_ref()
     }
 
     /// Returns the length of the whole segment.

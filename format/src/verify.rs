@@ -2,11 +2,14 @@
 //!
 //! The caller reads block by block, so a segment of any size is verified in constant memory.
 
+use std::ops::Range;
+
 use crate::block::{BlockDecoder, Streams};
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::gaps::Gap;
 use crate::hours::HourSize;
+use crate::key_filter::KeyFilterCheck;
 use crate::render::ViewSizes;
 use crate::segment::{Block, Segment};
 use crate::statistics::Statistics;
@@ -21,6 +24,7 @@ pub struct RecordVerifier<'a> {
     rendered: ViewSizes,
     whole_lines: WholeLines,
     gaps: GapCursor<'a>,
+    key_filter: Option<KeyFilterCheck>,
     blocks: usize,
     /// Whether a block was skipped: sums over all blocks cannot be compared then.
     incomplete: bool,
@@ -38,6 +42,9 @@ impl<'a> RecordVerifier<'a> {
             rendered: ViewSizes::default(),
             whole_lines: WholeLines::ALL,
             gaps: GapCursor::new(&segment.gaps().entries),
+            key_filter: segment
+                .key_filter()
+                .map(|_| KeyFilterCheck::new(segment.index().entries().len())),
             blocks: 0,
             incomplete: false,
         }
@@ -88,8 +95,36 @@ impl<'a> RecordVerifier<'a> {
         if !self.incomplete {
             self.statistics.append(&statistics);
         }
+        if let (Some(check), Some(filter)) = (&mut self.key_filter, self.segment.key_filter()) {
+            check.block(filter, Some(&self.columns));
+        }
         self.blocks += 1;
         Ok(())
+    }
+
+    /// Checks the next pages of the key filter, which follow the blocks; `bytes` are those at
+    /// [`KeyFilter::range_of`](crate::KeyFilter::range_of).
+    ///
+    /// # Errors
+    ///
+    /// *truncated*, *checksum* or *inconsistent*.
+    pub fn key_filter(&mut self, pages: Range<usize>, bytes: &[u8]) -> Result<()> {
+        match (&mut self.key_filter, self.segment.key_filter()) {
+            (Some(check), Some(filter)) => check.pages(filter, pages, bytes),
+            _ => Ok(()),
+        }
+    }
+
+    /// Compares the key filter with the blocks that were checked; after that, [`finish`](Self::finish) does not.
+    ///
+    /// # Errors
+    ///
+    /// *inconsistent* where it lacks the key of a record, or has one that no record has: a search by key may miss records.
+    pub fn finish_key_filter(&mut self) -> Result<()> {
+        match (self.key_filter.take(), self.segment.key_filter()) {
+            (Some(check), Some(filter)) => check.finish(filter),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the records of the block that was checked last.
@@ -104,6 +139,9 @@ impl<'a> RecordVerifier<'a> {
         let sizes = self.segment.rendered_sizes();
         if let Some(end) = sizes.and_then(|sizes| sizes.ends().get(self.blocks)) {
             self.rendered = *end;
+        }
+        if let (Some(check), Some(filter)) = (&mut self.key_filter, self.segment.key_filter()) {
+            check.block(filter, None);
         }
         self.blocks += 1;
         self.incomplete = true;
@@ -121,12 +159,14 @@ impl<'a> RecordVerifier<'a> {
         stated.is_none_or(|hours| hours.of_block(self.blocks) == found())
     }
 
-    /// Compares the sums over all blocks with what the segment states, unless a block was skipped.
+    /// Compares the key filter with the blocks that were checked, and the sums over all blocks with what the segment states, unless a block was
+    /// skipped.
     ///
     /// # Errors
     ///
     /// *inconsistent* where they differ.
-    pub fn finish(self) -> Result<()> {
+    pub fn finish(mut self) -> Result<()> {
+        self.finish_key_filter()?;
         if self.incomplete {
             return Ok(());
         }
@@ -206,6 +246,16 @@ pub fn verify_whole(bytes: &[u8], records: bool) -> Result<Segment> {
             verifier.block(&block)?;
         } else {
             block.check()?;
+        }
+    }
+    if let Some(filter) = segment.key_filter() {
+        let (pages, range) = (0..filter.page_count(), filter.range());
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let pages_bytes = bytes.get(place(range.start)..place(range.end));
+        let pages_bytes = pages_bytes.unwrap_or_default();
+        match records {
+            true => verifier.key_filter(pages, pages_bytes)?,
+            false => filter.check(pages, pages_bytes)?,
         }
     }
     if records {

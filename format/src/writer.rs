@@ -2,6 +2,7 @@
 //!
 //! [`SegmentAssembler`] takes encoded blocks in order; [`SegmentWriter`] takes records and cuts blocks itself.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::block::{BlockBuilder, BlockHeader, EncodedBlock, Encoder, Push};
@@ -13,7 +14,8 @@ use crate::gaps::{Gap, GapReason, Gaps};
 use crate::header::FileHeader;
 use crate::hours::{HourSize, Hours};
 use crate::index::{BlockIndex, IndexEntry};
-use crate::layout::{MINOR, limits, trailer};
+use crate::key_filter::{KeyFilterBits, KeyFilterBuilder, KeyHasher};
+use crate::layout::{FEATURE_KEY_FILTER, MINOR, limits, trailer};
 use crate::offset_span::OffsetSpan;
 use crate::record::Record;
 use crate::render::{Renderer, ViewSizes};
@@ -50,6 +52,8 @@ pub struct SegmentSummary {
     pub rendered: ViewSizes,
     /// Whether lines of these views are whole values and keys.
     pub whole_lines: WholeLines,
+    /// Whether it has a key filter.
+    pub has_key_filter: bool,
 }
 
 /// Appends encoded blocks to a segment.
@@ -66,6 +70,7 @@ pub struct SegmentAssembler<W> {
     whole_lines: WholeLines,
     /// None once there was no room for a block: then the segment does not state its hours.
     hours: Option<Hours>,
+    key_filter: Option<KeyFilterBuilder>,
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
@@ -77,6 +82,8 @@ struct BlockSummary<'a> {
     view_sizes: ViewSizes,
     whole_lines: WholeLines,
     hours: &'a [HourSize],
+    /// Only of a block of a segment with a key filter.
+    key_hashes: Option<Cow<'a, [u64]>>,
 }
 
 /// Blocks that a segment has room for without growing its index: 24 KB, which is enough for most segments.
@@ -88,8 +95,24 @@ impl<W: Write> SegmentAssembler<W> {
     /// # Errors
     ///
     /// If the header does not fit or cannot be written.
-    pub fn new(mut out: W, header: FileHeader) -> Result<Self, WriteError> {
-        let header_bytes = header.encode()?;
+    pub fn new(out: W, header: FileHeader) -> Result<Self, WriteError> {
+        Self::with_key_filter(out, header, None)
+    }
+
+    /// Begins a segment, with a key filter if `filter` says how selective it is. It takes 8 bytes of memory per key and block until the segment is
+    /// sealed, and at most 64 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_key_filter(
+        mut out: W,
+        header: FileHeader,
+        filter: Option<KeyFilterBits>,
+    ) -> Result<Self, WriteError> {
+        let features = filter.map_or(0, |_| FEATURE_KEY_FILTER);
+        let header_bytes = header.encode_with(features)?;
+        let hasher = KeyHasher::new(header.salt());
         out.write_all(&header_bytes)?;
         Ok(SegmentAssembler {
             out,
@@ -102,6 +125,7 @@ impl<W: Write> SegmentAssembler<W> {
             rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
             whole_lines: WholeLines::ALL,
             hours: Some(Hours::default()),
+            key_filter: filter.map(|bits| KeyFilterBuilder::new(hasher, bits)),
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),
@@ -141,7 +165,16 @@ impl<W: Write> SegmentAssembler<W> {
     /// Returns whether the limits leave room for another block.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.index.entries().len() < limits::BLOCKS && self.gaps.len() < limits::GAP_ENTRIES
+        let filter = self.key_filter.as_ref();
+        self.index.entries().len() < limits::BLOCKS
+            && self.gaps.len() < limits::GAP_ENTRIES
+            && filter.is_none_or(KeyFilterBuilder::has_room)
+    }
+
+    /// Returns what hashes the keys of its blocks, if it has a key filter.
+    #[must_use]
+    pub fn key_hasher(&self) -> Option<KeyHasher> {
+        self.key_filter.as_ref().map(KeyFilterBuilder::hasher)
     }
 
     /// Returns how many more gaps can be named.
@@ -200,6 +233,7 @@ impl<W: Write> SegmentAssembler<W> {
             view_sizes: block.view_sizes(),
             whole_lines: block.whole_lines(),
             hours: block.hours(),
+            key_hashes: self.key_hasher().map(|hasher| block.key_hashes(hasher)),
         };
         self.place(header, &summary, |out| block.write_streams(out))
     }
@@ -255,6 +289,9 @@ impl<W: Write> SegmentAssembler<W> {
             view_sizes: self.renderer.sizes(columns),
             whole_lines: WholeLines::of(columns),
             hours: &hours,
+            key_hashes: self
+                .key_hasher()
+                .map(|hasher| Cow::Owned(hasher.of_block(columns))),
         };
         let streams = block.get(placed.header_length()..).unwrap_or_default();
         self.place(placed, &summary, |out| out.write_all(streams))
@@ -279,6 +316,13 @@ impl<W: Write> SegmentAssembler<W> {
         block: &BlockSummary<'_>,
         write_streams: impl FnOnce(&mut W) -> io::Result<()>,
     ) -> Result<(), WriteError> {
+        if let (Some(filter), Some(hashes)) = (&mut self.key_filter, &block.key_hashes)
+            && !filter.push(hashes)
+        {
+            let most = limits::KEY_FILTER_ENTRIES;
+            let detail = format!("its key filter may have at most {most} entries");
+            return Err(self.refuse(ErrorClass::Limit, detail));
+        }
         header.encode(&mut self.scratch);
         self.out.write_all(&self.scratch)?;
         write_streams(&mut self.out)?;
@@ -342,6 +386,13 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "a named gap ends after the coverage".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
+        let (key_filter, pages) = match self.key_filter {
+            Some(filter) => {
+                let (filter, pages) = filter.finish(self.position);
+                (Some(filter), pages)
+            }
+            None => (None, Vec::new()),
+        };
         let footer = Footer {
             header: self.header,
             header_bytes: self.header_bytes,
@@ -355,10 +406,12 @@ impl<W: Write> SegmentAssembler<W> {
             rendered: Some(self.rendered),
             whole_lines: Some(self.whole_lines),
             hours: self.hours,
+            key_filter,
         };
         let footer_bytes = footer.encode();
-        let footer_position = self.position;
+        let footer_position = self.position + pages.len() as u64;
         let trailer = trailer_of(&footer, &footer_bytes, footer_position)?;
+        self.out.write_all(&pages)?;
         self.out.write_all(&footer_bytes)?;
         self.out.write_all(&trailer.encode())?;
         self.out.flush()?;
@@ -369,6 +422,7 @@ impl<W: Write> SegmentAssembler<W> {
             statistics: footer.statistics,
             rendered: footer.rendered.unwrap_or_default().totals(),
             whole_lines: self.whole_lines,
+            has_key_filter: footer.key_filter.is_some(),
         };
         Ok((self.out, summary))
     }
@@ -413,6 +467,8 @@ pub struct WriterOptions {
     /// Bytes of keys, headers and values per block, unless a single record is larger; fewer where records are tiny, so that the text of
     /// a block stays short.
     pub block_bytes: usize,
+    /// How selective the segment's key filter is, if it has one.
+    pub key_filter: Option<KeyFilterBits>,
 }
 
 impl WriterOptions {
@@ -425,6 +481,7 @@ impl Default for WriterOptions {
         WriterOptions {
             compression: Compression::default(),
             block_bytes: Self::DEFAULT_BLOCK_BYTES,
+            key_filter: None,
         }
     }
 }
@@ -447,7 +504,7 @@ impl<W: Write> SegmentWriter<W> {
     pub fn new(out: W, header: FileHeader, options: WriterOptions) -> Result<Self, WriteError> {
         Ok(SegmentWriter {
             builder: Some(BlockBuilder::new(header.base_offset)),
-            assembler: SegmentAssembler::new(out, header)?,
+            assembler: SegmentAssembler::with_key_filter(out, header, options.key_filter)?,
             encoder: Encoder::new(options.compression),
             block_bytes: options.block_bytes,
         })

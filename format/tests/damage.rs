@@ -16,7 +16,7 @@ use kbk_format::layout::{file_header, trailer};
 use kbk_format::salvage::{Known, Salvage};
 use kbk_format::{
     BlockBuilder, BlockDecoder, Codec, Columns, Compression, Encoder, ErrorClass, GapReason,
-    Renderer, Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
+    KeyFilterBits, Renderer, Scanner, Segment, SegmentAssembler, Streams, TimestampType, verify,
 };
 
 mod header;
@@ -48,9 +48,11 @@ fn all_records() -> Vec<Owned> {
     (0..RECORDS_PER_BLOCK * BLOCKS as i64).map(record).collect()
 }
 
-/// Writes [`all_records`] into a segment with one block for each of these codecs.
+/// Writes [`all_records`] into a segment with one block for each of these codecs, and a key filter.
 fn segment_of(salt: u8, codecs: [Compression; BLOCKS]) -> Vec<u8> {
-    let mut assembler = SegmentAssembler::new(Vec::new(), header(salt, 0)).unwrap();
+    let filter = Some(KeyFilterBits::default());
+    let mut assembler =
+        SegmentAssembler::with_key_filter(Vec::new(), header(salt, 0), filter).unwrap();
     for (block, compression) in codecs.into_iter().enumerate() {
         let first = block as i64 * RECORDS_PER_BLOCK;
         let mut builder = BlockBuilder::new(first);
@@ -118,6 +120,25 @@ fn read(bytes: &[u8]) -> Result<Vec<Owned>> {
     Ok(blocks.collect::<Result<Vec<_>>>()?.concat())
 }
 
+/// Looks a record up by its key, as a reader does: where the page of the filter cannot be used, in all blocks. `None` where a block cannot be read.
+fn look_up(bytes: &[u8], offset: i64) -> Option<Vec<Owned>> {
+    let segment = Segment::open_whole(bytes).ok()?;
+    let key = record(offset).key;
+    let filter = segment.key_filter()?;
+    let hash = filter.hasher().hash(key.as_deref());
+    let page = filter.page_of(hash);
+    let range = filter.range_of(page..page + 1);
+    let page_bytes = &bytes[range.start as usize..range.end as usize];
+    let blocks = filter.blocks_of(page, page_bytes, &[hash]);
+    let blocks = blocks.unwrap_or_else(|_| (0..BLOCKS).collect());
+    let read = blocks
+        .into_iter()
+        .map(|block| read_block(&segment, bytes, block));
+    let mut records = read.collect::<Result<Vec<_>>>().ok()?.concat();
+    records.retain(|record| record.key == key);
+    Some(records)
+}
+
 /// Returns what a scan finds, in the order of offsets: each block's records.
 fn scan(bytes: &[u8]) -> Vec<Vec<Owned>> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
@@ -152,6 +173,13 @@ fn check_damaged(bytes: &[u8], what: &str) {
             verify::verify_whole(bytes, false).is_err(),
             "{what}: verify without records finds nothing"
         );
+        for offset in 0..RECORDS_PER_BLOCK * BLOCKS as i64 {
+            let found = look_up(bytes, offset);
+            assert!(
+                found.is_none_or(|found| found == [record(offset)]),
+                "{what}: a look-up by key finds other records"
+            );
+        }
         if let Ok(records) = read(bytes) {
             assert!(
                 records == all_records(),

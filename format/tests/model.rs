@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::scan::{Found, FoundBlock};
 use kbk_format::{
-    BlockDecoder, Columns, Compression, Gap, GapReason, Open, Scanner, Segment, SegmentWriter,
-    Statistics, StreamId, Streams, WriterOptions, render, verify,
+    BlockDecoder, Columns, Compression, Gap, GapReason, KeyFilter, KeyFilterBits, Open, Scanner,
+    Segment, SegmentWriter, Statistics, StreamId, Streams, WriterOptions, render, verify,
 };
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
@@ -114,9 +114,13 @@ fn options() -> impl Strategy<Value = WriterOptions> {
         Compression::Zstd(19),
     ]);
     let block_bytes = prop_oneof![0..64usize, 64..2000usize, Just(1 << 20)];
-    (compression, block_bytes).prop_map(|(compression, block_bytes)| WriterOptions {
-        compression,
-        block_bytes,
+    let key_filter = prop::option::of((0..=KeyFilterBits::MOST).prop_map(KeyFilterBits::new));
+    (compression, block_bytes, key_filter).prop_map(|(compression, block_bytes, key_filter)| {
+        WriterOptions {
+            compression,
+            block_bytes,
+            key_filter: key_filter.flatten(),
+        }
     })
 }
 
@@ -245,6 +249,26 @@ proptest! {
     }
 
     #[test]
+    fn keys_are_found(model in models()) {
+        let bytes = model.write();
+        let segment = Segment::open_whole(&bytes).unwrap();
+        prop_assert_eq!(segment.key_filter().map(KeyFilter::target), model.options.key_filter);
+        let Some(filter) = segment.key_filter() else {
+            return Ok(());
+        };
+        for number in 0..segment.index().entries().len() {
+            for record in block(&segment, &bytes, number).iter().filter(|record| !record.control) {
+                let hash = filter.hasher().hash(record.key.as_deref());
+                let page = filter.page_of(hash);
+                let range = filter.range_of(page..page + 1);
+                let stored = &bytes[range.start as usize..range.end as usize];
+                let blocks = filter.blocks_of(page, stored, &[hash]).unwrap();
+                prop_assert!(blocks.contains(&number), "{:?} in block {}", record.key, number);
+            }
+        }
+    }
+
+    #[test]
     fn offsets_are_found(model in models()) {
         let bytes = model.write();
         let segment = Segment::open_whole(&bytes).unwrap();
@@ -364,12 +388,17 @@ proptest! {
         let (mut decoder, mut columns, mut records) = (BlockDecoder::new(), Columns::new(), Vec::new());
         let mut end_offset = model.base_offset;
         for found in &mut scanner {
-            let Found::Block(FoundBlock { header, bytes, .. }) = found else {
-                panic!("{found:?} in an intact segment");
-            };
-            decoder.decode(&header, bytes, Streams::All, &mut columns).unwrap();
-            records.extend(owned(&columns));
-            end_offset = header.end_offset;
+            match found {
+                Found::Block(FoundBlock { header, bytes, .. }) => {
+                    decoder.decode(&header, bytes, Streams::All, &mut columns).unwrap();
+                    records.extend(owned(&columns));
+                    end_offset = header.end_offset;
+                }
+                Found::Skipped(range) => {
+                    prop_assert_eq!(Some(range), segment.key_filter().map(KeyFilter::range));
+                }
+                other => panic!("{other:?} in an intact segment"),
+            }
         }
         prop_assert_eq!(records, model.records);
         prop_assert_eq!(end_offset, model.end_offset);

@@ -6,7 +6,9 @@ use std::fmt::Debug;
 
 use kbk_format::block::StreamId;
 use kbk_format::layout::{self, Field, limits};
-use kbk_format::{Codec, ErrorClass, GapReason, IsolationLevel, TimestampType, render};
+use kbk_format::{
+    Codec, ErrorClass, GapReason, IsolationLevel, KeyFilterBits, TimestampType, render,
+};
 
 const SPEC: &str = include_str!("../../SPEC.md");
 const LAYOUT: &str = include_str!("../src/layout.rs");
@@ -84,7 +86,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 
 #[test]
 fn every_layout_matches_spec() {
-    let code: [(&str, &[Field], usize); 14] = [
+    let code: [(&str, &[Field], usize); 16] = [
         (
             "file header",
             layout::file_header::FIELDS,
@@ -135,6 +137,16 @@ fn every_layout_matches_spec() {
             layout::hour_entry::LENGTH,
         ),
         ("trailer", layout::trailer::FIELDS, layout::trailer::LENGTH),
+        (
+            "key_filter",
+            layout::key_filter::FIELDS,
+            layout::key_filter::LENGTH,
+        ),
+        (
+            "page of a key filter",
+            layout::key_page::FIELDS,
+            layout::key_page::LENGTH,
+        ),
     ];
     let spec = tables(&["position", "size", "type", "name", "meaning"]);
     assert_eq!(spec.len(), code.len(), "layouts in SPEC.md");
@@ -230,6 +242,13 @@ fn codes_inside_layouts_match_spec() {
             (Codec::Lz4 as u64, "lz4"),
         ],
     );
+    assert!(
+        meaning(0, "incompatible_features")
+            .starts_with("bits; bit 2: the segment has a key filter")
+    );
+    assert_eq!(layout::FEATURE_KEY_FILTER, 1 << 2);
+    assert!(meaning(14, "target_bits").contains("at most 20"));
+    assert_eq!(KeyFilterBits::MOST, 20);
     assert!(meaning(4, "flags").starts_with("bit 0 CRITICAL:"));
     assert_eq!(layout::SECTION_CRITICAL, 1 << 0);
     assert!(SPEC.contains("| attributes | n | varint | bit 0: control record;"));
@@ -267,6 +286,7 @@ fn tables_of_codes_match_spec() {
         (layout::SECTION_RENDERED_SIZES, "rendered_sizes"),
         (layout::SECTION_WHOLE_LINES, "whole_lines"),
         (layout::SECTION_HOURS, "hours"),
+        (layout::SECTION_KEY_FILTER, "key_filter"),
     ];
     same(
         "sections",
@@ -385,6 +405,8 @@ fn limits_match_spec() {
         ("footer length", limits::FOOTER_LENGTH as u64),
         ("gap entries", limits::GAP_ENTRIES as u64),
         ("hour entries", limits::HOUR_ENTRIES as u64),
+        ("key filter length", limits::KEY_FILTER_LENGTH as u64),
+        ("key filter entries", limits::KEY_FILTER_ENTRIES as u64),
         ("zstd window", limits::ZSTD_WINDOW),
         ("JSON object of a repository", limits::JSON_BYTES),
         ("packed object, stored", limits::PACKED_BYTES),

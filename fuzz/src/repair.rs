@@ -1,7 +1,8 @@
 //! Recomputes checksums to match the current bytes. Input too short to have them is left unchanged.
 
 use kbk_format::layout::{
-    block_header, block_header_length, file_header, section, stream_entry, trailer,
+    self, block_header, block_header_length, file_header, key_filter, key_page, section,
+    stream_entry, trailer,
 };
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -48,13 +49,34 @@ pub fn repair_segment(bytes: &mut [u8]) -> Option<()> {
     let trailer_at = bytes.len().checked_sub(trailer::LENGTH)?;
     let (rest, end) = bytes.split_at_mut(trailer_at);
     let footer_length = u32_at(end, trailer::FOOTER_LENGTH)? as usize;
-    let footer = rest.get_mut(trailer_at.checked_sub(footer_length)?..)?;
+    let (before, footer) = rest.split_at_mut_checked(trailer_at.checked_sub(footer_length)?)?;
+    repair_key_filter(before, footer);
     if let Some(crc) = repair_header_copy(footer) {
         put(end, trailer::HEADER_CRC, crc);
     }
     put(end, trailer::FOOTER_CRC, crc32c::crc32c(footer));
     let crc = crc32c::crc32c(&end[..trailer::TRAILER_CRC]);
     put(end, trailer::TRAILER_CRC, crc);
+    Some(())
+}
+
+/// Repairs the checksums of the pages of the key filter, which are in the section of that type.
+fn repair_key_filter(before: &[u8], footer: &mut [u8]) -> Option<()> {
+    let mut at = 0;
+    while u32_at(footer, at)? != layout::SECTION_KEY_FILTER {
+        let length = u32_at(footer, at + section::PAYLOAD_LENGTH)? as usize;
+        at = layout::align(at + section::LENGTH + length, layout::SECTION_ALIGNMENT);
+    }
+    let payload = at + section::LENGTH;
+    let position = u32_at(footer, payload + key_filter::POSITION)? as usize;
+    let pages = 1_usize << (*footer.get(payload + key_filter::PAGE_BITS)?).min(16);
+    let mut start = position;
+    for page in (0..pages).map(|page| payload + key_filter::LENGTH + key_page::LENGTH * page) {
+        let end = position + u32_at(footer, page + key_page::END)? as usize;
+        let crc = crc32c::crc32c(before.get(start..end)?);
+        put(footer, page + key_page::CRC, crc);
+        start = end;
+    }
     Some(())
 }
 

@@ -32,6 +32,7 @@ fn read(bytes: &[u8]) {
             Err(_) => return,
         };
         search(&segment);
+        look_up(&segment, bytes);
         for number in 0..segment.index().entries().len() {
             let range = segment
                 .index()
@@ -43,6 +44,30 @@ fn read(bytes: &[u8]) {
             }
         }
     });
+}
+
+/// Looks keys up in the key filter, and decodes all of its pages.
+fn look_up(segment: &Segment, bytes: &[u8]) {
+    let Some(filter) = segment.key_filter() else {
+        return;
+    };
+    let blocks = segment.index().entries().len();
+    let hashes: Vec<_> = [None, Some(&b""[..]), Some(b"key-1")]
+        .map(|key| filter.hasher().hash(key))
+        .into();
+    for page in 0..filter.page_count() {
+        let range = filter.range_of(page..page + 1);
+        let stored = &bytes[range.start as usize..range.end as usize];
+        let Ok(found) = filter.blocks_of(page, stored, &hashes) else {
+            continue;
+        };
+        assert!(found.is_sorted_by(|a, b| a < b), "blocks out of order");
+        assert!(found.iter().all(|block| *block < blocks), "no such block");
+        assert!(
+            found.is_empty() || hashes.iter().any(|hash| filter.page_of(*hash) == page),
+            "blocks of keys of another page"
+        );
+    }
 }
 
 /// Searches every offset and timestamp that the index states.

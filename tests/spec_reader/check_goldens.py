@@ -60,7 +60,8 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     info = kseg.info_to_json(segment)
     expected.setdefault("whole_lines", None)
     expected.setdefault("hours", None)
-    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines", "hours"):
+    expected.setdefault("key_filter", None)
+    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines", "hours", "key_filter"):
         if isinstance(expected[name], dict) and isinstance(info[name], dict):
             for member in sorted(expected[name].keys() | info[name].keys()):
                 compare(f"{name}.{member}", info[name].get(member, "nothing"), expected[name].get(member, "nothing"))
@@ -75,6 +76,10 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     for view, digest in expected["rendered_sha256"].items():
         compare(f"rendering {view}", hashlib.sha256(kseg.render(records, view, segment.header)).hexdigest(), digest)
 
+    for key_hex, blocks, offsets in expected.get("look_ups", []):
+        key = None if key_hex is None else bytes.fromhex(key_hex)
+        compare(f"blocks of key {key_hex}", segment.key_filter.look_up(data, key), blocks)
+        compare(f"records of key {key_hex}", [record.offset for record in segment.select_key(key)], offsets)
     for offset, answer in expected["queries"]["find_by_offset"]:
         compare(f"find_by_offset({offset})", offset_of(segment.find_by_offset(offset)), answer)
     for timestamp, answer in expected["queries"]["offset_for_time"]:

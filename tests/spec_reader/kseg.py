@@ -53,6 +53,8 @@ MAX_BLOCKS = 1048576
 MAX_FOOTER_LENGTH = 134217728
 MAX_GAP_ENTRIES = 65536
 MAX_HOUR_ENTRIES = 1048576
+MAX_KEY_FILTER_LENGTH = 67108864
+MAX_KEY_FILTER_ENTRIES = 8388608
 MAX_ZSTD_WINDOW = 8388608
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
@@ -74,6 +76,8 @@ CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 
 SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES = 1, 2, 3, 4, 5, 6
 SECTION_HOURS = 7
+SECTION_KEY_FILTER = 10
+FEATURE_KEY_FILTER = 4
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
@@ -228,7 +232,7 @@ def parse_file_header(data: bytes, position: int = 0, what: str = "file header")
     (header_crc,) = struct.unpack_from("<I", raw, header_length - 4)
     require(crc32c(raw[:-4]) == header_crc, CHECKSUM, what, position, "header_crc")
 
-    require(incompatible == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
+    require(incompatible & ~FEATURE_KEY_FILTER == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
     require(timestamp_type in (0, 1), UNSUPPORTED, what, position, f"timestamp_type {timestamp_type}")
     require(isolation_level in (0, 1), UNSUPPORTED, what, position, f"isolation_level {isolation_level}")
     require(partition >= 0, INCONSISTENT, what, position, f"partition {partition}")
@@ -408,18 +412,18 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
 
     # Features before relations: section 4 rule 1.
     for section in sections:
-        known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES)
+        known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_KEY_FILTER)
         require(known or not section.flags & FLAG_CRITICAL, UNSUPPORTED, what, section.position, f"critical section {section.type}")
     types = [section.type for section in sections]
     for wanted in REQUIRED_SECTIONS:
         require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} occurs {types.count(wanted)} times")
-    for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES):
+    for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_KEY_FILTER):
         require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} occurs more than once")
     require(types == sorted(set(types)), INCONSISTENT, what, footer_position, f"sections in the order {types}")
     return sections
 
 
-def parse_block_index(section: Section, block_count: int, header: FileHeader, footer_position: int) -> list[IndexEntry]:
+def parse_block_index(section: Section, block_count: int, header: FileHeader, blocks_end: int) -> list[IndexEntry]:
     what = "block_index"
     require(len(section.payload) == 72 * block_count, INCONSISTENT, what, section.position,
             f"{len(section.payload)} bytes for {block_count} blocks")
@@ -445,7 +449,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, fo
         require(entry.base_offset == offset, INCONSISTENT, what, at, f"base_offset {entry.base_offset}, not {offset}")
         position, offset = entry.position + entry.block_length, entry.end_offset
         entries.append(entry)
-    require(position == footer_position, INCONSISTENT, what, section.position, f"blocks end at {position}, the footer is at {footer_position}")
+    require(position == blocks_end, INCONSISTENT, what, section.position, f"blocks end at {position}, not at {blocks_end}")
     return entries
 
 
@@ -547,6 +551,97 @@ def parse_hours(section: Section, index: list[IndexEntry], rendered_sizes: dict[
                     and sum(size for _, size in found) == end - start)
         require(fits, INCONSISTENT, what, at, f"the hours of block {number} are {found}")
     return hours
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.9 Key filter
+
+
+@dataclass(frozen=True)
+class KeyPage:
+    start: int  # position in the segment
+    end: int
+    entry_count: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class KeyFilter:
+    position: int
+    length: int
+    hash_bits: int
+    page_bits: int
+    rice_bits: int
+    target_bits: int
+    pages: tuple[KeyPage, ...]
+    blocks: int
+    seed: int
+
+    @property
+    def end(self) -> int:
+        return self.position + align(self.length, 64)
+
+    def stored_hash(self, key: bytes | None) -> int:
+        if key is None:
+            hashed = xxhash.xxh3_64_intdigest(b"", self.seed ^ MASK_64)
+        else:
+            hashed = xxhash.xxh3_64_intdigest(key, self.seed)
+        return hashed >> (64 - self.hash_bits)
+
+    def entries(self, data: bytes, number: int) -> list[int]:
+        """Returns the values of a page."""
+        what, page = "page of the key filter", self.pages[number]
+        stored = bytes(data[page.start:page.end])
+        require(len(stored) == page.end - page.start, TRUNCATED, what, page.start, f"{len(stored)} bytes")
+        require(crc32c(stored) == page.crc, CHECKSUM, what, page.start, "crc")
+        bits = [byte >> bit & 1 for byte in stored for bit in range(8)]
+        hashes = 1 << (self.hash_bits - self.page_bits)
+        least, end = number * hashes * self.blocks, (number + 1) * hashes * self.blocks
+        values, at = [], 0
+        for _ in range(page.entry_count):
+            high = 0
+            while at < len(bits) and bits[at] == 1:
+                high, at = high + 1, at + 1
+            at += 1  # the bit 0
+            require(at + self.rice_bits <= len(bits), INCONSISTENT, what, page.start, "it ends before its last entry")
+            low = sum(bits[at + bit] << bit for bit in range(self.rice_bits))
+            at += self.rice_bits
+            value = least + (high << self.rice_bits) + low
+            require(value < end, INCONSISTENT, what, page.start, f"the entry {value} is of another page")
+            values.append(value)
+            least = value + 1
+        require(len(bits) - at < 8 and not any(bits[at:]), INCONSISTENT, what, page.start, "bits after its last entry")
+        return values
+
+    def look_up(self, data: bytes, key: bytes | None) -> list[int]:
+        """Returns the numbers of the blocks that may have the key."""
+        wanted = self.stored_hash(key)
+        values = self.entries(data, wanted >> (self.hash_bits - self.page_bits))
+        return [value % self.blocks for value in values if value // self.blocks == wanted]
+
+
+def parse_key_filter(section: Section, salt: bytes, block_count: int, footer_position: int) -> KeyFilter:
+    what, at = "key_filter", section.position
+    require(len(section.payload) >= 16, INCONSISTENT, what, at, f"{len(section.payload)} bytes")
+    position, length, hash_bits, page_bits, rice_bits, target_bits = struct.unpack_from("<QIBBBB", section.payload)
+    require(length <= MAX_KEY_FILTER_LENGTH, LIMIT, what, at, f"length {length}")
+    require(hash_bits <= 40 and page_bits <= min(hash_bits, 16) and rice_bits <= 60 and target_bits <= 20, INCONSISTENT, what, at,
+            f"hash_bits {hash_bits}, page_bits {page_bits}, rice_bits {rice_bits}, target_bits {target_bits}")
+    require(len(section.payload) == 16 + (12 << page_bits), INCONSISTENT, what, at, f"{len(section.payload)} bytes for {1 << page_bits} pages")
+    stated = list(struct.iter_unpack("<III", section.payload[16:]))
+    entries = sum(count for _, count, _ in stated)
+    require(entries <= MAX_KEY_FILTER_ENTRIES, LIMIT, what, at, f"{entries} entries")
+    pages, start = [], 0
+    for end, count, crc in stated:
+        require(start <= end and count * (rice_bits + 1) <= 8 * (end - start) and (count == 0) == (start == end), INCONSISTENT, what, at,
+                f"a page from {start} to {end} of {count} entries")
+        pages.append(KeyPage(position + start, position + end, count, crc))
+        start = end
+    require(start == length, INCONSISTENT, what, at, f"the pages end at {start}, length is {length}")
+    require(position + align(length, 64) == footer_position, INCONSISTENT, what, at,
+            f"{length} bytes at {position}, the footer is at {footer_position}")
+    seed = int.from_bytes(salt, "little")
+    return KeyFilter(position, length, hash_bits, page_bits, rice_bits, target_bits, tuple(pages), block_count, seed)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -908,6 +1003,7 @@ class Segment:
     rendered_sizes: dict[str, list[int]] | None
     whole_lines: dict[str, bool] | None
     hours: list[list[tuple[int, int]]] | None
+    key_filter: KeyFilter | None
 
     @property
     def base_offset(self) -> int:
@@ -957,6 +1053,14 @@ class Segment:
                     return record
         return None
 
+    def select_key(self, key: bytes | None) -> Iterator[Record]:
+        """Yields all records with this key but control records, in offset order."""
+        numbers = range(len(self.index)) if self.key_filter is None else self.key_filter.look_up(self.data, key)
+        for number in numbers:
+            for record in self.block(number):
+                if record.key == key and not record.control:
+                    yield record
+
     def select(self, t0: int, t1: int) -> Iterator[Record]:
         """Yields all records with t0 <= timestamp < t1, in offset order."""
         for number, entry in enumerate(self.index):
@@ -988,7 +1092,14 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     require(header.header_crc == trailer.header_crc, INCONSISTENT, "header_copy", copy.position, "header_crc is not the trailer's")
     require(header.minor == trailer.minor, INCONSISTENT, "header_copy", copy.position, "minor is not the trailer's")
 
-    index = parse_block_index(by_type[SECTION_BLOCK_INDEX], trailer.block_count, header, trailer.footer_position)
+    filter_section = by_type.get(SECTION_KEY_FILTER)
+    require((filter_section is not None) == bool(header.incompatible_features & FEATURE_KEY_FILTER), INCONSISTENT, "footer", trailer.footer_position,
+            f"incompatible_features {header.incompatible_features:#x}, sections {sorted(by_type)}")
+    key_filter, blocks_end = None, trailer.footer_position
+    if filter_section:
+        key_filter = parse_key_filter(filter_section, header.segment_id[:8], trailer.block_count, trailer.footer_position)
+        blocks_end = key_filter.position
+    index = parse_block_index(by_type[SECTION_BLOCK_INDEX], trailer.block_count, header, blocks_end)
     statistics = parse_statistics(by_type[SECTION_STATISTICS])
     at = by_type[SECTION_STATISTICS].position
     end_offset = index[-1].end_offset if index else header.base_offset
@@ -1013,7 +1124,7 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     whole_lines = parse_whole_lines(lines) if lines else None
     stated = by_type.get(SECTION_HOURS)
     hours = parse_hours(stated, index, rendered_sizes) if stated else None
-    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines, hours)
+    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines, hours, key_filter)
 
 
 @dataclass
@@ -1310,6 +1421,14 @@ def verify(data: bytes) -> Segment:
                         found[hour] = found.get(hour, 0) + len(render([record], "records.jsonl", segment.header))
             require(segment.hours[number] == sorted(found.items()), INCONSISTENT, "hours", positions[SECTION_HOURS],
                     f"of block {number} are {segment.hours[number]}, the records' are {found}")
+    if segment.key_filter is not None:
+        filter = segment.key_filter
+        check_padding(data[filter.position + filter.length:filter.end], "key filter", filter.position + filter.length)
+        stored = [value for page in range(len(filter.pages)) for value in filter.entries(data, page)]
+        expected = {filter.stored_hash(record.key) * filter.blocks + number
+                    for number, (_, records) in enumerate(blocks) for record in records if not record.control}
+        require(stored == sorted(expected), INCONSISTENT, "key filter", filter.position,
+                f"{len(stored)} entries, the records' are {len(expected)}")
     return segment
 
 
@@ -1428,7 +1547,23 @@ def info_to_json(segment: Segment) -> dict:
         },
         "rendered_sizes": segment.rendered_sizes,
         "whole_lines": segment.whole_lines,
+        "key_filter": key_filter_to_json(segment),
         "hours": segment.hours and [[list(entry) for entry in block] for block in segment.hours],
+    }
+
+
+def key_filter_to_json(segment: Segment) -> dict | None:
+    filter = segment.key_filter
+    if filter is None:
+        return None
+    return {
+        "position": filter.position,
+        "length": filter.length,
+        "hash_bits": filter.hash_bits,
+        "page_bits": filter.page_bits,
+        "rice_bits": filter.rice_bits,
+        "target_bits": filter.target_bits,
+        "pages": [[page.end - filter.position, page.entry_count, page.crc] for page in filter.pages],
     }
 
 

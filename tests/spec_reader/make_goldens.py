@@ -15,6 +15,8 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     rendered_sizes  {view: [one end per block]} or null where the section is absent
     whole_lines     {values, keys}, where the section is there
     hours           per block a list of [hour, bytes], where the section is there
+    key_filter      where the section is there, by the names of SPEC.md; pages as [end, entry_count, crc]
+    look_ups        where the section is there: [[key as hex or null, [blocks that may have it], [offsets of its records]]]
     rendered_sha256 {view: SHA-256 of the whole view}
     queries         {find_by_offset: [[offset, answer]], offset_for_time: [[T, answer]], select: [[T0, T1, [offsets]]]};
                     an answer is the offset of a record, or null
@@ -115,6 +117,7 @@ class Plan:
     rendered_sizes: bool = True
     whole_lines: int | None = None  # the flags of that section
     hours: bool = False  # whether that section is there
+    key_filter: tuple[int, int, int] | None = None  # hash_bits, page_bits and rice_bits of the key filter; None: there is none
     reserved_byte: int = 0  # what reserved bytes are filled with
 
     header_padding_byte: int = 0
@@ -125,6 +128,9 @@ class Plan:
     edit_rendered_sizes: Callable[[dict[str, list[int]]], None] | None = None
     edit_hours: Callable[[list[list[list[int]]]], None] | None = None  # per block, [hour, bytes]
     edit_sections: Callable[[list[list]], None] | None = None  # [type, flags, payload]
+    edit_key_entries: Callable[[list[list[int]]], None] | None = None  # per page, the values
+    edit_key_pages: Callable[[list[list]], None] | None = None  # [bytes, entry_count], before the crc is computed
+    edit_key_filter: Callable[[bytearray], None] | None = None  # the pages with their padding, after it is
 
 
 @dataclass
@@ -456,6 +462,8 @@ def build(plan: Plan) -> Built:
     if plan.tlvs is None:
         plan.tlvs = [(1, plan.topic.encode()), (2, b"golden-cluster"), (3, b"make_goldens.py"), (4, struct.pack("<q", T))]
     spare = bytes([plan.reserved_byte])
+    if plan.key_filter is not None and plan.incompatible == 0:
+        plan.incompatible = 4
 
     header = file_header(plan)
     data = bytearray(header)
@@ -467,6 +475,12 @@ def build(plan: Plan) -> Built:
         fields.append(block_fields)
         stream_positions.append(positions)
         data += raw
+    pages = key_pages(plan) if plan.key_filter is not None else []
+    key_filter_payload = key_filter_section(plan, pages, len(data))
+    filter_bytes = bytearray(pad(b"".join(page for page, _ in pages), 64))
+    if plan.edit_key_filter:
+        plan.edit_key_filter(filter_bytes)
+    data += filter_bytes
     footer_position = len(data)
 
     index = b""
@@ -505,6 +519,8 @@ def build(plan: Plan) -> Built:
     hours = hours_of(plan)
     if plan.hours:
         sections.append([7, 0, hours_payload(hours)])
+    if plan.key_filter is not None:
+        sections.append([10, 1, key_filter_payload])
     for section in sections:
         section[1] |= reserved_flags
     if plan.edit_sections:
@@ -563,7 +579,69 @@ def build(plan: Plan) -> Built:
         description["whole_lines"] = {"values": bool(plan.whole_lines & 1), "keys": bool(plan.whole_lines & 2)}
     if plan.hours and plan.rendered_sizes:
         description["hours"] = hours
+    if plan.key_filter is not None:
+        position, length, hash_bits, page_bits, rice_bits, target_bits = struct.unpack_from("<QIBBBB", key_filter_payload)
+        description["key_filter"] = {
+            "position": position, "length": length, "hash_bits": hash_bits, "page_bits": page_bits, "rice_bits": rice_bits,
+            "target_bits": target_bits, "pages": [list(page) for page in struct.iter_unpack("<III", key_filter_payload[16:])],
+        }
+        description["look_ups"] = look_ups(plan)
     return Built(data, len(header), block_positions, block_lengths, stream_positions, footer_position, section_positions, description)
+
+
+def stored_hash(plan: Plan, key: bytes | None) -> int:
+    """Returns r of section 2.9."""
+    seed = struct.unpack("<Q", plan.segment_id[:8])[0]
+    h64 = xxhash.xxh3_64_intdigest(b"", ~seed % 2**64) if key is None else xxhash.xxh3_64_intdigest(key, seed)
+    return h64 // 2 ** (64 - plan.key_filter[0])
+
+
+def key_pages(plan: Plan) -> list[list]:
+    """Returns the [bytes, entry_count] of each page, bit by bit."""
+    hash_bits, page_bits, rice_bits = plan.key_filter
+    count = len(plan.blocks)
+    values: list[list[int]] = [[] for _ in range(2**page_bits)]
+    for r, number in sorted({(stored_hash(plan, record.key), number)
+                             for number, block in enumerate(plan.blocks) for record in block.records if not record.attributes & 1}):
+        values[r // 2 ** (hash_bits - page_bits)].append(r * count + number)
+    if plan.edit_key_entries:
+        plan.edit_key_entries(values)
+    pages = []
+    for page, of_page in enumerate(values):
+        bits = ""
+        least = page * 2 ** (hash_bits - page_bits) * count
+        for value in of_page:
+            high, low = divmod(value - least, 2**rice_bits)
+            bits += "1" * high + "0" + "".join(str(low >> bit & 1) for bit in range(rice_bits))
+            least = value + 1
+        bits += "0" * (-len(bits) % 8)
+        pages.append([bytes(int(bits[at:at + 8][::-1], 2) for at in range(0, len(bits), 8)), len(of_page)])
+    if plan.edit_key_pages:
+        plan.edit_key_pages(pages)
+    return pages
+
+
+def key_filter_section(plan: Plan, pages: list[list], position: int) -> bytes:
+    if plan.key_filter is None:
+        return b""
+    payload = struct.pack("<QIBBBB", position, sum(len(page) for page, _ in pages), *plan.key_filter, 10)
+    end = 0
+    for page, count in pages:
+        end += len(page)
+        payload += struct.pack("<III", end, count, crc32c(page))
+    return payload
+
+
+def look_ups(plan: Plan) -> list[list]:
+    """Answers look-ups of all keys, and of some that are not there, by comparing the hashes of every record."""
+    records = [(number, record) for number, block in enumerate(plan.blocks) for record in block.records if not record.attributes & 1]
+    keys = {record.key for _, record in records} | {None, b"", b"absent"} | {b"absent %d" % number for number in range(30)}
+    return [
+        [None if key is None else key.hex(),
+         sorted({number for number, record in records if stored_hash(plan, record.key) == stored_hash(plan, key)}),
+         [record.offset for _, record in records if record.key == key]]
+        for key in sorted(keys, key=lambda key: (key is not None, key or b""))
+    ]
 
 
 def hours_of(plan: Plan) -> list[list[list[int]]]:
@@ -808,10 +886,30 @@ def goldens() -> list[Plan]:
 
     plans.append(segment_in_a_record())
 
+    plans.append(with_key_filter("key-filter"))
+    plans.append(with_key_filter("key-filter-coarse", description="a key filter of 3 bits per hash and one page: most keys that are not there match some block",
+                                 key_filter=(3, 0, 0)))
+    plans.append(Plan("key-filter-without-entries", "a key filter of a segment whose only records are a control record: one page without bytes", [
+        Block(0, 2), Block(2, 3, [Rec(2, T, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)])], isolation_level=0, key_filter=(10, 0, 9)))
+    plans.append(Plan("key-filter-without-blocks", "a key filter of a segment without blocks", [], base=42, key_filter=(0, 0, 0)))
+
     entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
     plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
         Block(0, 11002, [Rec(0, T, b"k", b"first"), Rec(11001, T + 1, b"k", b"last")])], gap_entries=entries))
     return plans
+
+
+def with_key_filter(name: str, **changes) -> Plan:
+    plan = Plan(name, "a key filter of four pages: keys in one block and in several, null and empty ones, of 1 to 300 bytes, a control record, which has no "
+                "entry, and a block without records", [
+        Block(0, 5, [Rec(0, T, b"a", b"v"), Rec(1, T, b"b", b"v"), Rec(2, T, b"a", None), Rec(3, T, b"long" * 75, b"v"), Rec(4, T, None, b"v")]),
+        Block(5, 7),
+        Block(7, 12, [Rec(7, T, b"", b"v"), Rec(8, T, b"a", b"v"), Rec(9, T, b"\xff\0", b"v"), Rec(10, T, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1),
+                      Rec(11, T, b"c" * 17, b"v")]),
+        Block(12, 30, [Rec(o, T + o, b"key-%d" % o, b"v") for o in range(12, 30)]),
+        Block(30, 33, [Rec(30, T, None, None), Rec(31, T, b"", b""), Rec(32, T, b"b" * 129, b"v")])],
+        isolation_level=0, key_filter=(12, 2, 9))
+    return replace(plan, **changes) if changes else plan
 
 
 def several_hours(name: str = "hours", **changes) -> Plan:
@@ -1125,6 +1223,51 @@ def broken_segments() -> list[Broken]:
     add("meta-sum-mismatch", "inconsistent", "decode", "VALUES is one byte longer than the lengths in META",
         with_block(edit_streams=lambda streams: streams.__setitem__("VALUES", streams["VALUES"] + b"x")))
     add("offset-beyond-coverage", "inconsistent", "decode", "the last record's offset is the block's end_offset", columns("skipped", b"\1\0\0\1"))
+
+    # --- Key filter ---
+    def filtered(**changes) -> Plan:
+        return with_key_filter("key-filter", segment_id=fixed_id("segment key-filter"), **changes)
+
+    def section(edit: Callable[[bytearray], None]) -> Plan:
+        def of_sections(sections: list[list]) -> None:
+            payload = bytearray(sections[-1][2])
+            edit(payload)
+            sections[-1][2] = bytes(payload)
+        return filtered(edit_sections=of_sections)
+
+    def put(form: str, at: int, value: int) -> Plan:
+        return section(lambda payload: struct.pack_into(form, payload, at, value))
+
+    keys_of = [record.offset for block in filtered().blocks for record in block.records]
+    add("key-filter-missing-key", "inconsistent", "verify", "the key filter lacks one key of a block: a search by key would miss its record",
+        filtered(edit_key_entries=lambda pages: pages[1].pop(2)), keys_of)
+    add("key-filter-extra-key", "inconsistent", "verify", "the key filter has an entry that no record of the block has",
+        filtered(edit_key_entries=lambda pages: pages[1].insert(0, pages[1][0] - 1)), keys_of)
+    add("key-filter-page-crc", "checksum", "verify", "one bit of a page of the key filter is flipped",
+        filtered(edit_key_filter=lambda data: data.__setitem__(3, data[3] ^ 4)), keys_of)
+    add("key-filter-padding-not-zero", "inconsistent", "verify", "a byte of the padding after the key filter is 1",
+        filtered(edit_key_filter=lambda data: data.__setitem__(-1, 1)), keys_of)
+    add("key-filter-entry-of-another-page", "inconsistent", "verify", "a page of the key filter has an entry that belongs to the next one",
+        filtered(edit_key_entries=lambda pages: pages[0].append(pages[1].pop(0))), keys_of)
+    add("key-filter-bits-after-the-last-entry", "inconsistent", "verify", "a page of the key filter has a byte behind its last entry",
+        filtered(edit_key_pages=lambda pages: pages[2].__setitem__(0, pages[2][0] + b"\0")), keys_of)
+    add("key-filter-page-ends-early", "inconsistent", "verify", "a page of the key filter has one entry fewer than it states",
+        filtered(edit_key_pages=lambda pages: pages[2].__setitem__(0, pages[2][0][:-1])), keys_of)
+    add("key-filter-over-length", "limit", "open", "the key filter states a length above the limit", put("<I", 8, 2**26 + 1))
+    add("key-filter-over-entries", "limit", "open", "a page of the key filter states more entries than a filter may have", put("<I", 20, 2**23 + 1))
+    add("key-filter-more-entries-than-bits", "inconsistent", "open", "a page of the key filter states more entries than it has bits for", put("<I", 20, 2**20))
+    add("key-filter-hash-bits", "inconsistent", "open", "the key filter states 41 bits per hash", put("<B", 12, 41))
+    add("key-filter-page-bits", "inconsistent", "open", "the key filter states more bits of pages than of hashes", put("<B", 13, 13))
+    add("key-filter-rice-bits", "inconsistent", "open", "the key filter states 61 low bits", put("<B", 14, 61))
+    add("key-filter-pages-out-of-order", "inconsistent", "open", "a page of the key filter ends before the one before it", put("<I", 28, 1))
+    add("key-filter-position", "inconsistent", "open", "the key filter begins after the end of the last block",
+        section(lambda payload: struct.pack_into("<Q", payload, 0, struct.unpack_from("<Q", payload)[0] + 64)))
+    add("key-filter-section-cut", "inconsistent", "open", "the section key_filter is 12 bytes shorter than its pages need",
+        section(lambda payload: payload.__delitem__(slice(-12, None))))
+    add("key-filter-section-without-bit", "inconsistent", "open", "the section key_filter is there, and the bit of the features is clear",
+        filtered(incompatible=0, edit_sections=lambda sections: sections.append([10, 1, bytes(28)]), key_filter=None))
+    add("key-filter-bit-without-section", "inconsistent", "open", "the bit of the features is set, and the section key_filter is missing",
+        filtered(edit_sections=lambda sections: sections.pop()))
     return out
 
 

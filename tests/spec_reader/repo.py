@@ -243,7 +243,7 @@ def parse_row(table: str, line: bytes, commits: tuple[int, int]) -> Row:
     require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
     if kind == "segment" and not removed:
         features = count_member(table, members, "features") if members.get("features") is not None else 0
-        require(features == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
+        require(features & ~kseg.FEATURE_KEY_FILTER == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
     return Row(row_key(table, kind, members), kind, removed, members, table, commits)
 
 
@@ -297,6 +297,7 @@ class Entry:
     content_digest: str
     rendered: list[int] | None
     whole_lines: list[bool] | None
+    features: int
 
 
 @dataclass(frozen=True)
@@ -805,6 +806,7 @@ class Snapshot:
             content_digest=hex_member(table, item, "content_digest", 32),
             rendered=_array(table, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and 0 <= size <= kseg.MASK_64),
             whole_lines=_array(table, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
+            features=count_member(table, item, "features") if item.get("features") is not None else 0,
         )
         require(entry.footer_position < entry.size, INCONSISTENT, table, None, f"{key}: a footer at {entry.footer_position} of {entry.size} bytes")
         require(entry.base_offset < entry.end_offset, INCONSISTENT, table, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
@@ -844,6 +846,7 @@ class Snapshot:
             ("content_digest", f"{statistics.content_digest:032x}", entry.content_digest),
             ("rendered", _totals(segment), entry.rendered),
             ("whole_lines", segment.whole_lines and list(segment.whole_lines.values()), entry.whole_lines),
+            ("features", header.incompatible_features, entry.features),
         ):
             require(found == wanted, INCONSISTENT, entry.key, None, f"{name} is {found}, its row states {wanted}")
         return segment

@@ -8,6 +8,7 @@
 //! records, any of several encodes, and blocks are written in order. The buffers travel with them.
 //! A stream that is stored raw is written from the buffer it was pushed into.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::codec::{Codec, Compression, Compressor};
 use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::hours::HourSize;
+use crate::key_filter::KeyHasher;
 use crate::layout::ALIGNMENT;
 use crate::meta;
 use crate::record::{Record, TimestampType};
@@ -216,6 +218,7 @@ impl BlockBuilder {
             whole_lines: WholeLines::of(&self.columns),
             hours: HourSize::of(&self.columns, renderer),
             renderer: renderer.clone(),
+            key_hashes: None,
             timestamp_type,
             directory,
             builder: self,
@@ -284,9 +287,28 @@ pub struct EncodedBlock {
     whole_lines: WholeLines,
     hours: Vec<HourSize>,
     renderer: Renderer,
+    /// The hashes of its keys, and what they were hashed with.
+    key_hashes: Option<(KeyHasher, Vec<u64>)>,
 }
 
 impl EncodedBlock {
+    /// Hashes the keys for the key filter of the segment that the block is going to be appended to, if that has one. Without it, appending does
+    /// so; here it is done on the thread that encodes.
+    #[must_use]
+    pub fn hash_keys(mut self, hasher: Option<KeyHasher>) -> EncodedBlock {
+        let columns = &self.builder.columns;
+        self.key_hashes = hasher.map(|hasher| (hasher, hasher.of_block(columns)));
+        self
+    }
+
+    /// Returns the hashes of the keys.
+    pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Cow<'_, [u64]> {
+        match &self.key_hashes {
+            Some((with, hashes)) if *with == hasher => Cow::Borrowed(hashes),
+            _ => Cow::Owned(hasher.of_block(&self.builder.columns)),
+        }
+    }
+
     /// Returns the statistics of the block's records.
     #[must_use]
     pub fn statistics(&self) -> &Statistics {

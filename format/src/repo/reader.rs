@@ -368,4 +368,8 @@ fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) 
             let found = segment.whole_lines().map(flags);
             shows("whole lines", &entry.whole_lines, &found)
         })
+        .or_else(|| {
+            let found = segment.key_filter().is_some();
+            shows("key filter", &entry.key_filter, &found)
+        })
 }

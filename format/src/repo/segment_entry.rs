@@ -50,6 +50,8 @@ pub struct SegmentEntry {
     pub rendered: Option<ViewSizes>,
     /// Whether lines of the rendered values and keys are whole; `None` where the segment does not state it.
     pub whole_lines: Option<[bool; 2]>,
+    /// Whether the segment has a key filter.
+    pub key_filter: bool,
 }
 
 impl SegmentEntry {
@@ -59,6 +61,7 @@ impl SegmentEntry {
         SegmentEntry {
             rendered: Some(summary.rendered),
             whole_lines: Some(flags(summary.whole_lines)),
+            key_filter: summary.has_key_filter,
             ..Self::of(
                 partition,
                 &summary.header,
@@ -75,6 +78,7 @@ impl SegmentEntry {
         SegmentEntry {
             rendered: segment.rendered_sizes().map(RenderedSizes::totals),
             whole_lines: segment.whole_lines().map(flags),
+            key_filter: segment.key_filter().is_some(),
             ..Self::of(
                 partition,
                 segment.header(),
@@ -110,6 +114,7 @@ impl SegmentEntry {
             content_digest: Hex(statistics.digests.content.to_be_bytes()),
             rendered: None,
             whole_lines: None,
+            key_filter: false,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::header::FileHeader;
+use crate::key_filter::KeyFilter;
 use crate::layout::{FILE_MAGIC, TRAILER_MAGIC, trailer as trailer_at};
 use crate::scan::{IdentifiedBy, magics, remains_of_trailer};
 use crate::segment::{Open, Segment};
@@ -110,12 +111,27 @@ impl Remains {
                 continue;
             }
             let from = from.filter(|_| footer.is_some()).unwrap_or(start);
+            let filter = footer.as_ref().and_then(|it| it.key_filter());
+            let from = filter.map_or(from, |filter| start_of_filter(filter, bytes, from));
             self.footer = footer;
             self.block_count = Some(trailer.block_count);
             self.ranges.push(from as u64..end as u64);
             return;
         }
     }
+}
+
+/// Returns where the key filter begins that ends before the footer at `footer`; `footer` where it is not there or damaged.
+fn start_of_filter(filter: &KeyFilter, bytes: &[u8], footer: usize) -> usize {
+    let range = filter.range();
+    let start = usize::try_from(range.end - range.start)
+        .ok()
+        .and_then(|length| footer.checked_sub(length));
+    let is_there = |start: &usize| {
+        let bytes = bytes.get(*start..footer).unwrap_or_default();
+        filter.check(0..filter.page_count(), bytes).is_ok()
+    };
+    start.filter(is_there).unwrap_or(footer)
 }
 
 /// Returns whether two headers are of one segment, whatever else they say.

@@ -177,6 +177,7 @@ pub(crate) fn entry(
         content_digest: Id::ZERO,
         rendered: None,
         whole_lines: None,
+        key_filter: false,
     };
     (entry, bytes)
 }

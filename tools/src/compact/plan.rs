@@ -108,6 +108,7 @@ mod tests {
             content_digest: Hex([0; 16]),
             rendered: None,
             whole_lines: None,
+            key_filter: false,
         }
     }
 

@@ -283,6 +283,7 @@ mod tests {
             content_digest: Id::ZERO,
             rendered: None,
             whole_lines: None,
+            key_filter: false,
         };
         let kept = |entry: &SegmentEntry, length| {
             let mut footer = Footer::of(entry);

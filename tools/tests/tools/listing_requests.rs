@@ -189,6 +189,7 @@ fn segment(id: &PartitionId, base_offset: i64) -> SegmentEntry {
         content_digest: Id::ZERO,
         rendered: None,
         whole_lines: None,
+        key_filter: false,
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::key::{RowKey, RowKind};
 use crate::PartitionNumber;
-use crate::layout::limits;
+use crate::layout::{KNOWN_FEATURES, limits};
 use crate::repo::id::Id;
 use crate::repo::keys::TopicName;
 use crate::repo::sealed::SealError;
@@ -62,7 +62,7 @@ impl LineHead {
         let Some(kind) = RowKind::parse(word) else {
             return Err(SealError::UnknownRow(word.clone().into_owned()));
         };
-        let features = members.features.unwrap_or(0);
+        let features = members.features.unwrap_or(0) & !KNOWN_FEATURES;
         if features != 0 && kind == RowKind::Segment && !removed {
             let kind = format!("segment with the features {features:#x}");
             return Err(SealError::UnknownRow(kind));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{RowKey, RowKind};
 use super::line::{LineHead, REMOVED};
 use crate::PartitionNumber;
+use crate::layout::FEATURE_KEY_FILTER;
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
@@ -112,6 +113,8 @@ struct SegmentLine {
     content_digest: Id,
     rendered: Option<ViewSizes>,
     whole_lines: Option<[bool; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    features: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -322,6 +325,7 @@ impl SegmentLine {
             content_digest: entry.content_digest,
             rendered: entry.rendered,
             whole_lines: entry.whole_lines,
+            features: entry.key_filter.then_some(FEATURE_KEY_FILTER),
         }
     }
 
@@ -348,6 +352,7 @@ impl SegmentLine {
             content_digest: self.content_digest,
             rendered: self.rendered,
             whole_lines: self.whole_lines,
+            key_filter: self.features.unwrap_or(0) & FEATURE_KEY_FILTER != 0,
         };
         Row::Segment(id, Box::new(entry))
     }
@@ -396,6 +401,7 @@ pub(super) mod tests {
             content_digest: Id::ZERO,
             rendered: Some([1, 2, 3]),
             whole_lines: None,
+            key_filter: false,
         };
         Row::Segment(id.clone(), Box::new(entry))
     }
@@ -562,6 +568,14 @@ pub(super) mod tests {
         let features = text.replacen("\"size\"", "\"features\":2,\"size\"", 1);
         let unknown = SealError::UnknownRow("segment with the features 0x2".into());
         assert_eq!(read(features.as_bytes()), Err(unknown));
+        let unknown = text.replacen("\"size\"", "\"features\":6,\"size\"", 1);
+        let only = SealError::UnknownRow("segment with the features 0x2".into());
+        assert_eq!(read(unknown.as_bytes()), Err(only));
+        let filter = text.replacen("\"size\"", "\"features\":4,\"size\"", 1);
+        let read_back = read(filter.as_bytes()).unwrap();
+        assert!(matches!(&read_back, Row::Segment(_, entry) if entry.key_filter));
+        let again = read_back.to_line();
+        assert!(String::from_utf8(again).unwrap().contains("\"features\":4"));
         let none = text.replacen("\"size\"", "\"features\":0,\"size\"", 1);
         assert!(read(none.as_bytes()).is_ok());
         let other = text.replacen("\"segment\"", "\"filter\"", 1);

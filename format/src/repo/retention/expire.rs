@@ -401,6 +401,7 @@ mod tests {
                 content_digest: Id::ZERO,
                 rendered: None,
                 whole_lines: None,
+                key_filter: false,
             }
         };
         times.iter().enumerate().map(segment).collect()

@@ -224,6 +224,7 @@ fn entry(id: &PartitionId, segment_id: Id, base_offset: i64) -> SegmentEntry {
         content_digest: Id::ZERO,
         rendered: None,
         whole_lines: None,
+        key_filter: false,
     }
 }
 
