@@ -15,7 +15,7 @@ use kbk_format::repo::{
     TopicChange, Uploaded,
 };
 use kbk_format::{Compression, FileHeader, GapReason, SegmentWriter, WriterOptions};
-use kbk_tools::compact::{CompactOptions, compact};
+use kbk_tools::compact::{CompactOptions, KeyFilters, compact};
 use sha2::{Digest, Sha256};
 
 #[expect(dead_code, reason = "shared with benches that need more of it")]
@@ -116,6 +116,7 @@ async fn compaction(rows: &[Row], level: i32) -> (f64, u64) {
         segment_bytes: 128 << 20,
         block_bytes: WriterOptions::DEFAULT_BLOCK_BYTES,
         compression: Some(Compression::Zstd(level)),
+        key_filters: KeyFilters::Kept,
         older_than: None,
         keep: None,
         key_memory: 0,

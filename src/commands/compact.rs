@@ -15,8 +15,8 @@ use kbk_tools::compact::{
 use serde::Serialize;
 
 use crate::cli::{
-    CliError, Column, Context, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize, Table,
-    TopicArgs, time,
+    CliError, Column, Context, KeyFilterArg, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize,
+    Table, TopicArgs, time,
 };
 use crate::human;
 use crate::run::{Cancel, Committed, Done, Events, Totals};
@@ -25,12 +25,15 @@ const EXAMPLES: &str = "\
 Examples:
   kbk compact -r /backup/kafka --dry-run
   kbk compact -r /backup/kafka --older-than 7d --compression zstd:12
+  kbk compact -r /backup/kafka --topic orders --key-filter
   kbk compact -r /backup/kafka --keep latest-per-key --keep-tombstones 30d --dry-run
 
 Segments of a partition that are small are merged up to --segment-size. One that is larger than all
 that would join it stays, so that a run per night does not write the same records every night. With
 --compression, large ones are compressed anew, too, once. Records keep their offsets, timestamps and
 everything else.
+With --key-filter, `kbk grep --key` and `kbk cat --key` read a few KiB per segment, and the blocks that may
+have the key. It takes about one and a half bytes per key; older programs cannot read such segments.
 Before the new snapshot names a new segment, the store returns all of it, and its digests, offsets
 and gaps are compared with those of the segments that it replaces.
 --keep latest-per-key removes records of which a later one has the same key, as Kafka does with
@@ -55,6 +58,12 @@ pub struct Args {
     /// [default: the setting that all segments state that are merged into one, else zstd:3; the rest stays]
     #[arg(long, value_name = "CODEC")]
     pub compression: Option<Compression>,
+
+    /// Add a filter by which grep and cat skip blocks without the key that they look for, also to large segments without one;
+    /// BITS: one block in 2^BITS is read in vain, 0 to 20 [default: 10, or as the filter there is]; none: remove filters
+    /// [without this option: a new segment has one where a segment has that it replaces]
+    #[arg(long, value_name = "BITS", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub key_filter: Option<KeyFilterArg>,
 
     /// Stored bytes that segments are merged up to; 1MiB to 4GiB [default: 128MiB]
     #[arg(long, value_name = "SIZE")]
@@ -196,6 +205,10 @@ impl Args {
             segment_bytes: self.segment_size.unwrap_or_default().bytes(),
             block_bytes: WriterOptions::DEFAULT_BLOCK_BYTES,
             compression: self.compression,
+            key_filters: self
+                .key_filter
+                .map(KeyFilterArg::filters)
+                .unwrap_or_default(),
             older_than,
             keep: self
                 .keep
@@ -257,6 +270,7 @@ impl Args {
             uncompacted_topics,
             merges_only: self.keep.is_none()
                 && self.compression.is_none()
+                && self.key_filter.is_none()
                 && self.older_than.is_none(),
             report,
         }
@@ -270,6 +284,7 @@ impl Args {
         words.extend(exclude.iter().map(|pattern| format!("--exclude {pattern}")));
         words.extend(self.older_than.map(|span| format!("--older-than {span:#}")));
         words.extend(self.compression.map(|it| format!("--compression {it}")));
+        words.extend(self.key_filter.map(|it| it.to_string()));
         words.extend(self.segment_size.map(|it| format!("--segment-size {it}")));
         words.extend(self.keep.map(|_| "--keep latest-per-key".to_owned()));
         let tombstones = self.keep_tombstones;

@@ -234,6 +234,15 @@ fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> 
         let missing = human::counted(footer.missing_count, "offset");
         line(out, "gaps", &format!("{missing} without a record"))?;
     }
+    if let Some(filter) = &footer.key_filter {
+        let entries = human::count(filter.entries);
+        let pages = human::counted(filter.pages, "page");
+        let bytes = human::bytes(filter.stored_bytes);
+        let aim = human::count(1 << filter.target_bits.min(63));
+        let vain = format!("one block in {aim} read in vain");
+        let shown = format!("entries {entries}, in {pages} of {bytes}, {vain}");
+        line(out, "key filter", &shown)?;
+    }
     line(out, "digest", &footer.content_digest)
 }
 

@@ -50,6 +50,69 @@ fn keyed() -> World {
 }
 
 #[test]
+fn key_filters_are_added_kept_and_removed() {
+    let world = World::sample();
+    let key = String::from_utf8(key_of(7)).unwrap();
+    let found = |world: &World| {
+        let found = ok(&world.kbk(&["grep", "orders", "--key", &key]))
+            .stdout
+            .clone();
+        assert!(!found.is_empty());
+        found
+    };
+    let all = found(&world);
+    let filters = |world: &World| -> Vec<bool> {
+        let entries = world.entries("orders", 0).into_iter();
+        entries.map(|entry| entry.key_filter).collect()
+    };
+    // Merged, so that nothing but the lack of a filter speaks for writing them anew.
+    compact(&world, &[]);
+    assert_eq!(filters(&world), [false]);
+    let planned = compact(&world, &["--dry-run", "--key-filter"]);
+    assert_eq!(planned["policy"], "--key-filter");
+    let done = compact(&world, &["--key-filter"]);
+    assert_eq!(
+        (&done["segments"], &planned["segments"]),
+        (&json!(4), &json!(4))
+    );
+    assert_eq!(filters(&world), [true]);
+    assert_eq!(compact(&world, &["--key-filter"])["segments"], 0);
+    assert_eq!(
+        compact(&world, &["--key-filter=10"])["segments"],
+        0,
+        "as by default"
+    );
+    assert_eq!(found(&world), all);
+    ok(&world.kbk(&["verify", "--full"]));
+    // What is merged with others keeps its filter.
+    for from in [600, 1_000] {
+        let rows = (from..from + 400).map(|at| (at, 1_000 + at));
+        world.backup(&[("orders", 0, vec![rows.collect()])]);
+    }
+    assert_eq!(filters(&world), [true, false, false]);
+    assert_eq!(compact(&world, &["--topic", "orders"])["segments"], 3);
+    assert_eq!(filters(&world), [true]);
+    assert_eq!(
+        compact(&world, &["--topic", "orders", "--key-filter=14"])["segments"],
+        2
+    );
+    let segment = world.path(&world.entries("orders", 0)[0].key);
+    let shown = ok(&world.kbk(&["inspect", segment.to_str().unwrap(), "--json"])).json();
+    assert_eq!(shown["footer"]["key_filter"]["target_bits"], 14);
+    ok(&world.kbk(&["verify", "--full"]));
+    compact(&world, &["--key-filter=none"]);
+    assert_eq!(filters(&world), [false]);
+    assert_eq!(found(&world), all);
+    let wrong = world.kbk(&["compact", "--key-filter=21"]);
+    assert_eq!(wrong.code, Some(2), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("a number from 0 to 20"),
+        "{}",
+        wrong.stderr
+    );
+}
+
+#[test]
 fn segments_are_merged_and_every_record_stays() {
     let world = World::sample();
     let before = [

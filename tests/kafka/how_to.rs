@@ -148,7 +148,7 @@ fn every_answer_is_one_command_that_works() {
         commands.map(|command| (block.heading.as_str(), command))
     });
     let commands: Vec<_> = commands.collect();
-    assert_eq!(commands.len(), 30, "{commands:#?}");
+    assert_eq!(commands.len(), 32, "{commands:#?}");
     let mut damaged = None;
     for (heading, command) in commands {
         if heading == "Repair the original from its copy" && damaged.is_none() {
@@ -157,7 +157,8 @@ fn every_answer_is_one_command_that_works() {
         let done = shell(command, &repo, &broker).expect_code(0);
         let lines = || done.stdout.lines().collect::<Vec<_>>();
         match heading {
-            "Find a record by its key" => {
+            "Find one key in a large backup" if command.contains("compact") => {}
+            "Find a record by its key" | "Find one key in a large backup" => {
                 let [line] = lines()[..] else {
                     panic!("{command}: {done:#?}")
                 };

@@ -5,24 +5,31 @@ use std::sync::Arc;
 use std::thread;
 
 use futures_util::{StreamExt, stream};
-use kbk_format::Compression;
 use kbk_format::repo::{
     FoundSegment, PartitionId, RemovedRecords, RepoError, SegmentEntry, SegmentReader,
 };
+use kbk_format::{Compression, KeyFilter, KeyFilterBits};
 use tokio::runtime::Handle;
 
-use super::CompactError;
 use super::expected::Expected;
 use super::key_range::KeyRange;
 use super::merge::{Merge, MergeError, Read, WriteSettings, Written, merge};
 use super::prove::{Held, Keys, Proved, read_back};
 use super::run::Run;
 use super::source;
+use super::{CompactError, KeyFilters};
 use crate::task::joined;
 use crate::verify::{UnindexedSegment, UnindexedSegmentError};
 
 /// Threads that encode the blocks of a group, at most: each has the buffers of a block and of a compressor.
 const MOST_THREADS: usize = 8;
+
+/// How new segments are stored.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    compression: Compression,
+    key_filter: Option<KeyFilterBits>,
+}
 
 /// Why a group was not merged.
 pub(super) enum GroupError {
@@ -67,10 +74,13 @@ impl Run<'_> {
         keys: Option<&KeyRange>,
         left: &[FoundSegment],
     ) -> Result<Proved, GroupError> {
-        let compression = self.compression(id, sources).await;
-        let found = self.find_left(id, sources, left, compression).await?;
+        let form = Form {
+            compression: self.compression(id, sources).await,
+            key_filter: self.key_filter(id, sources).await,
+        };
+        let found = self.find_left(id, sources, left, form).await?;
         let adopts = !found.is_empty();
-        let (written, read) = self.merge(id, sources, keys, compression, !adopts).await?;
+        let (written, read) = self.merge(id, sources, keys, form, !adopts).await?;
         for candidate in found {
             let expected = Expected::new(sources, keys, &read);
             let entries = std::slice::from_ref(&candidate);
@@ -88,7 +98,7 @@ impl Run<'_> {
             }
         }
         let (written, read) = match adopts {
-            true => self.merge(id, sources, keys, compression, true).await?,
+            true => self.merge(id, sources, keys, form, true).await?,
             false => (written, read),
         };
         let mut added = Vec::with_capacity(written.len());
@@ -155,13 +165,41 @@ impl Run<'_> {
         common.unwrap_or_default()
     }
 
+    /// Returns how selective the key filter of the new segment is, if it has one: as asked for, or as those of the group are.
+    async fn key_filter(
+        &self,
+        id: &PartitionId,
+        sources: &[SegmentEntry],
+    ) -> Option<KeyFilterBits> {
+        let is_asked = match self.options.key_filters {
+            KeyFilters::Dropped => return None,
+            KeyFilters::All(Some(bits)) => return Some(bits),
+            KeyFilters::All(None) => true,
+            KeyFilters::Kept => false,
+        };
+        let store = self.repository.store();
+        let with_one: Vec<_> = sources.iter().filter(|entry| entry.key_filter).collect();
+        let has_one = !with_one.is_empty();
+        let mut opened = stream::iter(with_one)
+            .map(|entry| SegmentReader::open(store, id, entry))
+            .buffered(store.profile().parallel_requests);
+        let mut most = None;
+        while let Some(opened) = opened.next().await {
+            // One that cannot be read is found by the merge.
+            let found = opened.ok();
+            let found = found.and_then(|it| it.segment().key_filter().map(KeyFilter::target));
+            most = most.max(found);
+        }
+        (is_asked || has_one).then(|| most.unwrap_or_default())
+    }
+
     /// Reads a group, and writes it if so asked.
     async fn merge(
         &self,
         id: &PartitionId,
         sources: &[SegmentEntry],
         keys: Option<&KeyRange>,
-        compression: Compression,
+        form: Form,
         writes: bool,
     ) -> Result<(Vec<Written>, Read), GroupError> {
         let store = self.repository.store();
@@ -169,7 +207,8 @@ impl Run<'_> {
         let group = Merge {
             settings: WriteSettings {
                 store: store.clone(),
-                compression,
+                compression: form.compression,
+                key_filter: form.key_filter,
                 block_bytes: self.options.block_bytes,
                 most_bytes: self.options.segment_bytes.saturating_mul(2),
                 writer: self.options.writer.clone(),
@@ -218,13 +257,13 @@ impl Run<'_> {
         id: &PartitionId,
         sources: &[SegmentEntry],
         left: &[FoundSegment],
-        compression: Compression,
+        form: Form,
     ) -> Result<Vec<SegmentEntry>, CompactError> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
             return Ok(Vec::new());
         };
         let offsets = first.base_offset..last.end_offset;
-        let compression = compression.to_string();
+        let compression = form.compression.to_string();
         let mut found = Vec::new();
         let same = left.iter().filter(|it| it.base_offset == offsets.start);
         for candidate in same {
@@ -232,6 +271,7 @@ impl Run<'_> {
                 let opened = UnindexedSegment::open(self.repository.store(), candidate).await?;
                 let segment = opened.segment();
                 let fits = segment.coverage() == offsets
+                    && segment.key_filter().map(KeyFilter::target) == form.key_filter
                     && segment.header().compression.as_ref() == Some(&compression);
                 match fits {
                     true => Ok(Some(opened.check(id.clone()).await?)),

@@ -21,15 +21,17 @@ impl Run<'_> {
         damaged: &mut HashSet<String>,
         compacted: &mut PartitionResult,
     ) -> Result<Vec<bool>, CompactError> {
-        if self.options.compression.is_none() {
-            return Ok(vec![true; all.len()]);
+        if self.rows_suffice() {
+            return Ok(all.iter().map(|entry| self.is_done_by_row(entry)).collect());
         }
         let store = self.repository.store();
         let mut opened = stream::iter(all)
             .map(async |entry| match self.is_old(entry) {
                 true => {
                     let opened = SegmentReader::open(store, id, entry).await;
-                    (entry, opened.map(|it| self.is_done(it.segment())))
+                    let done = |it: SegmentReader| self.is_done(it.segment());
+                    let by_row = self.is_done_by_row(entry);
+                    (entry, opened.map(|it| by_row && done(it)))
                 }
                 false => (entry, Ok(true)),
             })
@@ -98,7 +100,7 @@ impl Run<'_> {
                 }
             };
             // Gaps of many reasons may take as many segments as before; then nothing is gained.
-            let is_gain = proved.added.len() < sources.len() || self.options.compression.is_some();
+            let is_gain = proved.added.len() < sources.len() || self.rewrites();
             if is_gain {
                 compacted.add(sources, &proved, 0);
                 compacted.replacements.push(Replacement {

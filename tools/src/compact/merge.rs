@@ -8,8 +8,8 @@ use kbk_format::repo::{
 };
 use kbk_format::{
     Block, BlockBuilder, BlockDecoder, Columns, Digests, EncodedBlock, Encoder, FileHeader,
-    FormatError, Gap, GapReason, Push, Record, SegmentAssembler, SegmentSummary, Streams,
-    WriteError,
+    FormatError, Gap, GapReason, KeyFilterBits, Push, Record, SegmentAssembler, SegmentSummary,
+    Streams, WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use super::source::Part;
 pub(super) struct WriteSettings {
     pub(super) store: Store,
     pub(super) compression: kbk_format::Compression,
+    pub(super) key_filter: Option<KeyFilterBits>,
     pub(super) block_bytes: usize,
     /// Stored bytes at which a new segment is cut in any case.
     pub(super) most_bytes: u64,
@@ -354,7 +355,7 @@ impl Merger<'_> {
         let (store, runtime) = (&settings.store, self.group.runtime.clone());
         let upload = SegmentUpload::start(store, key, runtime, store.profile().upload);
         let upload = upload.map_err(MergeError::Store)?;
-        let assembler = SegmentAssembler::new(upload, header);
+        let assembler = SegmentAssembler::with_key_filter(upload, header, settings.key_filter);
         self.output = Some(Output {
             assembler: assembler.map_err(|error| self.group.failed(error))?,
             gaps: GapBook::default(),
@@ -409,8 +410,10 @@ fn append(
         let builders: Vec<BlockBuilder> = output.full.drain(..now).collect();
         let timestamp_type = output.assembler.header().timestamp_type;
         let renderer = output.assembler.renderer();
+        let hasher = output.assembler.key_hasher();
         let encode = |builder: BlockBuilder, encoder: &mut Encoder| {
-            builder.encode(timestamp_type, renderer, encoder)
+            let block = builder.encode(timestamp_type, renderer, encoder);
+            block.hash_keys(hasher)
         };
         let encoded: Vec<EncodedBlock> = std::thread::scope(|scope| {
             let threads = builders.into_iter().zip(encoders.iter_mut());

@@ -19,7 +19,8 @@
 //! What can be missing from the result: a segment that is damaged stays as it is, with those that cannot be merged without it, and is a
 //! finding. What another run expired or replaced meanwhile is left to that run.
 //!
-//! Memory: the blocks that are being encoded, a few ranges of sources, the buffers of one upload; with `--keep latest-per-key` besides these
+//! Memory: the blocks that are being encoded, a few ranges of sources, the buffers of one upload; of a segment with a key filter 8 bytes per key and
+//! block, at most 64 MiB, at which the segment is cut; with `--keep latest-per-key` besides these
 //! a table of keys of a fixed size ([`CompactOptions::key_memory`]), and one bit per record of the partition.
 //!
 //! | file | holds |
@@ -57,8 +58,8 @@ mod source;
 mod tests;
 
 use jiff::Timestamp;
-use kbk_format::Compression;
 use kbk_format::repo::RepoError;
+use kbk_format::{Compression, KeyFilterBits};
 
 pub use self::report::{CompactFinding, CompactFindingKind, CompactReport, CompactRow};
 pub use self::run::compact;
@@ -72,6 +73,8 @@ pub struct CompactOptions {
     pub block_bytes: usize,
     /// How new segments are compressed. `None`: as those that they replace, or by default where these differ; no segment is written anew for this alone.
     pub compression: Option<Compression>,
+    /// Which new segments have a key filter, and which are written anew for it.
+    pub key_filters: KeyFilters,
     /// Only segments whose records are all older than this timestamp in milliseconds.
     pub older_than: Option<i64>,
     /// Keeps only the latest record per key.
@@ -86,6 +89,18 @@ pub struct CompactOptions {
     pub policy: String,
     /// The present time.
     pub now: Timestamp,
+}
+
+/// Which segments have a key filter (SPEC section 2.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyFilters {
+    /// A new segment has one if one of those has that it replaces, and as selective a one.
+    #[default]
+    Kept,
+    /// All have one; those without are written anew. `None`: as selective as those that are replaced, or by default.
+    All(Option<KeyFilterBits>),
+    /// None has one; those with one are written anew.
+    Dropped,
 }
 
 /// Which records are kept of a partition: of each key, the one with the highest offset.

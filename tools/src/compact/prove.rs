@@ -46,7 +46,17 @@ pub(super) enum Keys {
 enum Part {
     Header(Bytes),
     Blocks(Range<usize>, Bytes),
+    /// Pages of the key filter.
+    KeyFilter(Range<usize>, Bytes),
     Footer(Bytes),
+}
+
+/// Which part is read.
+enum PartToRead {
+    Header,
+    Blocks(Range<usize>),
+    KeyFilter(Range<usize>),
+    Footer,
 }
 
 /// Reads a segment back, checks every byte and every record of it, and adds what it holds.
@@ -87,24 +97,37 @@ async fn send(
     sender: mpsc::Sender<Part>,
 ) -> Result<(), RepoError> {
     let segment = reader.segment();
-    let header = std::iter::once((None, 0..segment.file_header_length()));
+    let header = std::iter::once((PartToRead::Header, 0..segment.file_header_length()));
     let blocks = runs(reader, store.profile().range_bytes).into_iter();
     let blocks = blocks.map(|run| {
         let range = segment.index().range(run.clone()).unwrap_or_default();
-        (Some(run), range)
+        (PartToRead::Blocks(run), range)
     });
-    let footer = std::iter::once((None, segment.footer_position()..entry.size));
-    let mut parts = stream::iter(header.chain(blocks).chain(footer))
-        .map(|(run, range)| async move {
-            let start = range.start;
-            let read = SegmentReader::stored(store, id, entry, range).await?;
-            Ok::<_, RepoError>(match run {
-                Some(run) => Part::Blocks(run, read.bytes),
-                None if start == 0 => Part::Header(read.bytes),
-                None => Part::Footer(read.bytes),
-            })
+    let filter = segment.key_filter().map(|filter| {
+        let runs = filter.runs(store.profile().range_bytes).into_iter();
+        runs.map(|run| (PartToRead::KeyFilter(run.clone()), filter.range_of(run)))
+    });
+    let footer = std::iter::once((PartToRead::Footer, segment.footer_position()..entry.size));
+    let mut parts = stream::iter(
+        header
+            .chain(blocks)
+            .chain(filter.into_iter().flatten())
+            .chain(footer),
+    )
+    .map(|(part, range)| async move {
+        // A key filter without entries has no bytes, which stores refuse to read.
+        let bytes = match range.is_empty() {
+            true => Bytes::new(),
+            false => SegmentReader::stored(store, id, entry, range).await?.bytes,
+        };
+        Ok::<_, RepoError>(match part {
+            PartToRead::Header => Part::Header(bytes),
+            PartToRead::Blocks(run) => Part::Blocks(run, bytes),
+            PartToRead::KeyFilter(pages) => Part::KeyFilter(pages, bytes),
+            PartToRead::Footer => Part::Footer(bytes),
         })
-        .buffered(READ_AHEAD);
+    })
+    .buffered(READ_AHEAD);
     while let Some(part) = parts.next().await {
         if sender.send(part?).await.is_err() {
             // The check has ended, and says why.
@@ -133,6 +156,10 @@ fn check(
                 segment.check_file_header(&bytes).map_err(damaged)?;
             }
             Part::Footer(bytes) => sha256.update(&bytes),
+            Part::KeyFilter(pages, bytes) => {
+                sha256.update(&bytes);
+                verifier.key_filter(pages, &bytes).map_err(damaged)?;
+            }
             Part::Blocks(range, bytes) => {
                 sha256.update(&bytes);
                 for block in segment.blocks(range, &bytes) {

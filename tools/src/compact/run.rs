@@ -4,15 +4,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use kbk_format::Segment;
 use kbk_format::repo::{
     Adoptable, Id, PartitionId, PartitionState, Replacement, RepoError, Repository, SegmentEntry,
     Snapshot, TopicName, Upkeep,
 };
+use kbk_format::{KeyFilter, Segment};
 
 use super::partition_result::{PartitionResult, finding};
 use super::report::{CompactFindingKind, CompactReport, CompactRow};
-use super::{CompactError, CompactEvents, CompactOptions};
+use super::{CompactError, CompactEvents, CompactOptions, KeyFilters};
 
 /// Partitions that are worked on at a time: one computes while another one waits for its store.
 const PARTITIONS: usize = 2;
@@ -212,10 +212,35 @@ impl Run<'_> {
         })
     }
 
+    /// Returns whether the segment is as asked for, but for its size, as far as its row says.
+    pub(super) fn is_done_by_row(&self, entry: &SegmentEntry) -> bool {
+        match self.options.key_filters {
+            KeyFilters::Kept => true,
+            KeyFilters::All(_) => entry.key_filter,
+            KeyFilters::Dropped => !entry.key_filter,
+        }
+    }
+
+    /// Returns whether the rows of segments say whether they are as asked for.
+    pub(super) fn rows_suffice(&self) -> bool {
+        self.options.compression.is_none()
+            && !matches!(self.options.key_filters, KeyFilters::All(Some(_)))
+    }
+
     /// Returns whether the segment is as asked for, but for its size.
     pub(super) fn is_done(&self, segment: &Segment) -> bool {
         let wanted = self.options.compression.map(|it| it.to_string());
         let found = &segment.header().compression;
-        wanted.is_none_or(|wanted| found.as_ref() == Some(&wanted))
+        let filter = segment.key_filter().map(KeyFilter::target);
+        let has_filter = match self.options.key_filters {
+            KeyFilters::All(Some(wanted)) => filter == Some(wanted),
+            _ => true,
+        };
+        has_filter && wanted.is_none_or(|wanted| found.as_ref() == Some(&wanted))
+    }
+
+    /// Returns whether segments are written anew for anything but their size.
+    pub(super) fn rewrites(&self) -> bool {
+        self.options.compression.is_some() || self.options.key_filters != KeyFilters::Kept
     }
 }

@@ -55,6 +55,14 @@ impl KeySelection {
         !(exact.is_empty() && prefixes.is_empty() && patterns.is_empty())
     }
 
+    /// Returns all keys that are selected, null among them, unless it also selects by prefixes or patterns.
+    pub(super) fn exact(&self) -> Option<impl Iterator<Item = Option<&[u8]>>> {
+        let keys = &*self.0;
+        let null = keys.null.then_some(None);
+        let exact = keys.exact.iter().map(|key| Some(&key[..]));
+        (keys.prefixes.is_empty() && keys.patterns.is_empty()).then(|| exact.chain(null))
+    }
+
     /// Reports whether a record with this key is selected.
     pub(super) fn selects(&self, key: Option<&[u8]>) -> bool {
         let keys = &*self.0;

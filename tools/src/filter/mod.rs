@@ -103,6 +103,13 @@ impl RecordFilter {
         ORDER.into_iter().filter(needs)
     }
 
+    /// Returns the keys of all records that it selects, null among them, if it selects only records with certain keys.
+    #[must_use]
+    pub fn exact_keys(&self) -> Option<impl Iterator<Item = Option<&[u8]>>> {
+        let conditions = self.0.as_ref().filter(|conditions| !conditions.invert)?;
+        conditions.keys.as_ref()?.exact()
+    }
+
     /// Returns whether a record may satisfy the conditions, of which META alone is decoded.
     #[must_use]
     pub fn may_hold(&self, columns: &Columns, row: usize) -> bool {

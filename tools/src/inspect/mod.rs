@@ -125,6 +125,12 @@ impl Inspection {
                     .push(problem.at(entry.base_offset, entry.end_offset));
             }
         }
+        if let Some(filter) = segment.key_filter() {
+            let rest = tail(bytes, filter.range().start);
+            let checked = filter.check(0..filter.page_count(), rest);
+            self.problems
+                .extend(checked.err().map(|it| Problem::of(&it)));
+        }
     }
 
     /// Searches the file for blocks, because its footer cannot be read.

@@ -108,7 +108,7 @@ fn value(name: &str, bytes: &[u8]) -> Option<String> {
         _ => return Some(hex(name, bytes)),
     };
     Some(match name {
-        _ if name.ends_with("_crc") => format!("{unsigned:#010x}"),
+        _ if name.ends_with("crc") => format!("{unsigned:#010x}"),
         _ if name.ends_with("_features") || name == "flags" => format!("{unsigned:#x}"),
         "stream" => named(unsigned, &["", "META", "KEYS", "HEADERS", "VALUES"]),
         "codec" => named(unsigned, &["none", "zstd", "lz4"]),

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::{
-    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, OffsetSpan,
-    PartitionNumber, Segment, Statistics, TimestampType,
+    BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, KeyFilter,
+    OffsetSpan, PartitionNumber, Segment, Statistics, TimestampType,
 };
 use serde::Serialize;
 
@@ -145,6 +145,39 @@ pub struct InspectedFooter {
     pub default_gap_reason: GapReason,
     /// The ranges of offsets without a record, where the segment lists them.
     pub gaps: Vec<InspectedGap>,
+    /// Which blocks may have a key; null where the segment has no key filter.
+    pub key_filter: Option<InspectedKeyFilter>,
+}
+
+/// The key filter, with the names of SPEC section 2.9.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct InspectedKeyFilter {
+    /// Position of its first page in the file, in bytes.
+    pub position: u64,
+    /// Stored bytes of its pages, with the padding after them.
+    pub stored_bytes: u64,
+    /// Number of entries: of distinct keys in each block.
+    pub entries: u64,
+    /// Number of pages, of which a look-up reads one.
+    pub pages: u64,
+    /// Bits of each key's hash that are stored.
+    pub hash_bits: u8,
+    /// What its writer aimed at: one block in two to the power of this is read in vain.
+    pub target_bits: u8,
+}
+
+impl From<&KeyFilter> for InspectedKeyFilter {
+    fn from(filter: &KeyFilter) -> InspectedKeyFilter {
+        let range = filter.range();
+        InspectedKeyFilter {
+            position: range.start,
+            stored_bytes: range.end.saturating_sub(range.start),
+            entries: filter.entry_count(),
+            pages: filter.page_count() as u64,
+            hash_bits: filter.hash_bits(),
+            target_bits: filter.target().get(),
+        }
+    }
 }
 
 /// A gap whose reason is known.
@@ -302,6 +335,7 @@ impl InspectedFooter {
             missing_count: gaps.missing_count,
             default_gap_reason: gaps.default_reason,
             gaps: gaps.entries.iter().map(InspectedGap::from).collect(),
+            key_filter: segment.key_filter().map(InspectedKeyFilter::from),
         }
     }
 }

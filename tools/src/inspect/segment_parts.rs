@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use kbk_format::layout::{
     self, BLOCK_MAGIC, FILE_MAGIC, TRAILER_MAGIC, block_header, file_header, gap_entry, gaps,
-    hour_entry, hours, index_entry, rendered_sizes, section, statistics, stream_entry, tlv,
-    trailer, whole_lines,
+    hour_entry, hours, index_entry, key_filter, key_page, rendered_sizes, section, statistics,
+    stream_entry, tlv, trailer, whole_lines,
 };
 use kbk_format::scan::{Found, FoundBlock};
-use kbk_format::{BlockHeader, FileHeader, FormatError, Scanner, Segment};
+use kbk_format::{BlockHeader, FileHeader, FormatError, KeyFilter, Scanner, Segment};
 
 use super::part::Part;
 
@@ -24,6 +24,9 @@ pub(super) fn parts(bytes: &[u8]) -> Vec<Part> {
     }
     let end = End::find(bytes, &opened);
     blocks(bytes, at, &end, &opened, &mut parts);
+    if let Some(filter) = opened.as_ref().ok().and_then(Segment::key_filter) {
+        parts.push(key_filter_part(bytes, filter));
+    }
     if let Some(footer) = end.footer.clone() {
         sections(bytes, footer, &mut parts);
     }
@@ -63,14 +66,18 @@ impl End {
         });
         let opened = opened.as_ref().ok();
         let known = opened.and_then(|it| usize::try_from(it.footer_position()).ok());
+        let filter = opened.and_then(Segment::key_filter);
+        let filter = filter.and_then(|it| usize::try_from(it.range().start).ok());
         let footer = known.or(stated).zip(trailer);
         let footer = footer
             .map(|(from, to)| from..to)
             .filter(|it| !it.is_empty());
         End {
-            blocks: footer
-                .as_ref()
-                .map_or(trailer.unwrap_or(length), |footer| footer.start),
+            blocks: filter.unwrap_or(
+                footer
+                    .as_ref()
+                    .map_or(trailer.unwrap_or(length), |footer| footer.start),
+            ),
             footer,
             trailer,
         }
@@ -261,6 +268,25 @@ fn raw_block(bytes: &[u8], start: usize, header: &BlockHeader, name: &str) -> Pa
     part
 }
 
+/// Shows the pages of the key filter.
+fn key_filter_part(bytes: &[u8], filter: &KeyFilter) -> Part {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    let at = |range: Range<u64>| place(range.start)..place(range.end);
+    let whole = at(filter.range());
+    let mut part = Part::new("key filter", whole.start, whole.len());
+    let mut problem = None;
+    for page in 0..filter.page_count() {
+        let range = at(filter.range_of(page..page.saturating_add(1)));
+        let stored = bytes.get(range.clone()).unwrap_or_default();
+        let checked = filter.check(page..page.saturating_add(1), stored);
+        let state = if checked.is_ok() { "intact" } else { "damaged" };
+        let name = format!("page {page}");
+        part.field(name, range.start, range.len(), Some(state.to_owned()));
+        problem = problem.or(checked.err().map(in_words));
+    }
+    part.problem(problem)
+}
+
 /// Shows the sections of the footer.
 fn sections(bytes: &[u8], footer: Range<usize>, parts: &mut Vec<Part>) {
     let mut at = footer.start;
@@ -311,6 +337,7 @@ fn section_name(kind: u32) -> String {
         layout::SECTION_RENDERED_SIZES => "rendered_sizes",
         layout::SECTION_WHOLE_LINES => "whole_lines",
         layout::SECTION_HOURS => "hours",
+        layout::SECTION_KEY_FILTER => "key_filter",
         other => return format!("of the unknown type {other}"),
     };
     name.to_owned()
@@ -352,6 +379,11 @@ fn section_fields(kind: u32, bytes: &[u8], payload: Range<usize>, part: &mut Par
             let before = bytes.get(..at).unwrap_or_default();
             numbers(part, "end", before, start.saturating_add(hours::LENGTH), 4);
             entries(part, hour_entry::FIELDS, hour_entry::LENGTH, bytes, at);
+        }
+        layout::SECTION_KEY_FILTER => {
+            part.structure(key_filter::FIELDS, bytes, start);
+            let at = start.saturating_add(key_filter::LENGTH);
+            entries(part, key_page::FIELDS, key_page::LENGTH, bytes, at);
         }
         _ => part.field("payload", start, payload.len(), None),
     }

@@ -5,6 +5,7 @@
 //!                  |                                           ^
 //!                  +--- small ones: all bytes, one request ----+
 //!                  +--- the first one: its start with its footer
+//!                  +--- keys are looked up: its footer, then pages of its key filter
 //! ```
 //!
 //! [`Readahead`] decides how much is on the way. Requests are made in the order of the caller's needs, and what is next in line is always
@@ -26,6 +27,7 @@ use kbk_format::{IndexEntry, Segment, Streams};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::blocks::FetchedBlock;
+use super::key_blocks::KeyBlocks;
 use super::options::ReadOptions;
 use super::order::Order;
 use super::part::BlockPart;
@@ -131,7 +133,7 @@ type Opening<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 
 /// The answer to the request for a footer or a whole segment.
 struct Answered {
-    opened: Result<Option<Opened>, RepoError>,
+    opened: Result<Option<(Opened, KeyBlocks)>, RepoError>,
     number: usize,
     /// How many bytes from the first on were requested.
     requested: Option<u64>,
@@ -348,7 +350,9 @@ impl<'a> Fetcher<'a> {
             of_footer,
         } = admitted;
         let records = entry.map_or(0, |entry| self.certain_records(entry));
-        let size = entry.map_or(0, |entry| entry.size);
+        // Where keys are looked up, hardly anything is left to be read, and waiting for that would be most of the time.
+        let is_read = entry.filter(|entry| !self.selection.looks_up(entry));
+        let size = is_read.map_or(0, |entry| entry.size);
         let (requested, footer_of) = match first_read {
             FirstRead::Whole(bytes) => (Some(bytes), None),
             FirstRead::Start(bytes) => (Some(bytes), Some(size.saturating_sub(bytes))),
@@ -363,9 +367,16 @@ impl<'a> Fetcher<'a> {
         }
         self.numbers = numbers;
         self.opening_records = self.opening_records.saturating_add(records);
-        let source = self.source;
+        let (source, selection) = (self.source, self.selection);
         self.opening.push_back(Box::pin(async move {
-            let opened = source.open(number, first_read).await;
+            let opened = match source.open(number, first_read).await {
+                Ok(Some(opened)) => {
+                    let found = KeyBlocks::look_up(selection, &opened.0, opened.1.as_ref()).await;
+                    found.map(|found| Some((opened, found)))
+                }
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
             drop(of_footer);
             Answered {
                 opened,
@@ -445,6 +456,7 @@ impl<'a> Fetcher<'a> {
     fn needs_all(&self, entry: &SegmentEntry, left: u64) -> bool {
         self.wanted == Blocks::Needed
             && self.selection.covers_segment(entry)
+            && !self.selection.looks_up(entry)
             && entry.records <= left
     }
 
@@ -469,7 +481,7 @@ impl<'a> Fetcher<'a> {
             self.opening_footers -= 1;
             self.opening_bytes = self.opening_bytes.saturating_sub(bytes);
         }
-        let (segment, bytes) = match opening.opened {
+        let ((segment, bytes), keys) = match opening.opened {
             Ok(Some(opened)) => opened,
             Ok(None) => return,
             Err(error) => {
@@ -484,7 +496,7 @@ impl<'a> Fetcher<'a> {
                 return;
             }
         };
-        let mut blocks = self.needed(segment.segment());
+        let mut blocks = self.needed(segment.segment(), &keys);
         if let (Some(bytes), Some(requested)) = (bytes, opening.requested) {
             // Those whose last byte is in what was read are there; of the others, all is read again.
             let end = bytes.len() as u64;
@@ -515,14 +527,14 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Returns the blocks of a segment that are needed, in order, and counts their records.
-    fn needed(&mut self, segment: &Segment) -> VecDeque<usize> {
+    fn needed(&mut self, segment: &Segment, keys: &KeyBlocks) -> VecDeque<usize> {
         let entries = segment.index().entries();
         let mut needed = VecDeque::new();
         for block in self.options.order.of(0..entries.len()) {
             let Some(entry) = entries.get(block).filter(|_| self.left > 0) else {
                 continue;
             };
-            if !self.selection.needs_block(segment, block) {
+            if !(keys.may_have(block) && self.selection.needs_block(segment, block)) {
                 continue;
             }
             let cut = self.selection.cuts_block(segment, entry);

@@ -16,6 +16,7 @@ mod decode;
 mod fetch;
 mod gap_reasons;
 mod kept;
+mod key_blocks;
 mod needs;
 mod offset_for_time;
 mod options;

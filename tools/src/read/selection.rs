@@ -7,6 +7,9 @@ use kbk_format::{Columns, IndexEntry, Record, Segment};
 
 use crate::filter::RecordFilter;
 
+/// Stored bytes of a segment that takes no longer to read than a page of its key filter.
+const SMALL_BYTES: u64 = 64 << 10;
+
 /// Selects the records with an offset in `offsets` and a timestamp in `times` that satisfy `filter`.
 ///
 /// Timestamps are compared record by record: they need not be in order, and a late record counts like any other. A record
@@ -52,7 +55,21 @@ impl Selection {
         offsets && times
     }
 
-    /// Reports whether the block may hold a selected record. What the segment states about its blocks is asked here.
+    /// Reports whether the segment has a filter that says where the selected keys may be, and is large enough for the request that it takes. Only
+    /// keys that are given exactly can be looked up.
+    pub(super) fn looks_up(&self, entry: &SegmentEntry) -> bool {
+        entry.key_filter && entry.size > SMALL_BYTES && self.filter.exact_keys().is_some()
+    }
+
+    /// Returns the stored bytes of the blocks that offsets and times do not rule out.
+    pub(super) fn stored_bytes(&self, segment: &Segment) -> u64 {
+        let entries = segment.index().entries().iter().enumerate();
+        let needed = entries.filter(|(number, _)| self.needs_block(segment, *number));
+        needed.map(|(_, entry)| u64::from(entry.block_length)).sum()
+    }
+
+    /// Reports whether the block may hold a selected record, by its offsets and times. What the key filter states is not asked here: a page of it
+    /// has to be read for that.
     pub(super) fn needs_block(&self, segment: &Segment, number: usize) -> bool {
         let entry = segment.index().entries().get(number);
         entry.is_some_and(|entry| {

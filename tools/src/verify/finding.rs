@@ -67,6 +67,8 @@ pub enum FindingKind {
     DamagedBlock,
     /// Offsets that no valid block covers, in a segment without a valid footer.
     LostOffsets,
+    /// The key filter of a segment is damaged, or lacks a key. Every record is intact, but a search by key may miss some.
+    DamagedKeyFilter,
     /// A segment's SHA-256 differs from its row's, although everything inside it is consistent.
     OtherDigest,
     /// An object of a restore is damaged, or contradicts another one. No snapshot is affected.
@@ -81,7 +83,7 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [FindingKind; 23] = [
+    pub const ALL: [FindingKind; 24] = [
         FindingKind::DamagedIdentity,
         FindingKind::DamagedSnapshot,
         FindingKind::OtherParent,
@@ -100,6 +102,7 @@ impl FindingKind {
         FindingKind::DamagedSegment,
         FindingKind::DamagedBlock,
         FindingKind::LostOffsets,
+        FindingKind::DamagedKeyFilter,
         FindingKind::OtherDigest,
         FindingKind::DamagedRestore,
         FindingKind::ForgottenSnapshot,
@@ -129,6 +132,7 @@ impl FindingKind {
             FindingKind::DamagedSegment => "damaged segment",
             FindingKind::DamagedBlock => "damaged block",
             FindingKind::LostOffsets => "lost offsets",
+            FindingKind::DamagedKeyFilter => "damaged key filter",
             FindingKind::OtherDigest => "other digest",
             FindingKind::DamagedRestore => "damaged restore",
             FindingKind::ForgottenSnapshot => "forgotten snapshot",
@@ -200,6 +204,10 @@ impl FindingKind {
             }
             FindingKind::DamagedRestore => {
                 "restore this object from an intact copy; without it the offset map of the restore is lost, but no record is"
+            }
+            FindingKind::DamagedKeyFilter => {
+                "no record is lost; `kbk compact --key-filter=none` writes the segment anew without it, and then `kbk compact --key-filter` makes a \
+                 new one"
             }
             FindingKind::NotASegment => {
                 "if it was a segment, restore it from an intact copy; `kbk recover` searches it for blocks"
@@ -362,6 +370,9 @@ impl Finding {
     /// Makes a finding of damage in a segment.
     pub(super) fn damage(damage: &Damage) -> Finding {
         match &damage.block {
+            None if damage.of_key_filter => {
+                Finding::of_format_error(&damage.error, FindingKind::DamagedKeyFilter)
+            }
             None => Finding::of_format_error(&damage.error, FindingKind::DamagedSegment),
             Some(block) => Finding::of_format_error(&damage.error, FindingKind::DamagedBlock)
                 .offsets(block.base_offset, block.end_offset),

@@ -37,6 +37,7 @@ impl Remedy<'_> {
         }
         let topic = finding.refreshed.as_ref().or(finding.topic.as_ref());
         let topic = topic.map_or(Cow::Borrowed("TOPIC"), |topic| quoted(topic));
+        let anew = on(&format!("compact --key-filter=none --topic {topic}"));
         let refresh = on(&format!("backup --refresh --topic {topic}"));
         match finding.kind {
             // Where it was restored from an intact copy is seen when it is verified again.
@@ -62,6 +63,7 @@ impl Remedy<'_> {
             | FindingKind::WrongSums
             | FindingKind::Hole
             | FindingKind::Overlap => refresh,
+            FindingKind::DamagedKeyFilter => anew,
             // The cluster may still have it.
             kind if kind.is_damage_of_segment() && finding.refreshed.is_some() => refresh,
             // The cluster has deleted the topic: only another copy has it.
@@ -86,6 +88,7 @@ impl Remedy<'_> {
         ];
         let contradictions = [
             FindingKind::DamagedSnapshot,
+            FindingKind::DamagedKeyFilter,
             FindingKind::WrongSums,
             FindingKind::Hole,
             FindingKind::Overlap,

@@ -1,7 +1,7 @@
 //! Checks every byte of one segment, in parts of bounded size.
 //!
 //! ```text
-//! | file header | run of blocks | run of blocks | ... | footer and trailer |
+//! | file header | run of blocks | run of blocks | ... | pages of the key filter | footer and trailer |
 //! ```
 //!
 //! The footer has been read and checked before. It locates every block, so the check continues after a damaged one.
@@ -40,6 +40,8 @@ pub(super) struct Damage {
     pub(super) error: FormatError,
     /// The damaged block; `None` for the segment as a whole.
     pub(super) block: Option<IndexEntry>,
+    /// Whether it is of the key filter, so that no record is affected.
+    pub(super) of_key_filter: bool,
 }
 
 /// Checks the segment whose bytes `object` reads, `range_bytes` at a time unless a block is larger. Blocks.
@@ -76,6 +78,8 @@ struct SegmentCheck<'a> {
 enum Part {
     Header,
     Blocks(Range<usize>),
+    /// Pages of the key filter, which follow the last block.
+    KeyFilter(Range<usize>),
     /// Checked when the segment was opened; read again only for the SHA-256.
     Footer,
 }
@@ -92,9 +96,13 @@ impl SegmentCheck<'_> {
         let blocks = (0..entries.len()).collect();
         let mut runs = Runs::new(entries, blocks, Order::Ascending, BlockPart::Whole, 0);
         let runs = std::iter::from_fn(|| runs.next(entries, range_bytes));
+        let filter = segment.key_filter();
+        let filter = filter.map(|filter| filter.runs(range_bytes));
+        let filter = filter.unwrap_or_default().into_iter().map(Part::KeyFilter);
         let footer = self.sha256.is_some().then_some(Part::Footer);
         let parts = std::iter::once(Part::Header)
             .chain(runs.map(|run| Part::Blocks(run.range)))
+            .chain(filter)
             .chain(footer);
         let mut parts: VecDeque<Part> = parts.collect();
         while let Some(part) = parts.pop_front() {
@@ -107,6 +115,7 @@ impl SegmentCheck<'_> {
             match part {
                 Part::Header => self.header(bytes),
                 Part::Blocks(blocks) => self.blocks(blocks, bytes),
+                Part::KeyFilter(pages) => self.key_filter(pages, bytes),
                 Part::Footer => {}
             }
             events.bytes_checked(length);
@@ -116,7 +125,7 @@ impl SegmentCheck<'_> {
 
     fn header(&mut self, bytes: &[u8]) {
         if let Err(error) = self.segment.check_file_header(bytes) {
-            self.damage.push(Damage { error, block: None });
+            self.damage.push(Damage::of_segment(error));
         }
     }
 
@@ -137,19 +146,53 @@ impl SegmentCheck<'_> {
                     records.skip();
                 }
                 let block = Some(*entry);
-                self.damage.push(Damage { error, block });
+                self.damage.push(Damage {
+                    block,
+                    ..Damage::of_segment(error)
+                });
             }
+        }
+    }
+
+    fn key_filter(&mut self, pages: Range<usize>, bytes: &[u8]) {
+        let checked = match (&mut self.records, self.segment.key_filter()) {
+            (Some(records), _) => records.key_filter(pages, bytes),
+            (None, Some(filter)) => filter.check(pages, bytes),
+            (None, None) => Ok(()),
+        };
+        if let Err(error) = checked {
+            self.damage.push(Damage::of_key_filter(error));
         }
     }
 
     /// Adds what shows only once every part has been seen.
     fn finish(mut self) -> Checked {
-        if let Some(Err(error)) = self.records.take().map(RecordVerifier::finish) {
-            self.damage.push(Damage { error, block: None });
+        if let Some(mut records) = self.records.take() {
+            let filter = records.finish_key_filter().err();
+            self.damage.extend(filter.map(Damage::of_key_filter));
+            let sums = records.finish().err();
+            self.damage.extend(sums.map(Damage::of_segment));
         }
         Checked {
             damage: self.damage,
             unreadable: None,
+        }
+    }
+}
+
+impl Damage {
+    fn of_segment(error: FormatError) -> Damage {
+        Damage {
+            error,
+            block: None,
+            of_key_filter: false,
+        }
+    }
+
+    fn of_key_filter(error: FormatError) -> Damage {
+        Damage {
+            of_key_filter: true,
+            ..Damage::of_segment(error)
         }
     }
 }
@@ -159,6 +202,9 @@ impl Part {
         match self {
             Part::Header => 0..segment.file_header_length(),
             Part::Blocks(blocks) => segment.index().range(blocks.clone()).unwrap_or_default(),
+            Part::KeyFilter(pages) => segment
+                .key_filter()
+                .map_or(0..0, |filter| filter.range_of(pages.clone())),
             Part::Footer => segment.footer_position()..segment.file_length(),
         }
     }

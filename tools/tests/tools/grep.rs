@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kbk_format::repo::{PartitionId, Repository, SegmentReader, StoreProfile};
 use kbk_format::{
-    Compression, FileHeader, GapReason, Header, Headers, IndexEntry, IsolationLevel, Record,
-    SegmentWriter, Streams, TextFormat, TextRenderer, TimestampType, WriterOptions,
+    Compression, FileHeader, GapReason, Header, Headers, IndexEntry, IsolationLevel, KeyFilterBits,
+    Record, SegmentWriter, Streams, TextFormat, TextRenderer, TimestampType, WriterOptions,
 };
 use kbk_tools::filter::{Conditions, JsonCondition};
 use kbk_tools::grep::{Found, Search, SearchOptions, SearchSource};
@@ -281,16 +281,18 @@ proptest! {
         codec in prop::sample::select(vec![Compression::None, Compression::Lz4, Compression::Zstd(3)]),
         block_bytes in 1_024..3_000_usize,
         counts: bool,
+        filters in prop::array::uniform2(prop::option::of(0..=KeyFilterBits::MOST)),
     ) {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let options = WriterOptions { compression: codec, block_bytes };
         let (first, second) = records.split_at(cut.min(records.len()));
         let mut all = Vec::new();
         let mut sources = Vec::new();
         let mut base = 5;
         for (number, part) in [first, second].into_iter().enumerate() {
             let path = folder.path().join(format!("{number}.kseg"));
+            let key_filter = filters[number].and_then(KeyFilterBits::new);
+            let options = WriterOptions { compression: codec, block_bytes, key_filter };
             let offsets = write(&path, base, part, options);
             base = offsets.last().map_or(base, |last| last + 1) + 2;
             all.push(offsets.into_iter().zip(part).collect::<Vec<_>>());

@@ -10,6 +10,7 @@ mod diff;
 mod forgotten;
 mod grep;
 mod inspect;
+mod key_filter;
 mod list;
 mod listing_requests;
 mod orphans;

@@ -13,14 +13,14 @@ use kbk_format::repo::{
 };
 use kbk_format::{
     BlockDecoder, Columns, Compression, FileHeader, Gap, GapReason, Header, Headers,
-    IsolationLevel, SegmentWriter, Streams, TimestampType, WriterOptions,
+    IsolationLevel, KeyFilter, KeyFilterBits, SegmentWriter, Streams, TimestampType, WriterOptions,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutOptions, PutPayload, PutResult};
 use sha2::{Digest as _, Sha256};
 
-use crate::compact::{CompactError, CompactOptions, CompactReport, compact};
+use crate::compact::{CompactError, CompactOptions, CompactReport, KeyFilters, compact};
 use crate::testing::delegate::delegate_to;
 use crate::testing::faulty::{Faults, FaultyStore};
 use crate::testing::random::Random;
@@ -101,6 +101,7 @@ pub(super) fn options() -> CompactOptions {
         segment_bytes: 1 << 20,
         block_bytes: 500,
         compression: None,
+        key_filters: KeyFilters::Kept,
         older_than: None,
         keep: None,
         key_memory: 1 << 20,
@@ -337,6 +338,7 @@ impl World {
         let options = WriterOptions {
             compression: compressions[random.below(3) as usize],
             block_bytes: 40 + random.below(400) as usize,
+            key_filter: random.one_in(4).then(KeyFilterBits::default),
         };
         let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
         let end = base_offset + 1 + random.below(60) as i64;
@@ -512,6 +514,26 @@ impl World {
             let compacted = model.gaps.values();
             let compacted = compacted.filter(|it| **it == GapReason::Compacted).count() as u64;
             assert_eq!(state.compacted_records(), compacted, "seed {seed}: {id}");
+        }
+    }
+
+    /// Checks which segments have a key filter after all of them were compacted.
+    pub(super) async fn check_key_filters(&self, wanted: KeyFilters) {
+        let repository = self.open().await;
+        for partition in 0..PARTITIONS {
+            let id = id(partition);
+            for entry in self.entries_of(&id).await {
+                let reader = SegmentReader::open(repository.store(), &id, &entry).await;
+                let reader = reader.unwrap();
+                let found = reader.segment().key_filter().map(KeyFilter::target);
+                let holds = match wanted {
+                    KeyFilters::Kept => true,
+                    KeyFilters::All(None) => found.is_some(),
+                    KeyFilters::All(Some(bits)) => found == Some(bits),
+                    KeyFilters::Dropped => found.is_none(),
+                };
+                assert!(holds, "{found:?}, {wanted:?}");
+            }
         }
     }
 

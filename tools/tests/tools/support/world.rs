@@ -16,8 +16,8 @@ use kbk_format::repo::{
     TargetPartition, TargetTopic, TopicChange, Uploaded,
 };
 use kbk_format::{
-    Compression, FileHeader, GapReason, Headers, IsolationLevel, PartitionNumber, Record,
-    SegmentWriter, TimestampType, WriterOptions,
+    Compression, FileHeader, GapReason, Headers, IsolationLevel, KeyFilterBits, PartitionNumber,
+    Record, SegmentWriter, TimestampType, WriterOptions,
 };
 use serde_json::Value;
 
@@ -45,6 +45,8 @@ pub struct World {
     pub content: fn(i64) -> KeyAndValue,
     /// Whether the record at an offset is a control record.
     pub is_control: fn(i64) -> bool,
+    /// The key filter of a segment with this first offset.
+    pub key_filter: fn(i64) -> Option<KeyFilterBits>,
 }
 
 fn usual_content(offset: i64) -> KeyAndValue {
@@ -72,6 +74,7 @@ impl World {
             block_bytes,
             content: usual_content,
             is_control: |_| false,
+            key_filter: |_| None,
         }
     }
 
@@ -325,8 +328,12 @@ impl World {
 
     /// Stores a segment that covers exactly the offsets of these records.
     pub fn segment(&self, place: &PartitionId, rows: &[Row]) -> SegmentEntry {
-        let (entry, bytes) =
-            segment_in_blocks(place, rows, self.block_bytes, self.content, self.is_control);
+        let options = WriterOptions {
+            block_bytes: self.block_bytes,
+            key_filter: (self.key_filter)(rows[0].0),
+            ..options()
+        };
+        let (entry, bytes) = segment_with(place, rows, options, self.content, self.is_control);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -453,13 +460,21 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
-    segment_in_blocks(place, rows, BLOCK_BYTES, usual_content, |_| false)
+    segment_with(place, rows, options(), usual_content, |_| false)
 }
 
-fn segment_in_blocks(
+fn options() -> WriterOptions {
+    WriterOptions {
+        compression: Compression::Lz4,
+        block_bytes: BLOCK_BYTES,
+        key_filter: None,
+    }
+}
+
+fn segment_with(
     place: &PartitionId,
     rows: &[Row],
-    block_bytes: usize,
+    options: WriterOptions,
     content: fn(i64) -> KeyAndValue,
     is_control: fn(i64) -> bool,
 ) -> (SegmentEntry, Vec<u8>) {
@@ -476,10 +491,6 @@ fn segment_in_blocks(
         writer: Some("test".into()),
         created_at: None,
         compression: None,
-    };
-    let options = WriterOptions {
-        compression: Compression::Lz4,
-        block_bytes,
     };
     let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
     for (offset, timestamp) in rows {
