@@ -1,16 +1,19 @@
 //! How fast records are searched, as ratios of passes of the same run over the same segments: what it gains to decode only the streams that a search
 //! needs, and to use all cores.
 //!
+//! And what it takes to find one key, with a key filter and without.
+//!
 //! Two data sets: orders as JSON, and telemetry, which is small and hardly compresses. The segments are files in a temporary folder, in the page cache; each
 //! figure is the best of three rounds. `cargo bench -p kbk-tools --bench grep` prints a table; with `KBK_BENCH_QUICK=1` there is less data.
 
 use std::fs;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Instant;
 
 use kbk_format::{
-    Compression, FileHeader, GapReason, SegmentWriter, Streams, TextFormat, TextRenderer,
-    WriterOptions,
+    Compression, FileHeader, GapReason, KeyFilterBits, SegmentWriter, Streams, TextFormat,
+    TextRenderer, WriterOptions,
 };
 use kbk_tools::filter::{Conditions, JsonCondition};
 use kbk_tools::grep::{Found, Search, SearchOptions, SearchSource};
@@ -18,6 +21,7 @@ use kbk_tools::{KeySelection, Order, RecordFilter, SegmentFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+mod one_key;
 #[expect(dead_code, reason = "shared with benches that need more of it")]
 mod samples;
 use samples::{Payload, Row, header, rows};
@@ -35,14 +39,15 @@ fn main() {
         ("telemetry", Payload::Telemetry, 50),
     ] {
         let sample = rows(payload, megabytes * 1_000_000 / row_bytes);
-        let data = Data::write(&sample);
+        let data = Data::write(&sample, None);
         data.measure(name, &sample);
     }
+    one_key::measure(megabytes);
 }
 
 /// A data set in files.
 struct Data {
-    _folder: TempDir,
+    folder: Arc<TempDir>,
     files: Vec<SegmentFile>,
     bytes: u64,
 }
@@ -56,11 +61,12 @@ struct Case {
 }
 
 impl Data {
-    fn write(sample: &[Row]) -> Data {
+    fn write(sample: &[Row], key_filter: Option<KeyFilterBits>) -> Data {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut files = Vec::new();
         let options = WriterOptions {
             compression: Compression::Zstd(3),
+            key_filter,
             ..WriterOptions::default()
         };
         let mut offset = 0;
@@ -83,9 +89,21 @@ impl Data {
             files.push(SegmentFile::open(&path).expect("a segment"));
         }
         Data {
-            _folder: folder,
+            folder: Arc::new(folder),
             files,
             bytes: sample.iter().map(Row::bytes).sum(),
+        }
+    }
+
+    /// Opens all files again.
+    fn reopened(&self) -> Data {
+        let files = self.files.iter().map(SegmentFile::path);
+        Data {
+            folder: Arc::clone(&self.folder),
+            files: files
+                .map(|path| SegmentFile::open(path).expect("a segment"))
+                .collect(),
+            bytes: self.bytes,
         }
     }
 
