@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::attributes::Lifetime;
 use crate::cache::locked;
+use crate::content::key_file::KeyFile;
 use crate::content::log::file::LogFile;
 use crate::content::readahead::Readahead;
 use crate::content::snapshot::Partition;
@@ -35,6 +36,7 @@ pub(crate) enum Body {
     Whole(Bytes),
     Text(Arc<TextFile>),
     Times(Arc<TimeFile>),
+    Key(Arc<KeyFile>),
     Stored(Arc<StoredFile>),
     Log(Arc<LogFile>),
     Followed(FollowedFile),
@@ -51,6 +53,7 @@ impl OpenFile {
             Body::Text(text) => has_damage(&text.partition),
             Body::Times(times) => has_damage(&times.partition),
             Body::Log(log) => has_damage(&log.partition),
+            Body::Key(key) => has_damage(&key.partition),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
@@ -69,6 +72,7 @@ impl OpenFile {
             Body::Whole(bytes) => bytes.len() as u64,
             Body::Text(text) => text.size(),
             Body::Times(times) => times.size(),
+            Body::Key(key) => key.size(),
             Body::Stored(stored) => stored.entry.size,
             Body::Log(log) => log.size(),
             Body::Followed(followed) => followed.size,
@@ -101,7 +105,8 @@ impl OpenFile {
         };
         let reader = &self.tree.reader;
         match &self.body {
-            Body::Whole(_) => {}
+            // Its blocks are few, and not next to each other.
+            Body::Whole(_) | Body::Key(_) => {}
             Body::Text(text) => {
                 let (text, reader) = (Arc::clone(text), Arc::clone(reader));
                 // An error here is reported to the read that needs these bytes.
@@ -144,6 +149,7 @@ impl OpenFile {
             }
             Body::Text(text) => text.read(reader, range, self.has_damage).await,
             Body::Times(times) => times.read(reader, range, self.has_damage).await,
+            Body::Key(key) => key.read(reader, range, self.has_damage).await,
             Body::Stored(stored) => stored.read(reader, range).await,
             Body::Log(log) => log.read(reader, range, self.has_damage).await,
             Body::Followed(FollowedFile { number, view, .. }) => {

@@ -121,6 +121,7 @@ impl View {
             prefetch_bytes: options.prefetch_bytes.min(memory / 4),
             offsets: EphemeralInodes::default(),
             times: EphemeralInodes::default(),
+            keys: EphemeralInodes::default(),
             followed: FollowedInodes::default(),
         })))
     }

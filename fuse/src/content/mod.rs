@@ -14,6 +14,7 @@
 //! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
 //! | find offsets in a partition's text | `offsets`, `lines` |
 //! | select records by time | `span`, `hours`, `time_file` |
+//! | select records by key | `key_file` |
 //! | turn blocks into text | `blocks`, `render` |
 //! | turn blocks into Kafka's log | `log` |
 //! | read files | `text_file`, `time_file`, `pieces`, `stored_file`, `readahead` |
@@ -22,6 +23,7 @@ pub(crate) mod blocks;
 mod caches;
 pub(crate) mod findings;
 pub(crate) mod hours;
+pub(crate) mod key_file;
 mod lines;
 pub(crate) mod log;
 pub(crate) mod offsets;

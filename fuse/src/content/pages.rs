@@ -72,6 +72,8 @@ pub(crate) struct PartitionIndex {
     pub(crate) content_digest: u128,
     /// Whether each line of values, and of keys, is a whole one; none if a segment does not state it.
     pub(crate) whole_lines: Option<[bool; 2]>,
+    /// Whether every segment with records has a key filter.
+    key_filters: bool,
     _lease: Lease,
 }
 
@@ -101,6 +103,7 @@ impl PartitionIndex {
             times: None,
             content_digest: 0,
             whole_lines: Some([true; 2]),
+            key_filters: true,
             _lease: lease,
         };
         let mut end = PageEnd::default();
@@ -123,10 +126,16 @@ impl PartitionIndex {
         self.content_digest = self.content_digest.wrapping_add(digest);
         let lines = self.whole_lines.zip(entry.whole_lines);
         self.whole_lines = lines.map(|(all, own)| [all[0] && own[0], all[1] && own[1]]);
+        self.key_filters &= entry.key_filter || entry.records == 0;
         if entry.records > 0 {
             let (min, max) = self.times.unwrap_or((i64::MAX, i64::MIN));
             self.times = Some((min.min(entry.min_timestamp), max.max(entry.max_timestamp)));
         }
+    }
+
+    /// Whether a key can be looked up without reading all blocks.
+    pub(crate) fn has_key_filters(&self) -> bool {
+        self.key_filters && self.times.is_some()
     }
 
     /// The size of the index of this many pages in memory, in bytes.

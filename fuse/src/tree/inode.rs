@@ -19,7 +19,7 @@
 //! | 4 | segment; segments are counted across all partitions | `by_offset` |
 //! | 5 | segment, likewise | `segments` |
 //! | 6 | partition * 2^16 + hour of `by-time` | `by_time` |
-//! | 7 | partition * 2^16 + number | `log` (0, 2, 3, from 16 on) |
+//! | 7 | partition * 2^16 + number | `log` (0, 2, 3, from 16 on), `by_key` (1) |
 //!
 //! Sequence 0 belongs to no snapshot:
 //!
@@ -34,6 +34,7 @@
 //! | 0 | of a range of offsets that was looked up | `by_offset`, `ephemeral` |
 //! | 1 | of a range of times that was looked up | `by_time`, `ephemeral` |
 //! | 2 | of a followed topic or partition, * 8 + item | `follow`, `followed` |
+//! | 3 | of a key that was looked up | `by_key`, `ephemeral` |
 //!
 //! So a file has the same number after a remount, and files of two
 //! snapshots never share one. The limits of SPEC section 6 leave room: a manifest of 256 MiB names at most 2^21 partitions, 2^30

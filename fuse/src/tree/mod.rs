@@ -12,12 +12,14 @@
 //! | `by-time/` | `by_time`, `ephemeral` |
 //! | `segments/` | `segments`, `segment_item` |
 //! | `log/` | `log` |
+//! | `by-key/` | `by_key`, `ephemeral` |
 //! | `follow/` | `follow`, `followed` |
 //!
 //! A family is one type that implements [`node::Family`] in one module. To add one, write the module and name it in the register
 //! of `node`; `inode` lists the numbers that are taken. `names` turns manifest data into file names and back for all of them.
 
 mod by_date;
+mod by_key;
 mod by_offset;
 mod by_time;
 pub(crate) mod catalogue;
@@ -49,6 +51,7 @@ use std::sync::atomic::AtomicU64;
 use kbk_format::render::View as TextView;
 use kbk_format::repo::{SegmentEntry, TopicState};
 
+use self::by_key::EphemeralKey;
 use self::by_offset::EphemeralRange;
 use self::by_time::EphemeralSpan;
 use self::catalogue::Catalogue;
@@ -83,6 +86,8 @@ pub(crate) struct Tree {
     pub(crate) offsets: EphemeralInodes<EphemeralRange>,
     /// Ranges of times that were looked up.
     pub(crate) times: EphemeralInodes<EphemeralSpan>,
+    /// Keys that were looked up.
+    pub(crate) keys: EphemeralInodes<EphemeralKey>,
     pub(crate) followed: FollowedInodes,
 }
 

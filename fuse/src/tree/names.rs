@@ -53,6 +53,11 @@ pub(super) fn group(id: &str) -> String {
 pub(super) fn group_prefix(name: &str) -> Option<Vec<u8>> {
     let encoded = name.strip_suffix(JSON)?;
     let encoded = encoded.split_once('~').map_or(encoded, |(cut, _)| cut);
+    decoded(encoded)
+}
+
+/// The bytes of a percent-encoded name.
+fn decoded(encoded: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = encoded.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -63,9 +68,22 @@ pub(super) fn group_prefix(name: &str) -> Option<Vec<u8>> {
         }
         let (digits, after) = rest.split_at_checked(2)?;
         rest = after;
+        // The parser would take a sign, too.
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
         bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
     }
     Some(bytes)
+}
+
+/// The key that a name in `by-key` asks for: its bytes as they are, or as `%` and two hex digits; `%` alone is the empty key. None where a `%` is
+/// followed by anything else.
+pub(super) fn key(name: &str) -> Option<Vec<u8>> {
+    match name {
+        "%" => Some(Vec::new()),
+        name => decoded(name),
+    }
 }
 
 fn percent_encoded(text: &str) -> String {
@@ -181,6 +199,25 @@ mod tests {
             "1-02.jsonl",
         ] {
             assert_eq!(offset_query(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_given_as_they_are_or_percent_encoded() {
+        for (name, expected) in [
+            ("order-42", Some(&b"order-42"[..])),
+            ("a%2Fb", Some(b"a/b")),
+            ("%00%ff%FF", Some(&[0, 255, 255])),
+            ("%", Some(b"")),
+            ("100%25", Some(b"100%")),
+            ("gr\u{fc}n", Some("gr\u{fc}n".as_bytes())),
+            ("%2E", Some(b".")),
+            ("%2", None),
+            ("100%", None),
+            ("%+f", None),
+            ("%zz", None),
+        ] {
+            assert_eq!(key(name).as_deref(), expected, "{name}");
         }
     }
 

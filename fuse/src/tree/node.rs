@@ -2,6 +2,7 @@
 
 use super::Tree;
 use super::by_date::ByDateNode;
+use super::by_key::ByKeyNode;
 use super::by_offset::ByOffsetNode;
 use super::by_time::ByTimeNode;
 use super::extended::Extended;
@@ -215,6 +216,7 @@ families! {
     ByTime(ByTimeNode),
     Segment(SegmentNode),
     Log(LogNode),
+    ByKey(ByKeyNode),
     Follow(FollowNode),
 }
 
@@ -260,7 +262,7 @@ mod tests {
             segment in 0u64..1 << 30, hour in 0..crate::content::hours::MAX_HOURS as u64,
             group in 0u64..1 << 23, topic in 0u64..1 << 21,
         ) {
-            let nodes: [Node; 9] = [
+            let nodes: [Node; 10] = [
                 GroupNode::Group { sequence, group }.into(),
                 TopicNode::Config { sequence, topic }.into(),
                 PartitionNode::folder(sequence, partition).into(),
@@ -268,6 +270,7 @@ mod tests {
                 SegmentNode(SegmentItem::Segment { sequence, segment }).into(),
                 ByTimeNode::Hour { sequence, partition, hour }.into(),
                 LogNode::folder_of(sequence, partition).into(),
+                ByKeyNode::folder_of(sequence, partition).into(),
                 FollowNode::Topic(segment).into(),
                 FollowNode::partition_folder(segment).into(),
             ];

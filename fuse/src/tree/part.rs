@@ -17,11 +17,13 @@ pub enum Part {
     Segments,
     /// `log`.
     Log,
+    /// `by-key`.
+    ByKey,
 }
 
 impl Part {
     /// All parts, in the order of a listing.
-    pub const ALL: [Part; 7] = [
+    pub const ALL: [Part; 8] = [
         Part::Records,
         Part::Values,
         Part::Keys,
@@ -29,6 +31,7 @@ impl Part {
         Part::ByTime,
         Part::Segments,
         Part::Log,
+        Part::ByKey,
     ];
 
     /// Its word in a list of parts.
@@ -51,6 +54,7 @@ impl Part {
             Part::ByTime => "by-time",
             Part::Segments => "segments",
             Part::Log => "log",
+            Part::ByKey => "by-key",
         }
     }
 }

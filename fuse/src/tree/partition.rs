@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use futures_util::{StreamExt, stream};
 use kbk_format::render::View as TextView;
 
+use super::by_key::ByKeyNode;
 use super::by_offset::ByOffsetNode;
 use super::by_time::ByTimeNode;
 use super::extended::Extended;
@@ -17,6 +18,7 @@ use super::segment_item::SegmentItem;
 use super::segments::SegmentNode;
 use super::{Tree, meta};
 use crate::attributes::{Attributes, Kind, Lifetime};
+use crate::content::pages::PartitionIndex;
 use crate::content::snapshot::Partition;
 use crate::content::text_file::TextFile;
 use crate::error::ViewError;
@@ -141,10 +143,9 @@ impl Family for PartitionNode {
     async fn children(self, tree: &Tree, window: Window) -> Result<Vec<Child>, ViewError> {
         let names = self.names()?;
         self.load_ahead(tree).await?;
-        let is_sized = self.is_sized(tree).await?;
-        let is_listed = |part: Option<Part>| {
-            part.is_none_or(|part| tree.lists(part) && is_shown(part, is_sized))
-        };
+        let index = self.index(tree).await?;
+        let is_listed =
+            |part: Option<Part>| part.is_none_or(|part| tree.lists(part) && is_shown(part, &index));
         let parts = names.map(|(part, _)| part);
         let names = names.map(|(part, node)| (part.map_or(META, Part::file_name), node));
         let listed = |node| {
@@ -160,8 +161,8 @@ impl Family for PartitionNode {
         let Some((part, node)) = names.find(|(part, _)| is_named(*part)) else {
             return Ok(None);
         };
-        let is_sized = self.is_sized(tree).await?;
-        let is_found = part.is_none_or(|part| is_shown(part, is_sized));
+        let index = self.index(tree).await?;
+        let is_found = part.is_none_or(|part| is_shown(part, &index));
         Ok(is_found.then_some(node))
     }
 
@@ -181,14 +182,18 @@ impl Family for PartitionNode {
     }
 }
 
-/// Sizes must be exact, and without stated lengths those of text are unknown: then no text is shown.
-fn is_shown(part: Part, is_sized: bool) -> bool {
-    is_sized || matches!(part, Part::Segments | Part::Log)
+/// Sizes must be exact, and without stated lengths those of text are unknown: then no text is shown. Nor are keys where a look-up would read everything.
+fn is_shown(part: Part, index: &PartitionIndex) -> bool {
+    match part {
+        Part::Segments | Part::Log => true,
+        Part::ByKey => index.has_key_filters(),
+        _ => index.sized,
+    }
 }
 
 impl PartitionNode {
     /// What a partition's folder contains: `meta.json`, and the parts that show its records.
-    fn names(self) -> Result<[(Option<Part>, Node); 8], ViewError> {
+    fn names(self) -> Result<[(Option<Part>, Node); 9], ViewError> {
         if self.item != PartitionItem::Folder {
             return Err(ViewError::NotFolder);
         }
@@ -213,6 +218,10 @@ impl PartitionNode {
             (
                 Some(Part::Log),
                 LogNode::folder_of(sequence, partition).into(),
+            ),
+            (
+                Some(Part::ByKey),
+                ByKeyNode::folder_of(sequence, partition).into(),
             ),
         ])
     }
@@ -243,9 +252,9 @@ impl PartitionNode {
         Ok(())
     }
 
-    async fn is_sized(self, tree: &Tree) -> Result<bool, ViewError> {
+    async fn index(self, tree: &Tree) -> Result<Arc<PartitionIndex>, ViewError> {
         let partition = tree.partition(self.sequence, self.partition).await?;
-        Ok(tree.reader.partition_index(&partition).await?.sized)
+        tree.reader.partition_index(&partition).await
     }
 
     pub(super) fn folder(sequence: u64, partition: u64) -> PartitionNode {

@@ -41,6 +41,7 @@ snapshots/N/topics/TOPIC/PARTITION/ contains for each partition:
                          and 17.value, the bytes of one value
   by-time/               a file per hour (UTC) with the records whose timestamps are in it, in offset order; any day,
                          hour and minute can be opened, too: by-time/2026-11-22, by-time/2026-11-22T14:05
+  by-key/KEY             the records of a key, where all segments have a key filter (lists nothing)
   segments/              the stored bytes
   log/                   Kafka's own log, as a broker keeps it on its disk: for kafka-dump-log and the like
   meta.json              offsets, gaps, counts, times, sizes, and the damage found so far

@@ -1,5 +1,6 @@
 //! Which inode numbers names have, and for how long.
 
+use kbk_format::KeyFilterBits;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_fuse::{Inode, Kind, View, ViewError, ViewOptions};
@@ -95,7 +96,8 @@ async fn inode_numbers_survive_a_remount_and_are_unique() {
 /// Programs remember inode numbers across mounts, so numbers are as fixed as names.
 #[tokio::test]
 async fn inode_numbers_are_pinned() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.key_filter = Some(KeyFilterBits::default());
     let parts = vec![Part::plain(0, 10), Part::plain(10, 70)];
     world
         .backup(&[
@@ -156,6 +158,7 @@ async fn inode_numbers_are_pinned() {
         (at("/log/00000000000000000000.log"), 0x2e0_0002_0010),
         (at("/log/00000000000000000000.index"), 0x2e0_0002_0011),
         (at("/log/00000000000000000000.timeindex"), 0x2e0_0002_0012),
+        (at("/by-key"), 0x2e0_0002_0001),
         (at("/by-offset/10-69.jsonl"), 0x280_0000_0001),
         (at(&format!("/segments/{stored}")), 0x2a0_0000_0001),
         (at("/by-time/1970-01-01T01.jsonl"), 0x2c0_0002_0001),

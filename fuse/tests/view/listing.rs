@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kbk_format::KeyFilterBits;
 use kbk_format::repo::{Incomplete, IncompleteReason};
 use kbk_fuse::{Inode, Kind, Part as Shown, TopicFilter, View, ViewOptions};
 
@@ -17,7 +18,8 @@ async fn open(world: &World) -> View {
 
 #[tokio::test]
 async fn a_partition_lists_the_chosen_parts_and_opens_the_others_by_name() {
-    let world = World::new().await;
+    let mut world = World::new().await;
+    world.key_filter = Some(KeyFilterBits::default());
     world
         .backup(&[("orders", 1, 0, vec![Part::plain(0, 20)])])
         .await;

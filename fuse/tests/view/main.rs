@@ -1,5 +1,6 @@
 //! The tree without a mount: every file against a model, on intact and on faulty stores.
 
+mod by_key;
 mod faults;
 mod follow;
 mod identity;

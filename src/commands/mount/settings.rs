@@ -33,8 +33,8 @@ pub(super) struct Settings {
     #[command(flatten)]
     topics: TopicArgs,
 
-    /// What the folder of a partition lists, of records, values, keys, by-offset, by-time, segments and log, or all; the rest is opened
-    /// by its name [default: records]
+    /// What the folder of a partition lists, of records, values, keys, by-offset, by-time, segments, log and by-key, or all; the rest is
+    /// opened by its name [default: records]
     #[arg(long, value_name = "PARTS", value_parser = parts)]
     show: Option<Parts>,
 

@@ -11,7 +11,8 @@ use kbk_format::repo::{
     Repository, SegmentEntry, Snapshot, Store, TopicChange, Upkeep, Uploaded,
 };
 use kbk_format::{
-    Compression, FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
+    Compression, FileHeader, GapReason, IsolationLevel, KeyFilterBits, SegmentWriter,
+    TimestampType, WriterOptions,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -76,6 +77,8 @@ pub(crate) struct World {
     pub(crate) now_ms: i64,
     /// The id of all segments; `None` makes them random.
     pub(crate) segment_id: Option<Id>,
+    /// The key filter of segments.
+    pub(crate) key_filter: Option<KeyFilterBits>,
 }
 
 impl World {
@@ -97,6 +100,7 @@ impl World {
             kafka_id: None,
             now_ms: 4_000_000_000_000,
             segment_id: None,
+            key_filter: None,
         }
     }
 
@@ -225,6 +229,7 @@ impl World {
         let options = WriterOptions {
             compression: Compression::Zstd(1),
             block_bytes: self.block_bytes,
+            key_filter: self.key_filter,
         };
         let mut writer = SegmentWriter::new(Vec::new(), header, options).unwrap();
         for record in &part.records {
