@@ -50,6 +50,7 @@ bench: ## Measure the format, then whole processes against a real Apache Kafka; 
 	cargo bench -p kbk-tools --bench distant
 	cargo bench -p kbk-tools --bench compact
 	cargo bench -p kbk-tools --bench grep
+	cargo bench -p kbk --bench export
 	cargo bench -p kbk --bench kafka
 	cargo bench -p kbk --bench mount
 

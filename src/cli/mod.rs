@@ -54,7 +54,7 @@ pub use self::record_key::{RecordKey, RecordKeyError};
 pub use self::repo_mode::{RepoMode, RepoModeError};
 pub use self::repo_url::{RepoUrl, RepoUrlError};
 pub use self::size::{
-    BlockSize, ByteRate, CacheSize, KeyMemory, MemorySize, PrefetchSize, SegmentSize,
+    BlockSize, ByteRate, CacheSize, FileSize, KeyMemory, MemorySize, PrefetchSize, SegmentSize,
 };
 pub use self::snapshot::{SnapshotArg, SnapshotRange, SnapshotsArg};
 pub use self::store_options::{STORE_OPTIONS, StoreOption, StoreOptionKey};

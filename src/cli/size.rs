@@ -106,6 +106,31 @@ impl fmt::Display for SegmentSize {
     }
 }
 
+/// Bytes after which a file of an export is ended, and another one begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSize(u64);
+
+impl FileSize {
+    /// In bytes.
+    pub fn bytes(self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for FileSize {
+    fn default() -> Self {
+        Self(GIB)
+    }
+}
+
+impl FromStr for FileSize {
+    type Err = SizeError;
+
+    fn from_str(text: &str) -> Result<Self, SizeError> {
+        parse(text, MIB..=1024 * GIB).map(Self)
+    }
+}
+
 /// Memory for the keys of a partition of which the latest records are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyMemory(u64);

@@ -14,12 +14,13 @@ use kbk_tools::compact::{
 };
 use serde::Serialize;
 
+use super::run_progress::RunProgress;
 use crate::cli::{
     CliError, Column, Context, KeyFilterArg, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize,
     Table, TopicArgs, time,
 };
 use crate::human;
-use crate::run::{Cancel, Committed, Done, Events, Totals};
+use crate::run::{Committed, Totals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -175,8 +176,7 @@ async fn compact(
         "compacting"
     };
     let progress = Arc::new(Progress {
-        events: context.events(title),
-        cancel: context.cancel.clone(),
+        run: RunProgress::prepare(context, title),
         complete: newest.is_complete(),
     });
     let events: Arc<dyn CompactEvents> = Arc::clone(&progress) as _;
@@ -308,37 +308,31 @@ fn moment(now: Timestamp, span: Span) -> Result<i64, CliError> {
 
 /// Passes on what is merged.
 struct Progress {
-    events: Arc<dyn Events>,
-    cancel: Cancel,
+    run: RunProgress,
+    /// Whether the snapshot is that is compacted.
     complete: bool,
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.events.run_finished();
-    }
 }
 
 impl CompactEvents for Progress {
     fn planned(&self, _: u64, _: u64) {
         // How much of what is selected is merged is found out partition by partition.
-        self.events.run_started(Totals::default());
+        self.run.started(Totals::default());
     }
 
     fn received(&self, bytes: u64) {
-        self.events.received(None, Done { records: 0, bytes });
+        self.run.received(bytes);
     }
 
     fn merged(&self, records: u64, bytes: u64) {
-        self.events.advanced(None, Done { records, bytes });
+        self.run.advanced(records, bytes);
     }
 
     fn sealed(&self, bytes: u64) {
-        self.events.segment_sealed(bytes);
+        self.run.sealed(bytes);
     }
 
     fn committed(&self, snapshot: u64) {
-        self.events.committed(Committed {
+        self.run.committed(Committed {
             snapshot,
             at_ms: Timestamp::now().as_millisecond(),
             complete: self.complete,
@@ -346,7 +340,7 @@ impl CompactEvents for Progress {
     }
 
     fn is_stopped(&self) -> bool {
-        self.cancel.is_set()
+        self.run.is_stopped()
     }
 }
 

@@ -13,12 +13,13 @@ use kbk_tools::copy::{
 };
 use serde::Serialize;
 
+use super::run_progress::RunProgress;
 use crate::cli::{
     CliError, Context, FromArgs, MetricsArgs, Outcome, Report, SnapshotArg, SnapshotRange,
     TopicArgs,
 };
 use crate::human;
-use crate::run::{Cancel, Committed, Done, Events, Totals};
+use crate::run::{Committed, Totals};
 use crate::select::TopicSelection;
 
 const EXAMPLES: &str = "\
@@ -115,7 +116,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         dry_run: args.dry_run,
         writer: super::writer(),
     };
-    let progress = Arc::new(Progress::start(context));
+    let progress = Arc::new(RunProgress::start(context, "copying", Totals::default()));
     let events: Arc<dyn CopyEvents> = Arc::clone(&progress) as _;
     let stop = context.cancel.cancelled();
     let report = copy::copy(&from, &to, &options, stop, events, Arc::new(log)).await;
@@ -203,29 +204,7 @@ fn log(event: &ClaimEvent) {
 }
 
 /// Passes on what is copied.
-struct Progress {
-    events: Arc<dyn Events>,
-    cancel: Cancel,
-}
-
-impl Progress {
-    fn start(context: &Context) -> Progress {
-        let events = context.events("copying");
-        events.run_started(Totals::default());
-        Progress {
-            events,
-            cancel: context.cancel.clone(),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.events.run_finished();
-    }
-}
-
-impl CopyEvents for Progress {
+impl CopyEvents for RunProgress {
     fn planned(&self, origin: u64, segments: u64, bytes: u64) {
         if segments == 0 {
             return;
@@ -238,24 +217,27 @@ impl CopyEvents for Progress {
     }
 
     fn received(&self, bytes: u64) {
-        self.events.received(None, Done { records: 0, bytes });
+        RunProgress::received(self, bytes);
     }
 
     fn stored(&self, records: u64, bytes: u64) {
-        self.events.advanced(None, Done { records, bytes });
-        self.events.segment_sealed(bytes);
+        self.advanced(records, bytes);
+        self.sealed(bytes);
     }
 
     fn committed(&self, copied: &CopiedSnapshot) {
-        self.events.committed(Committed {
-            snapshot: copied.snapshot,
-            at_ms: copied.created_at.as_millisecond(),
-            complete: copied.complete,
-        });
+        RunProgress::committed(
+            self,
+            Committed {
+                snapshot: copied.snapshot,
+                at_ms: copied.created_at.as_millisecond(),
+                complete: copied.complete,
+            },
+        );
     }
 
     fn is_stopped(&self) -> bool {
-        self.cancel.is_set()
+        RunProgress::is_stopped(self)
     }
 }
 

@@ -12,17 +12,18 @@ use kbk_format::repo::{Hex, Id, PartitionState, TopicState};
 use kbk_tools::Selection;
 use kbk_tools::export::{
     self, ExportError, ExportEvents, ExportFormat, ExportOptions, ExportPlan, ExportReport,
-    ExportedPartition,
+    ExportedPartition, ParquetFolders, ParquetLayout,
 };
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 
+use super::run_progress::RunProgress;
 use crate::cli::{
-    CliError, Column, Context, OffsetArg, OffsetRangeArg, Outcome, Report, SnapshotArg, Table,
-    TimeArg, time_range,
+    CliError, Column, Compression, Context, FileSize, MetricsArgs, OffsetArg, OffsetRangeArg,
+    Outcome, Report, SnapshotArg, Table, TimeArg, time_range,
 };
 use crate::human;
-use crate::run::{Cancel, Done, Events, Totals};
+use crate::run::Totals;
 use crate::select::{PartitionSet, TopicPartitions};
 
 const EXAMPLES: &str = "\
@@ -31,15 +32,18 @@ Examples:
   kbk export -r /backup/kafka --format kafka-log /restore/some orders/0-3 'prod-*'
   kbk export -r /backup/kafka --format jsonl /exports orders --since 7d
   kbk export -r /backup/kafka --format kafka-log /restore/one orders --topic-id nZ3vC0p1TzmfTSJrHLPq9g
+  kbk export -r /backup/kafka --format parquet /exports/lake orders --partition-by topic,partition,date
 
 FORMAT is one of
     kafka-log  a folder TOPIC-PARTITION as Kafka keeps it on a broker's disk: .log, .index, .timeindex,
                leader-epoch-checkpoint and partition.metadata. kafka-dump-log reads it, and a stopped
                broker of the topic can be started on it: docs/how-to.md says how
     jsonl      a file TOPIC-PARTITION.jsonl, as `kbk cat` prints it
+    parquet    a folder TOPIC-PARTITION with files of Apache Parquet, for DuckDB, Spark, pandas and others:
+               docs/reference/formats.md has the columns. With --partition-by, the folders are Hive's
 Offsets are kept, gaps included: the first file is named after the first selected offset, and a broker
-that is started on the folder appends after the last one. Each partition is written under a temporary
-name, flushed to the disk, and renamed. Nothing that exists is replaced without --overwrite.
+that is started on the folder of kafka-log appends after the last one. Each partition is written under a
+temporary name, flushed to the disk, and renamed. Nothing that exists is replaced without --overwrite.
 What is damaged in the repository is named and left out, and the exit code is 3; 3 also where the
 snapshot itself lacks records of what is selected.
 OFFSET is first, last, end (one past the last), a number, or -100 for 100 before the end.
@@ -97,9 +101,10 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
 
-    /// How the record batches of kafka-log are compressed: none, gzip, snappy, lz4 or zstd [default: zstd]
-    #[arg(long, value_name = "CODEC", value_parser = parse_codec)]
-    pub compression: Option<BatchCodec>,
+    /// How the record batches of kafka-log are compressed: none, gzip, snappy, lz4 or zstd; and the pages of parquet: none, zstd or
+    /// zstd:LEVEL (1 to 19) [default: zstd]
+    #[arg(long, value_name = "CODEC")]
+    pub compression: Option<String>,
 
     /// Bytes after which the log of kafka-log begins another segment, as `segment.bytes` of a topic; at least 1048576 [default: 1073741824]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..=i32::MAX as u64))]
@@ -114,9 +119,26 @@ pub struct Args {
     #[arg(long, value_name = "ID", value_parser = parse_topic_id)]
     pub topic_id: Option<Id>,
 
+    /// Name the folders of parquet as Hive does, and leave these columns out of the files: topic,partition or topic,partition,date.
+    /// The date is that of the timestamp, UTC [default: a folder TOPIC-PARTITION]
+    #[arg(long, value_name = "COLUMNS")]
+    pub partition_by: Option<FoldersArg>,
+
+    /// Bytes after which parquet begins another file of a partition; 1MiB to 1TiB [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub file_size: Option<FileSize>,
+
     /// Replace files and folders that exist
     #[arg(long)]
     pub overwrite: bool,
+
+    /// Only say what would be exported
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 /// What is written.
@@ -126,12 +148,38 @@ pub enum FormatArg {
     KafkaLog,
     /// A JSON object per line
     Jsonl,
+    /// Apache Parquet
+    Parquet,
 }
 
-fn parse_codec(text: &str) -> Result<BatchCodec, String> {
+/// What folders are named after.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoldersArg {
+    /// topic=TOPIC/partition=PARTITION
+    #[value(name = "topic,partition")]
+    Partition,
+    /// topic=TOPIC/partition=PARTITION/date=YYYY-MM-DD
+    #[value(name = "topic,partition,date")]
+    Date,
+}
+
+fn batch_codec(text: &str) -> Result<BatchCodec, CliError> {
     BatchCodec::named(text).ok_or_else(|| {
-        format!("`{text}` is not a codec of Kafka; give none, gzip, snappy, lz4 or zstd")
+        CliError::usage(format!(
+            "`{text}` is not a codec of Kafka; give none, gzip, snappy, lz4 or zstd"
+        ))
     })
+}
+
+/// Returns the level of zstd; `None` for none.
+fn page_compression(text: &str) -> Result<Option<i32>, CliError> {
+    match text.parse() {
+        Ok(Compression::None) => Ok(None),
+        Ok(Compression::Zstd(level)) => Ok(Some(level)),
+        _ => Err(CliError::usage(format!(
+            "`{text}` is not a compression of --format parquet; give `zstd`, `zstd:LEVEL` with a level of 1 to 19, or `none`"
+        ))),
+    }
 }
 
 fn parse_topic_id(text: &str) -> Result<Id, String> {
@@ -145,32 +193,84 @@ fn parse_topic_id(text: &str) -> Result<Id, String> {
 
 impl Args {
     fn format(&self) -> Result<ExportFormat, CliError> {
-        if self.format == FormatArg::KafkaLog {
-            let default = LogOptions::default();
-            let interval = self.index_interval_bytes;
-            return Ok(ExportFormat::KafkaLog {
-                codec: self.compression.unwrap_or(BatchCodec::Zstd),
-                log: LogOptions {
-                    segment_bytes: self.segment_bytes.unwrap_or(default.segment_bytes),
-                    index_interval_bytes: interval.unwrap_or(default.index_interval_bytes),
+        self.check_options()?;
+        let compression = self.compression.as_deref();
+        match self.format {
+            FormatArg::KafkaLog => {
+                let default = LogOptions::default();
+                let interval = self.index_interval_bytes;
+                Ok(ExportFormat::KafkaLog {
+                    codec: compression.map_or(Ok(BatchCodec::Zstd), batch_codec)?,
+                    log: LogOptions {
+                        segment_bytes: self.segment_bytes.unwrap_or(default.segment_bytes),
+                        index_interval_bytes: interval.unwrap_or(default.index_interval_bytes),
+                    },
+                    topic_id: self.topic_id,
+                })
+            }
+            FormatArg::Jsonl => Ok(ExportFormat::JsonLines),
+            FormatArg::Parquet => Ok(ExportFormat::Parquet(ParquetLayout {
+                zstd_level: page_compression(compression.unwrap_or("zstd"))?,
+                folders: match self.partition_by {
+                    None => ParquetFolders::Plain,
+                    Some(FoldersArg::Partition) => ParquetFolders::Hive,
+                    Some(FoldersArg::Date) => ParquetFolders::HiveByDate,
                 },
-                topic_id: self.topic_id,
-            });
+                file_bytes: self.file_size.unwrap_or_default().bytes(),
+            })),
         }
-        let given = [
-            ("--compression", self.compression.is_some()),
-            ("--segment-bytes", self.segment_bytes.is_some()),
+    }
+
+    /// Fails on an option that another format has.
+    fn check_options(&self) -> Result<(), CliError> {
+        use FormatArg::{KafkaLog, Parquet};
+        let interval = self.index_interval_bytes;
+        let given: [(&str, bool, &str, &[FormatArg]); 6] = [
+            (
+                "--compression",
+                self.compression.is_some(),
+                "kafka-log and parquet",
+                &[KafkaLog, Parquet],
+            ),
+            (
+                "--segment-bytes",
+                self.segment_bytes.is_some(),
+                "kafka-log",
+                &[KafkaLog],
+            ),
             (
                 "--index-interval-bytes",
-                self.index_interval_bytes.is_some(),
+                interval.is_some(),
+                "kafka-log",
+                &[KafkaLog],
             ),
-            ("--topic-id", self.topic_id.is_some()),
+            (
+                "--topic-id",
+                self.topic_id.is_some(),
+                "kafka-log",
+                &[KafkaLog],
+            ),
+            (
+                "--partition-by",
+                self.partition_by.is_some(),
+                "parquet",
+                &[Parquet],
+            ),
+            (
+                "--file-size",
+                self.file_size.is_some(),
+                "parquet",
+                &[Parquet],
+            ),
         ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((option, _)) => Err(CliError::usage(format!(
-                "{option} is for --format kafka-log only"
+        let wrong = given
+            .into_iter()
+            .find(|(_, is_given, _, formats)| *is_given && !formats.contains(&self.format));
+        match wrong {
+            Some((option, _, formats, _)) => Err(CliError::usage(format!(
+                "{option} is for --format {formats} only"
             ))),
-            None => Ok(ExportFormat::JsonLines),
+            None => Ok(()),
         }
     }
 
@@ -191,6 +291,8 @@ struct Exporting {
     snapshot: u64,
     /// The folder that was written to.
     out: PathBuf,
+    /// Whether nothing was written.
+    dry_run: bool,
     #[serde(flatten)]
     completeness: Completeness,
     #[serde(flatten)]
@@ -235,17 +337,26 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         overwrite: args.overwrite,
         threads: thread::available_parallelism().map_or(1, usize::from),
     };
-    let progress = Arc::new(Progress::start(context, plan.stored_bytes()));
-    let events: Arc<dyn ExportEvents> = Arc::clone(&progress) as _;
-    let report = export::export(plan, &options, events).await;
-    // The progress leaves the screen before the result is written.
-    drop(progress);
+    let report = match args.dry_run {
+        true => export::dry_run(plan, &options).await,
+        false => {
+            let totals = Totals {
+                records: None,
+                bytes: Some(plan.stored_bytes()),
+            };
+            let progress = Arc::new(RunProgress::start(context, "exporting", totals));
+            let events: Arc<dyn ExportEvents> = Arc::clone(&progress) as _;
+            // The progress leaves the screen before the result is written.
+            export::export(plan, &options, events).await
+        }
+    };
     let report = report.map_err(failed)?;
     // What is damaged or not written is not there either, whatever the snapshot says.
     completeness.complete &= !report.interrupted && !report.lacks_records();
     let exporting = Exporting {
         snapshot: snapshot.sequence,
         out: args.out.clone(),
+        dry_run: args.dry_run,
         completeness,
         report,
     };
@@ -263,42 +374,6 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         false => Outcome::clean_if(whole),
     };
     context.conclude(&exporting, outcome)
-}
-
-/// Passes on what is written.
-struct Progress {
-    events: Arc<dyn Events>,
-    cancel: Cancel,
-}
-
-impl Progress {
-    fn start(context: &Context, bytes: u64) -> Progress {
-        let events = context.events("exporting");
-        events.run_started(Totals {
-            records: None,
-            bytes: Some(bytes),
-        });
-        Progress {
-            events,
-            cancel: context.cancel.clone(),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.events.run_finished();
-    }
-}
-
-impl ExportEvents for Progress {
-    fn written(&self, records: u64, bytes: u64) {
-        self.events.advanced(None, Done { records, bytes });
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.cancel.is_set()
-    }
 }
 
 /// Tells invalid arguments from failures.
@@ -329,33 +404,42 @@ impl Report for Exporting {
         }
         let partitions = human::counted(report.partitions.len() as u64, "partition");
         let records = human::counted(report.records, "record");
-        writeln!(
-            out,
-            "exported {partitions} of snapshot {} to {}: {records}, {}",
-            self.snapshot,
-            self.out.display(),
-            human::bytes(report.bytes)
-        )?;
-        table(&report.partitions).write(out)
+        let (snapshot, to) = (self.snapshot, self.out.display());
+        match self.dry_run {
+            true => writeln!(
+                out,
+                "would export {partitions} of snapshot {snapshot} to {to}: {records}"
+            )?,
+            false => writeln!(
+                out,
+                "exported {partitions} of snapshot {snapshot} to {to}: {records}, {}",
+                human::bytes(report.bytes)
+            )?,
+        }
+        table(&report.partitions, self.dry_run).write(out)
     }
 }
 
-fn table(partitions: &[ExportedPartition]) -> Table {
-    let mut table = Table::new([
+fn table(partitions: &[ExportedPartition], is_dry: bool) -> Table {
+    let columns = [
         Column::Left("NAME"),
         Column::Right("RECORDS"),
         Column::Right("FROM"),
         Column::Right("END"),
-        Column::Right("SIZE"),
-    ]);
+    ];
+    let size = (!is_dry).then_some(Column::Right("SIZE"));
+    let columns: Vec<Column> = columns.into_iter().chain(size).collect();
+    let mut table = Table::new(columns);
     for row in partitions {
-        table.row([
+        let cells = [
             row.name.clone(),
             human::count(row.records),
             row.base_offset.to_string(),
             row.end_offset.to_string(),
-            human::bytes(row.bytes),
-        ]);
+        ];
+        let size = (!is_dry).then(|| human::bytes(row.bytes));
+        let cells: Vec<String> = cells.into_iter().chain(size).collect();
+        table.row(cells);
     }
     table
 }

@@ -15,13 +15,14 @@ use kbk_tools::import::{
 use kbk_tools::list::{Completeness, IncompletePartition};
 use serde::Serialize;
 
+use super::run_progress::RunProgress;
 use crate::backup;
 use crate::cli::{
     BlockSize, CliError, Column, Compression, Context, MetricsArgs, Outcome, Report, SegmentSize,
     Table, TopicArgs,
 };
 use crate::human;
-use crate::run::{Cancel, Done, Events, Totals};
+use crate::run::Totals;
 use crate::select::TopicSelection;
 
 const EXAMPLES: &str = "\
@@ -145,7 +146,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         threads: thread::available_parallelism().map_or(1, usize::from),
         writer: super::writer(),
     };
-    let progress = Arc::new(Progress::start(context, &found));
+    let totals = Totals {
+        records: None,
+        bytes: Some(found.logs.iter().map(|log| log.bytes).sum()),
+    };
+    let progress = Arc::new(RunProgress::start(context, "importing", totals));
     let events: Arc<dyn ImportEvents> = Arc::clone(&progress) as _;
     let stop = context.cancel.cancelled();
     let claim_events = Arc::new(log);
@@ -230,46 +235,6 @@ fn failed(error: ImportError) -> CliError {
     CliError::from(error).hint(
         "no snapshot was created; what was stored of the logs is used by no snapshot, and `kbk prune` removes it",
     )
-}
-
-/// Passes on what is imported.
-struct Progress {
-    events: Arc<dyn Events>,
-    cancel: Cancel,
-}
-
-impl Progress {
-    fn start(context: &Context, found: &FoundLogs) -> Progress {
-        let events = context.events("importing");
-        events.run_started(Totals {
-            records: None,
-            bytes: Some(found.logs.iter().map(|log| log.bytes).sum()),
-        });
-        Progress {
-            events,
-            cancel: context.cancel.clone(),
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        self.events.run_finished();
-    }
-}
-
-impl ImportEvents for Progress {
-    fn advanced(&self, records: u64, bytes: u64) {
-        self.events.advanced(None, Done { records, bytes });
-    }
-
-    fn sealed(&self, bytes: u64) {
-        self.events.segment_sealed(bytes);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.cancel.is_set()
-    }
 }
 
 impl Report for Importing {

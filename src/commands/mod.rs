@@ -25,6 +25,7 @@ pub mod record_args;
 pub mod recover;
 pub mod restore;
 pub mod restores;
+mod run_progress;
 pub mod snapshots;
 pub mod stats;
 pub mod status;
@@ -157,6 +158,7 @@ impl Command {
             Self::Verify(args) => Some(&args.metrics),
             Self::Compact(args) => Some(&args.metrics),
             Self::Copy(args) => Some(&args.metrics),
+            Self::Export(args) => Some(&args.metrics),
             Self::Import(args) => Some(&args.metrics),
             Self::Mount(args) => args.metrics(),
             _ => None,

@@ -102,7 +102,7 @@ impl Families {
                 &[],
                 "How many records the run is to write, at most: offsets without a record count until they are read",
             ),
-            bytes_expected: on.gauges("kbk_run_expected_bytes", &[], "How many bytes verify is to read"),
+            bytes_expected: on.gauges("kbk_run_expected_bytes", &[], "How many bytes verify, export and import are to read"),
             records_read: on.counters(
                 "kbk_records_read_total",
                 &["topic"],
@@ -111,7 +111,7 @@ impl Families {
             bytes_read: on.counters(
                 "kbk_bytes_read_total",
                 &["topic"],
-                "Bytes read: by backup and restore of keys, values and headers; by verify of stored bytes, without a topic",
+                "Bytes read: by backup and restore of keys, values and headers; by verify, copy, compact and export of stored bytes, and by import of logs, without a topic",
             ),
             records_written: on.counters(
                 "kbk_records_written_total",

@@ -1,6 +1,6 @@
 //! `kbk export`: what it says of what it does not write.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -36,4 +36,128 @@ fn offsets_that_nothing_has_are_warned_of() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let says = "no record is selected: no partition has any of these offsets and times";
     assert!(ended.stderr.contains(says), "{}", ended.stderr);
+}
+
+#[test]
+fn a_dry_run_counts_exactly_and_writes_nothing() {
+    let world = World::sample();
+    let out = world.folder.path().join("out");
+    let folder = out.to_str().unwrap();
+    for format in ["jsonl", "kafka-log", "parquet"] {
+        for selection in [&[][..], &["--since", "@2005ms", "--to-offset", "-7"]] {
+            let export = ["export", folder, "orders", "--format", format, "--json"];
+            let export = [&export[..], selection].concat();
+            let planned = world.kbk(&[&export[..], &["--dry-run"]].concat());
+            assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+            assert!(!out.exists());
+            let planned = planned.json();
+            let done = world.kbk(&export);
+            assert_eq!(done.code, Some(0), "{}", done.stderr);
+            let done = done.json();
+            let dry = (&planned["dry_run"], &done["dry_run"]);
+            assert_eq!(dry, (&json!(true), &json!(false)));
+            let counts = |document: &Value| -> Vec<Value> {
+                let rows = document["partitions"].as_array().unwrap().iter();
+                let of = |row: &Value| {
+                    let members = ["name", "records", "base_offset", "end_offset"];
+                    members.map(|member| row[member].clone()).to_vec().into()
+                };
+                rows.map(of).collect()
+            };
+            assert_eq!(counts(&planned), counts(&done), "{format} {selection:?}");
+            assert!(done["records"].as_u64() > Some(0));
+            let refused = world.kbk(&[&export[..], &["--dry-run"]].concat());
+            assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+    }
+    let shown = world.kbk(&["export", folder, "orders", "-f", "parquet", "--dry-run"]);
+    let first = shown.stdout.lines().next().unwrap();
+    let says = "would export 2 partitions of snapshot 2 to ";
+    assert!(first.starts_with(says), "{first}");
+    assert!(first.ends_with("1,200 records"), "{first}");
+}
+
+#[test]
+fn a_dry_run_names_what_is_damaged() {
+    let world = World::sample();
+    let damaged = world.entries("orders", 0)[1].clone();
+    // Within the footer: a dry run reads no blocks that it need not count.
+    world.flip(&damaged.key, damaged.size as usize - 100);
+    let out = world.folder.path().join("out");
+    let export = ["export", out.to_str().unwrap(), "orders", "-f", "parquet"];
+    let ended = world.kbk(&[&export[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let document = ended.json();
+    assert_eq!(document["complete"], false);
+    assert_eq!(document["findings"][0]["kind"], "damaged_records");
+}
+
+#[test]
+fn options_of_other_formats_are_refused() {
+    let world = World::sample();
+    let out = world.folder.path().join("out");
+    let out = out.to_str().unwrap();
+    for (format, option, value, says) in [
+        (
+            "jsonl",
+            "--compression",
+            "zstd",
+            "--compression is for --format kafka-log and parquet only",
+        ),
+        (
+            "parquet",
+            "--segment-bytes",
+            "1048576",
+            "--segment-bytes is for --format kafka-log only",
+        ),
+        (
+            "kafka-log",
+            "--partition-by",
+            "topic,partition",
+            "--partition-by is for --format parquet only",
+        ),
+        (
+            "kafka-log",
+            "--file-size",
+            "1GiB",
+            "--file-size is for --format parquet only",
+        ),
+        (
+            "parquet",
+            "--compression",
+            "snappy",
+            "`snappy` is not a compression of --format parquet",
+        ),
+        (
+            "kafka-log",
+            "--compression",
+            "zstd:3",
+            "`zstd:3` is not a codec of Kafka",
+        ),
+    ] {
+        let ended = world.kbk(&["export", out, "--format", format, option, value]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_export_counts_what_it_reads_in_its_metrics() {
+    let world = World::sample();
+    let out = world.folder.path().join("out");
+    let file = world.folder.path().join("export.prom");
+    let export = ["export", out.to_str().unwrap(), "orders", "-f", "parquet"];
+    let to_file = ["--metrics-textfile", file.to_str().unwrap()];
+    let ended = world.kbk(&[&export[..], &to_file].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let text = std::fs::read_to_string(file).unwrap();
+    let of = |name: &str| {
+        let mut lines = text.lines();
+        let found = lines.find(|line| line.starts_with(name) && line.contains("\"export\""));
+        let value = found.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    let read = of("kbk_bytes_read_total");
+    assert!(read > 0.0 && read <= of("kbk_run_expected_bytes"), "{text}");
 }

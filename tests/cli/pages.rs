@@ -133,6 +133,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::No("a policy of Amazon's, whose service is not tried"),
     ),
     (
+        "docs/how-to.md",
+        "duckdb -c ",
+        Held::By("tests/kafka/parquet.rs"),
+    ),
+    (
         "docs/verification.md",
         "sed -n 2p evidence.json",
         Held::By("tests/cli/evidence.rs"),

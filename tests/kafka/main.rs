@@ -38,6 +38,7 @@ mod metrics;
 mod mounted_log;
 mod open_transactions;
 mod outages;
+mod parquet;
 mod partition_map;
 mod permissions;
 mod point_in_time;

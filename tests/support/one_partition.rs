@@ -48,13 +48,23 @@ impl OnePartition {
         base_offset: i64,
         push: impl FnOnce(&mut SegmentWriter<SegmentUpload>) -> i64,
     ) -> SegmentEntry {
+        self.segment_of(TimestampType::CreateTime, base_offset, push)
+    }
+
+    /// Writes a segment whose records have timestamps of this type.
+    pub(crate) fn segment_of(
+        &self,
+        timestamp_type: TimestampType,
+        base_offset: i64,
+        push: impl FnOnce(&mut SegmentWriter<SegmentUpload>) -> i64,
+    ) -> SegmentEntry {
         let segment_id = Id::random();
         let header = FileHeader {
             segment_id: segment_id.0,
             topic_id: self.partition.topic_id.0,
             topic: self.partition.topic.to_string(),
             partition: 0.into(),
-            timestamp_type: TimestampType::CreateTime,
+            timestamp_type,
             isolation_level: IsolationLevel::ReadCommitted,
             base_offset,
             cluster_id: None,

@@ -19,7 +19,7 @@
 //! | `run` | all partitions, on all cores |
 //! | `partition` | one partition, past what is damaged |
 //! | `output` | temporary names, and how they become real ones |
-//! | `kafka_log`, `json_lines` | the formats |
+//! | `kafka_log`, `json_lines`, `parquet` | the formats |
 //! | `report` | what was written, and what is missing |
 //! | `error` | why nothing more can be written |
 //!
@@ -29,6 +29,7 @@ mod error;
 mod json_lines;
 mod kafka_log;
 mod output;
+mod parquet;
 mod partition;
 mod plan;
 mod report;
@@ -46,9 +47,10 @@ use kbk_format::repo::Id;
 use crate::list::Completeness;
 
 pub use self::error::ExportError;
+pub use self::parquet::{ParquetFolders, ParquetLayout};
 pub use self::plan::{ExportPlan, PlannedExport};
 pub use self::report::{ExportFinding, ExportFindingKind, ExportReport, ExportedPartition};
-pub use self::run::export;
+pub use self::run::{dry_run, export};
 
 /// What records become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub enum ExportFormat {
     },
     /// A file per partition with a JSON object per line, as `kbk cat` prints it.
     JsonLines,
+    /// A folder per partition with files of Apache Parquet.
+    Parquet(ParquetLayout),
 }
 
 /// Where records go, and how.

@@ -8,19 +8,31 @@ use super::error::ExportError;
 
 /// A file or folder that is not complete yet. Dropped, it is removed.
 pub(super) struct Output {
-    out: PathBuf,
+    /// The folder of the name.
+    folder: PathBuf,
     name: String,
     temporary: PathBuf,
     is_published: bool,
 }
 
 impl Output {
-    /// Reserves the temporary name, and removes what an earlier export left there. Nothing is created.
+    /// Reserves the temporary name, and removes what an earlier export left there. Only the folders that the name begins with are created.
     pub(super) fn begin(out: &Path, name: &str) -> Result<Output, ExportError> {
-        let temporary = out.join(format!(".{name}.partial"));
+        let mut folder = out.to_owned();
+        let (folders, name) = name.rsplit_once('/').unwrap_or(("", name));
+        for parent in folders.split('/').filter(|parent| !parent.is_empty()) {
+            let above = folder.clone();
+            folder.push(parent);
+            if !exists(&folder)? {
+                // Other partitions may create it at the same time.
+                fs::create_dir_all(&folder).map_err(ExportError::io("create", &folder))?;
+                sync_folder(&above)?;
+            }
+        }
+        let temporary = folder.join(format!(".{name}.partial"));
         remove(&temporary).map_err(ExportError::io("remove", &temporary))?;
         Ok(Output {
-            out: out.to_owned(),
+            folder,
             name: name.to_owned(),
             temporary,
             is_published: false,
@@ -34,8 +46,8 @@ impl Output {
 
     /// Gives it its name. Its files are durable already; so is the name when this returns.
     pub(super) fn publish(mut self, overwrite: bool) -> Result<(), ExportError> {
-        let path = self.out.join(&self.name);
-        let replaced = self.out.join(format!(".{}.replaced", self.name));
+        let path = self.folder.join(&self.name);
+        let replaced = self.folder.join(format!(".{}.replaced", self.name));
         if exists(&path)? {
             if !overwrite {
                 return Err(ExportError::Exists { path });
@@ -46,7 +58,7 @@ impl Output {
         }
         fs::rename(&self.temporary, &path).map_err(ExportError::io("rename", &self.temporary))?;
         self.is_published = true;
-        sync_folder(&self.out)?;
+        sync_folder(&self.folder)?;
         remove(&replaced).map_err(ExportError::io("remove", &replaced))
     }
 }

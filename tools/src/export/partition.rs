@@ -1,5 +1,7 @@
 //! One partition, past what is damaged.
 
+use std::ops::RangeInclusive;
+
 use kbk_format::repo::RepoError;
 use kbk_format::{OffsetSpan, Record, Streams, TimestampType};
 use tokio::runtime::Handle;
@@ -8,17 +10,40 @@ use super::error::ExportError;
 use super::json_lines::JsonLines;
 use super::kafka_log::KafkaLog;
 use super::output::Output;
+use super::parquet::Parquet;
 use super::plan::PlannedExport;
 use super::report::{ExportFinding, ExportedPartition};
 use super::{ExportEvents, ExportFormat, ExportOptions};
+use crate::read::ReadPlan;
 
 /// Takes the records of one partition, in offset order.
 pub(super) trait RecordFile: Send {
+    /// Returns whether this pass over the records takes this one.
+    fn takes(&mut self, record: &Record<'_>) -> bool {
+        let _ = record;
+        true
+    }
+
     fn push(
         &mut self,
         timestamp_type: TimestampType,
         record: &Record<'_>,
     ) -> Result<(), ExportError>;
+
+    /// Notes that a block of the repository ends here.
+    fn block_ended(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// Notes that records with these offsets are damaged: they are not pushed.
+    fn missing(&mut self, offsets: OffsetSpan) {
+        let _ = offsets;
+    }
+
+    /// Returns the times of records that it has not taken yet, at the end of a pass; `None` where it has all.
+    fn next_pass(&mut self) -> Result<Option<RangeInclusive<i64>>, ExportError> {
+        Ok(None)
+    }
 
     /// Makes all files durable; `end_offset` is one past the last offset that was selected.
     fn finish(self: Box<Self>, end_offset: i64) -> Result<Written, ExportError>;
@@ -67,18 +92,26 @@ pub(super) async fn export(
     } = reading;
     let written = file.finish(planned.offsets.end).map_err(name_it)?;
     output.publish(options.overwrite)?;
-    let exported = ExportedPartition {
-        topic: id.topic.to_string(),
-        topic_id: id.topic_id.to_string(),
-        partition: id.partition,
-        name: planned.name.clone(),
-        base_offset: planned.offsets.start,
-        end_offset: planned.offsets.end,
-        records,
-        segments: written.segments,
-        bytes: written.bytes,
-    };
+    let exported = planned.exported(records, written);
     Ok(Some((exported, findings)))
+}
+
+/// Counts the records of a partition without writing them. Where that fails because of damage, the number is that of the index, and a finding.
+pub(super) async fn count(mut planned: PlannedExport) -> Result<Exported, ExportError> {
+    let mut findings = Vec::new();
+    let records = match planned.count().await {
+        Ok(records) => records,
+        Err(error) if error.kind().is_about_content() => {
+            let offsets = error.records().map(|(_, offsets)| offsets);
+            let offsets = offsets.unwrap_or(planned.offsets.clone().into());
+            let id = planned.read.partition_id();
+            findings.push(ExportFinding::damaged(id, offsets, &error.to_string()));
+            let segments = planned.read.segments().iter();
+            segments.map(|segment| segment.records).sum()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((planned.exported(records, Written::default()), findings))
 }
 
 fn create(
@@ -103,6 +136,9 @@ fn create(
             Ok(Box::new(file))
         }
         ExportFormat::JsonLines => Ok(Box::new(JsonLines::create(output.path(), id)?)),
+        ExportFormat::Parquet(layout) => {
+            Ok(Box::new(Parquet::create(output.path(), planned, layout)?))
+        }
     }
 }
 
@@ -118,12 +154,34 @@ struct Reading<'a> {
 impl Reading<'_> {
     /// Passes all records to `file`; returns whether it was not stopped.
     async fn read(&mut self, file: &mut dyn RecordFile) -> Result<bool, ExportError> {
+        let mut plan = self.planned.read.clone();
+        let mut is_repeated = false;
+        loop {
+            if !self.read_pass(&plan, file, is_repeated).await? {
+                return Ok(false);
+            }
+            let Some(times) = file.next_pass()? else {
+                return Ok(true);
+            };
+            plan = self.planned.read.clone().within_times(&times);
+            is_repeated = true;
+        }
+    }
+
+    /// Reads the records of a plan once; returns whether it was not stopped.
+    async fn read_pass(
+        &mut self,
+        plan: &ReadPlan,
+        file: &mut dyn RecordFile,
+        is_repeated: bool,
+    ) -> Result<bool, ExportError> {
         let mut from = self.planned.offsets.start;
         loop {
-            match self.read_from(from, file).await? {
+            let plan = plan.clone().from_offset(from);
+            match self.read_from(plan, file, is_repeated).await? {
                 Read::All => return Ok(true),
                 Read::Stopped => return Ok(false),
-                Read::Damaged(error) => from = self.past(from, error)?,
+                Read::Damaged(error) => from = self.past(from, error, file)?,
             }
         }
     }
@@ -131,10 +189,10 @@ impl Reading<'_> {
     /// Reads until the end, or until what is damaged.
     async fn read_from(
         &mut self,
-        from: i64,
+        plan: ReadPlan,
         file: &mut dyn RecordFile,
+        is_repeated: bool,
     ) -> Result<Read, ExportError> {
-        let plan = self.planned.read.clone().from_offset(from);
         let mut reader = plan.read(Streams::All, self.runtime);
         loop {
             if self.events.is_stopped() {
@@ -147,16 +205,27 @@ impl Reading<'_> {
             };
             let mut records = 0;
             for record in batch.records() {
-                file.push(batch.timestamp_type(), &record)?;
-                records += 1;
+                if file.takes(&record) {
+                    file.push(batch.timestamp_type(), &record)?;
+                    records += 1;
+                }
             }
+            file.block_ended()?;
             self.records += records;
-            self.events.written(records, batch.stored_bytes());
+            // What is read again is no further progress in the repository.
+            let stored_bytes = batch.stored_bytes();
+            self.events
+                .written(records, if is_repeated { 0 } else { stored_bytes });
         }
     }
 
     /// Notes what is damaged, and returns where reading resumes. Any other error ends the export, and so does one that does not say where.
-    fn past(&mut self, from: i64, error: Box<RepoError>) -> Result<i64, ExportError> {
+    fn past(
+        &mut self,
+        from: i64,
+        error: Box<RepoError>,
+        file: &mut dyn RecordFile,
+    ) -> Result<i64, ExportError> {
         let selected = &self.planned.offsets;
         let offsets = error.records().map(|(_, offsets)| offsets);
         let is_damage = error.kind().is_about_content();
@@ -166,9 +235,13 @@ impl Reading<'_> {
         let missing = OffsetSpan::from(
             offsets.base_offset.max(selected.start)..offsets.end_offset.min(selected.end),
         );
-        let id = self.planned.read.partition_id();
-        let finding = ExportFinding::damaged(id, missing, &error.to_string());
-        self.findings.push(finding);
+        // A further pass finds the same damage again.
+        if !self.findings.iter().any(|it| it.offsets == Some(missing)) {
+            let id = self.planned.read.partition_id();
+            let finding = ExportFinding::damaged(id, missing, &error.to_string());
+            self.findings.push(finding);
+            file.missing(missing);
+        }
         Ok(offsets.end_offset)
     }
 }

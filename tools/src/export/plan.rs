@@ -5,12 +5,15 @@ use std::ops::Range;
 use std::path::Path;
 
 use kbk_format::kafka_log::partition_folder;
-use kbk_format::repo::{Id, PartitionState, Repository, Snapshot, TopicState};
+use kbk_format::repo::{Id, PartitionState, RepoError, Repository, Snapshot, TopicState};
+use tokio::runtime::Handle;
 
 use super::error::ExportError;
 use super::output;
+use super::partition::Written;
+use super::report::ExportedPartition;
 use super::{ExportFormat, ExportOptions};
-use crate::read::{ReadPlan, Selection};
+use crate::read::{Needs, ReadPlan, Selection};
 
 /// One partition to write.
 #[derive(Clone, Debug)]
@@ -23,6 +26,17 @@ pub struct PlannedExport {
     pub(super) offsets: Range<i64>,
     /// Kafka's id of the topic.
     pub(super) kafka_id: Option<Id>,
+    pub(super) from: ExportedFrom,
+}
+
+/// Where records are exported from.
+#[derive(Clone, Debug)]
+pub(super) struct ExportedFrom {
+    /// The repository's id.
+    pub(super) repository: Id,
+    pub(super) snapshot: u64,
+    /// Why the snapshot itself lacks records of the partition, if it does.
+    pub(super) incomplete: Option<String>,
 }
 
 impl PlannedExport {
@@ -30,6 +44,39 @@ impl PlannedExport {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Counts the selected records.
+    pub(super) async fn count(&mut self) -> Result<u64, RepoError> {
+        let of_segments = self.read.clone();
+        let mut needs = Needs::default();
+        let opened = self.read.open_all(|segment| {
+            needs = needs + of_segments.needs(segment);
+        });
+        if let Err(error) = opened.await {
+            return Err(self.read.explain(error).await);
+        }
+        let cut = match needs.cut_blocks {
+            0 => 0,
+            _ => self.read.clone().count_cut(&Handle::current()).await?,
+        };
+        Ok(needs.whole_records + cut)
+    }
+
+    /// Returns the row of the partition in the report.
+    pub(super) fn exported(&self, records: u64, written: Written) -> ExportedPartition {
+        let id = self.read.partition_id();
+        ExportedPartition {
+            topic: id.topic.to_string(),
+            topic_id: id.topic_id.to_string(),
+            partition: id.partition,
+            name: self.name.clone(),
+            base_offset: self.offsets.start,
+            end_offset: self.offsets.end,
+            records,
+            segments: written.segments,
+            bytes: written.bytes,
+        }
     }
 }
 
@@ -64,6 +111,12 @@ impl ExportPlan {
         let name = match format {
             ExportFormat::KafkaLog { .. } => folder,
             ExportFormat::JsonLines => format!("{folder}.jsonl"),
+            ExportFormat::Parquet(layout) => layout.folders.folder(&topic.name, state.partition),
+        };
+        let from = ExportedFrom {
+            repository: repository.identity().repository_id,
+            snapshot: snapshot.sequence,
+            incomplete: state.incomplete.as_ref().map(|it| it.detail.clone()),
         };
         let read = ReadPlan::new(repository, snapshot, id, state, selection).await?;
         self.partitions.push(PlannedExport {
@@ -71,6 +124,7 @@ impl ExportPlan {
             name,
             offsets: start..end,
             kafka_id: topic.kafka_id,
+            from,
         });
         Ok(())
     }

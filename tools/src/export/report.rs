@@ -36,7 +36,7 @@ pub struct ExportedPartition {
     pub end_offset: i64,
     /// Number of records.
     pub records: u64,
-    /// Number of segments, for Kafka's logs; 1 for others.
+    /// Number of segments of Kafka's logs, or of Parquet files; 1 of JSON lines.
     pub segments: u64,
     /// Bytes of all files.
     pub bytes: u64,

@@ -47,6 +47,28 @@ pub async fn export(
     Ok(report)
 }
 
+/// Says what [`export`] would write: with exact numbers of records, for which blocks are read that hold other records, too. Nothing is written; the
+/// files have 0 bytes.
+///
+/// # Errors
+///
+/// As [`export`].
+pub async fn dry_run(
+    plan: ExportPlan,
+    options: &ExportOptions,
+) -> Result<ExportReport, ExportError> {
+    plan.check(options)?;
+    let mut counts = stream::iter(plan.partitions)
+        .map(partition::count)
+        .buffered(options.threads.max(1));
+    let mut report = ExportReport::default();
+    while let Some(counted) = counts.next().await {
+        let (exported, findings) = counted?;
+        report.add(exported, findings);
+    }
+    Ok(report)
+}
+
 async fn on_thread(
     planned: PlannedExport,
     options: Arc<ExportOptions>,

@@ -1,10 +1,13 @@
 //! What becomes of records, and of what is in the way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::future::pending;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use kbk_format::batch::{BatchBuilder, BatchDecoder, BatchOptions, RecordBatches};
 use kbk_format::kafka_log::encode_metadata;
@@ -28,9 +31,14 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::of(1)
+    }
+
+    /// Makes a repository with this many equal partitions.
+    fn of(partitions: u16) -> World {
         let folder = TempDir::new().unwrap();
-        let log = folder.path().join("t-0");
-        fs::create_dir(&log).unwrap();
+        let log = folder.path().join("logs/t-0");
+        fs::create_dir_all(&log).unwrap();
         let (mut builder, mut bytes) = (BatchBuilder::new(BatchOptions::default()), Vec::new());
         for offset in 0..RECORDS {
             let value = format!("{offset} ").repeat(100);
@@ -47,6 +55,13 @@ impl World {
         builder.finish(RECORDS + 9, &mut bytes).unwrap();
         fs::write(log.join("00000000000000000000.log"), bytes).unwrap();
         fs::write(log.join("partition.metadata"), encode_metadata([7; 16])).unwrap();
+        for partition in 1..partitions {
+            let other = folder.path().join(format!("logs/t-{partition}"));
+            fs::create_dir(&other).unwrap();
+            for file in fs::read_dir(&log).unwrap().flatten() {
+                fs::copy(file.path(), other.join(file.file_name())).unwrap();
+            }
+        }
 
         let runtime = Runtime::new().unwrap();
         let path = folder.path().join("repo");
@@ -62,7 +77,7 @@ impl World {
             threads: 1,
             writer: "test".to_owned(),
         };
-        let found = import::find(&[log]).unwrap();
+        let found = import::find(&[folder.path().join("logs")]).unwrap();
         let claims = Arc::new(|_: &crate::claims::ClaimEvent| ());
         let imported = import::import(&repository, found, options, pending(), Arc::new(()), claims);
         assert!(runtime.block_on(imported).unwrap().is_whole());
@@ -110,6 +125,14 @@ impl World {
     }
 }
 
+fn parquet() -> ExportFormat {
+    ExportFormat::Parquet(ParquetLayout {
+        zstd_level: Some(1),
+        folders: ParquetFolders::Hive,
+        file_bytes: 1 << 20,
+    })
+}
+
 fn kafka_log() -> ExportFormat {
     ExportFormat::KafkaLog {
         codec: BatchCodec::Zstd,
@@ -144,7 +167,7 @@ fn what_is_damaged_is_a_gap_and_is_named() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs::write(&path, bytes).unwrap();
-    for format in [kafka_log(), ExportFormat::JsonLines] {
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
         let report = world.export(format, true, Arc::new(())).unwrap();
         let [finding] = &report.findings[..] else {
             panic!("{report:#?}")
@@ -160,7 +183,7 @@ fn what_is_damaged_is_a_gap_and_is_named() {
             assert_eq!((found, end), (expected.collect(), RECORDS + 10));
         }
     }
-    assert_eq!(world.names(), ["t-0", "t-0.jsonl"]);
+    assert_eq!(world.names(), ["t-0", "t-0.jsonl", "topic=t"]);
 }
 
 #[test]
@@ -168,7 +191,7 @@ fn two_exports_do_not_write_to_one_folder_at_a_time() {
     let world = World::new();
     let out = world.folder.path().join("out");
     fs::create_dir(&out).unwrap();
-    for format in [kafka_log(), ExportFormat::JsonLines] {
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
         let other = output::lock(&out).unwrap();
         let refused = world.export(format, false, Arc::new(()));
         assert!(
@@ -197,17 +220,21 @@ fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
         }
     }
     let world = World::new();
-    for format in [kafka_log(), ExportFormat::JsonLines] {
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
         let stops = Arc::new(Stops(AtomicBool::new(false)));
         let report = world.export(format, false, stops).unwrap();
         assert!(report.interrupted && report.partitions.is_empty());
-        assert!(world.names().is_empty(), "{:?}", world.names());
+        // A folder that several partitions have may stay.
+        let names = world.names();
+        assert!(names.iter().all(|name| name == "topic=t"), "{names:?}");
+        let folder = world.folder.path().join("out/topic=t");
+        assert!(!folder.exists() || fs::read_dir(folder).unwrap().next().is_none());
     }
     let out = world.folder.path().join("out");
     // What a crash left.
     fs::create_dir(out.join(".t-0.partial")).unwrap();
     fs::write(out.join(".t-0.partial/x"), "").unwrap();
-    for format in [kafka_log(), ExportFormat::JsonLines] {
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
         let report = world.export(format, false, Arc::new(())).unwrap();
         assert!(report.is_whole());
         let again = world.export(format, false, Arc::new(()));
@@ -217,7 +244,7 @@ fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
         );
         assert!(world.export(format, true, Arc::new(())).unwrap().is_whole());
     }
-    assert_eq!(world.names(), ["t-0", "t-0.jsonl"]);
+    assert_eq!(world.names(), ["t-0", "t-0.jsonl", "topic=t"]);
     let lines = fs::read_to_string(out.join("t-0.jsonl")).unwrap();
     assert_eq!(lines.lines().count(), RECORDS as usize);
     assert_eq!(
@@ -226,4 +253,61 @@ fn nothing_is_replaced_unasked_and_nothing_half_is_left() {
     );
     let metadata = fs::read_to_string(out.join("t-0/partition.metadata")).unwrap();
     assert_eq!(metadata, encode_metadata([7; 16]));
+}
+
+/// Waits, in the first two partitions, until both are being written.
+#[derive(Default)]
+struct Meeting {
+    there: Mutex<BTreeSet<String>>,
+    came: Condvar,
+    missed: AtomicBool,
+}
+
+impl ExportEvents for Meeting {
+    fn written(&self, _: u64, _: u64) {
+        let mut there = self.there.lock().unwrap();
+        there.insert(format!("{:?}", thread::current().id()));
+        self.came.notify_all();
+        let patience = Duration::from_secs(30);
+        let is_alone = |there: &mut BTreeSet<String>| there.len() < 2;
+        let waited = self.came.wait_timeout_while(there, patience, is_alone);
+        let (_there, waited) = waited.unwrap();
+        self.missed.fetch_or(waited.timed_out(), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn two_partitions_are_written_at_the_same_time() {
+    let world = World::of(2);
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
+        let meeting = Arc::new(Meeting::default());
+        let events: Arc<dyn ExportEvents> = Arc::clone(&meeting) as _;
+        let report = world.export(format, true, events).unwrap();
+        assert_eq!(report.partitions.len(), 2);
+        let missed = meeting.missed.load(Ordering::Relaxed);
+        assert!(!missed, "they are written one after the other");
+    }
+}
+
+#[test]
+fn progress_moves_with_every_block_and_ends_at_the_total() {
+    #[derive(Default)]
+    struct Counts(Mutex<Vec<(u64, u64)>>);
+    impl ExportEvents for Counts {
+        fn written(&self, records: u64, stored_bytes: u64) {
+            self.0.lock().unwrap().push((records, stored_bytes));
+        }
+    }
+    let world = World::new();
+    for format in [kafka_log(), ExportFormat::JsonLines, parquet()] {
+        let counts = Arc::new(Counts::default());
+        let events: Arc<dyn ExportEvents> = Arc::clone(&counts) as _;
+        let report = world.export(format, true, events).unwrap();
+        let counts = counts.0.lock().unwrap();
+        assert!(counts.len() > 10, "{}", counts.len());
+        let records: u64 = counts.iter().map(|(records, _)| records).sum();
+        assert_eq!(records, report.records);
+        let moves = |(records, bytes): &(u64, u64)| *records > 0 && *bytes > 0;
+        assert!(counts.iter().all(moves));
+    }
 }

@@ -71,6 +71,16 @@ impl ReadPlan {
         self
     }
 
+    /// Narrows the plan to timestamps within `times`, both bounds inclusive.
+    #[must_use]
+    pub fn within_times(mut self, times: &RangeInclusive<i64>) -> ReadPlan {
+        let selection = &mut self.selection;
+        let (start, end) = selection.times.clone().into_inner();
+        selection.times = start.max(*times.start())..=end.min(*times.end());
+        self.segments.retain(|entry| selection.needs_segment(entry));
+        self
+    }
+
     /// Returns the partition that is read.
     #[must_use]
     pub fn partition_id(&self) -> &PartitionId {
