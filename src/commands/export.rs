@@ -37,7 +37,8 @@ Examples:
 FORMAT is one of
     kafka-log  a folder TOPIC-PARTITION as Kafka keeps it on a broker's disk: .log, .index, .timeindex,
                leader-epoch-checkpoint and partition.metadata. kafka-dump-log reads it, and a stopped
-               broker of the topic can be started on it: docs/how-to.md says how
+               broker of the topic can be started on it: docs/how-to.md says how. kbk-gaps, which brokers
+               ignore, tells `kbk import` why offsets have no record, where some have none
     jsonl      a file TOPIC-PARTITION.jsonl, as `kbk cat` prints it
     parquet    a folder TOPIC-PARTITION with files of Apache Parquet, for DuckDB, Spark, pandas and others:
                docs/reference/formats.md has the columns. With --partition-by, the folders are Hive's

@@ -42,7 +42,8 @@ A folder says nothing about configurations, replication factors, groups and ACLs
 A topic that the repository has already is stored beside it, as `kbk backup --refresh` does.
 Of several brokers, give the folders of enough of them that each partition is there once.
 Exit code 3: part of the logs is damaged, cut off, missing between two files, or of a transaction whose end is not
-known; or nothing can be read of a partition. The snapshot is partial then, and says where.";
+known; nothing can be read of a partition; or the folder is an export of kbk that lacked records, as kbk-gaps in it
+says. The snapshot is partial then, and says where.";
 
 /// The arguments of `kbk import`.
 #[derive(clap::Args, Clone, Debug)]

@@ -25,6 +25,7 @@ mod harness;
 mod help_examples;
 mod how_to;
 mod identity;
+mod import_interrupted;
 mod incremental;
 mod interruption;
 mod kafka_log;

@@ -3,7 +3,7 @@
 //! ```text
 //! records -- Cut --> batches -- Segments --> 00000000000000000000.log  .index  .timeindex
 //!                                            00000000000001048576.log  .index  .timeindex
-//!                                            leader-epoch-checkpoint   partition.metadata
+//!                                            leader-epoch-checkpoint   partition.metadata   kbk-gaps
 //! ```
 //!
 //! No I/O: a [`LogWriter`] hands bytes to a [`LogSink`]. Where batches and segments end follows from the records and the options alone, so
@@ -14,6 +14,7 @@
 //! |---|---|
 //! | `names` | names of files and folders, in both directions |
 //! | `side_files` | the small text files, in both directions |
+//! | `gap_file` | kbk's own file: why offsets have no record |
 //! | `cut` | where a batch ends |
 //! | `segments` | where a segment ends, and its indexes |
 //! | `batches` | from records to batches |
@@ -22,6 +23,7 @@
 
 mod batches;
 mod cut;
+mod gap_file;
 mod measure;
 mod names;
 mod segments;
@@ -32,6 +34,7 @@ mod writer;
 
 pub use batches::LogBatches;
 pub use cut::BATCH_BYTES;
+pub use gap_file::{GAPS_FILE, GapFileReader, GapFileWriter, NextGap};
 pub use measure::{LogMeasure, LogOutline};
 pub use names::{
     CLEANED_OFFSETS_FILE, EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE,

@@ -1,16 +1,16 @@
 //! Kafka's own logs: a folder per partition.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use kbk_format::batch::BatchCodec;
 use kbk_format::kafka_log::{
-    EPOCHS_FILE, LogFile, LogOptions, LogSink, LogWriter, METADATA_FILE, encode_epochs,
-    encode_metadata,
+    EPOCHS_FILE, GAPS_FILE, GapFileWriter, LogFile, LogOptions, LogSink, LogWriter, METADATA_FILE,
+    encode_epochs, encode_metadata,
 };
 use kbk_format::repo::Id;
-use kbk_format::{Record, TimestampType};
+use kbk_format::{Gap, Record, TimestampType};
 
 use super::error::ExportError;
 use super::output::sync_folder;
@@ -21,6 +21,9 @@ pub(super) struct KafkaLog {
     writer: LogWriter<Folder>,
     base_offset: i64,
     topic_id: Option<Id>,
+    /// Where the gaps are written, once there is one.
+    gaps: Option<GapFileWriter<BufWriter<File>>>,
+    gaps_path: PathBuf,
 }
 
 impl KafkaLog {
@@ -41,6 +44,8 @@ impl KafkaLog {
             writer: LogWriter::new(folder, base_offset, codec, options)?,
             base_offset,
             topic_id,
+            gaps: None,
+            gaps_path: path.join(GAPS_FILE),
         })
     }
 }
@@ -54,8 +59,35 @@ impl RecordFile for KafkaLog {
         self.writer.push(timestamp_type, record)
     }
 
+    fn keeps_gaps(&self) -> bool {
+        true
+    }
+
+    fn gap(&mut self, gap: Gap) -> Result<(), ExportError> {
+        let mut write = || {
+            let file = match self.gaps.take() {
+                Some(file) => file,
+                None => {
+                    let file = BufWriter::new(File::create_new(&self.gaps_path)?);
+                    GapFileWriter::new(file, self.base_offset)?
+                }
+            };
+            self.gaps.insert(file).push(gap)
+        };
+        let written: io::Result<()> = write();
+        written.map_err(ExportError::io("write", &self.gaps_path))
+    }
+
     fn finish(self: Box<Self>, end_offset: i64) -> Result<Written, ExportError> {
         let mut folder = self.writer.finish(end_offset)?;
+        if let Some(gaps) = self.gaps {
+            let ended = gaps.finish(end_offset).and_then(|(file, bytes)| {
+                let file = file.into_inner().map_err(|error| error.into_error())?;
+                file.sync_all()?;
+                Ok(bytes)
+            });
+            folder.written.bytes += ended.map_err(ExportError::io("write", &self.gaps_path))?;
+        }
         // An empty log has had no leader that appended.
         let epochs: &[(i32, i64)] = match end_offset > self.base_offset {
             true => &[(0, self.base_offset)],

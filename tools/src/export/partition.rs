@@ -3,10 +3,11 @@
 use std::ops::RangeInclusive;
 
 use kbk_format::repo::RepoError;
-use kbk_format::{OffsetSpan, Record, Streams, TimestampType};
+use kbk_format::{Gap, OffsetSpan, Record, Streams, TimestampType};
 use tokio::runtime::Handle;
 
 use super::error::ExportError;
+use super::gap_reasons::GapReasons;
 use super::json_lines::JsonLines;
 use super::kafka_log::KafkaLog;
 use super::output::Output;
@@ -29,6 +30,17 @@ pub(super) trait RecordFile: Send {
         timestamp_type: TimestampType,
         record: &Record<'_>,
     ) -> Result<(), ExportError>;
+
+    /// Returns whether it keeps the reasons of gaps.
+    fn keeps_gaps(&self) -> bool {
+        false
+    }
+
+    /// Notes that offsets after those so far have no record, and why.
+    fn gap(&mut self, gap: Gap) -> Result<(), ExportError> {
+        let _ = gap;
+        Ok(())
+    }
 
     /// Notes that a block of the repository ends here.
     fn block_ended(&mut self) -> Result<(), ExportError> {
@@ -82,6 +94,8 @@ pub(super) async fn export(
         events,
         runtime,
         records: 0,
+        next_offset: planned.offsets.start,
+        reasons: GapReasons::new(&planned),
         findings,
     };
     if !reading.read(&mut *file).await.map_err(name_it)? {
@@ -148,6 +162,9 @@ struct Reading<'a> {
     events: &'a dyn ExportEvents,
     runtime: &'a Handle,
     records: u64,
+    /// One past the last record.
+    next_offset: i64,
+    reasons: GapReasons,
     findings: Vec<ExportFinding>,
 }
 
@@ -161,6 +178,7 @@ impl Reading<'_> {
                 return Ok(false);
             }
             let Some(times) = file.next_pass()? else {
+                self.gap_to(self.planned.offsets.end, file).await?;
                 return Ok(true);
             };
             plan = self.planned.read.clone().within_times(&times);
@@ -206,6 +224,8 @@ impl Reading<'_> {
             let mut records = 0;
             for record in batch.records() {
                 if file.takes(&record) {
+                    self.gap_to(record.offset, file).await?;
+                    self.next_offset = record.offset + 1;
                     file.push(batch.timestamp_type(), &record)?;
                     records += 1;
                 }
@@ -217,6 +237,21 @@ impl Reading<'_> {
             self.events
                 .written(records, if is_repeated { 0 } else { stored_bytes });
         }
+    }
+
+    /// Says why there is no record before `offset`, to a file that keeps it.
+    async fn gap_to(&mut self, offset: i64, file: &mut dyn RecordFile) -> Result<(), ExportError> {
+        if offset <= self.next_offset || !file.keeps_gaps() {
+            return Ok(());
+        }
+        let damaged: Vec<OffsetSpan> = self.findings.iter().filter_map(|it| it.offsets).collect();
+        while self.next_offset < offset {
+            let gap = self.next_offset..offset;
+            let first = self.reasons.first(self.planned, gap, &damaged).await;
+            self.next_offset = first.to_offset;
+            file.gap(first)?;
+        }
+        Ok(())
     }
 
     /// Notes what is damaged, and returns where reading resumes. Any other error ends the export, and so does one that does not say where.

@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use kbk_format::kafka_log::partition_folder;
-use kbk_format::repo::{Id, PartitionState, RepoError, Repository, Snapshot, TopicState};
+use kbk_format::repo::{
+    Id, LostRange, PartitionState, RepoError, Repository, Snapshot, TopicState,
+};
 use tokio::runtime::Handle;
 
 use super::error::ExportError;
@@ -37,6 +39,8 @@ pub(super) struct ExportedFrom {
     pub(super) snapshot: u64,
     /// Why the snapshot itself lacks records of the partition, if it does.
     pub(super) incomplete: Option<String>,
+    /// Offsets that were deleted from the source before they were read.
+    pub(super) lost: Vec<LostRange>,
 }
 
 impl PlannedExport {
@@ -117,6 +121,7 @@ impl ExportPlan {
             repository: repository.identity().repository_id,
             snapshot: snapshot.sequence,
             incomplete: state.incomplete.as_ref().map(|it| it.detail.clone()),
+            lost: state.lost.clone(),
         };
         let read = ReadPlan::new(repository, snapshot, id, state, selection).await?;
         self.partitions.push(PlannedExport {

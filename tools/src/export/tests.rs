@@ -12,13 +12,13 @@ use std::time::Duration;
 use kbk_format::batch::{BatchBuilder, BatchDecoder, BatchOptions, RecordBatches};
 use kbk_format::kafka_log::encode_metadata;
 use kbk_format::repo::{Identity, Repository, Store};
-use kbk_format::{Compression, Headers, Record};
+use kbk_format::{Compression, Gap, GapReason, Headers, Record};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::import::{self, ImportOptions};
-use crate::read::Selection;
+use crate::import::{self, ImportFindingKind, ImportOptions};
+use crate::read::{ReadPlan, Selection};
 
 const RECORDS: i64 = 3_000;
 
@@ -310,4 +310,73 @@ fn progress_moves_with_every_block_and_ends_at_the_total() {
         let moves = |(records, bytes): &(u64, u64)| *records > 0 && *bytes > 0;
         assert!(counts.iter().all(moves));
     }
+}
+
+/// Imports a log into a repository of its own; returns what was found, and all gaps with their reasons.
+fn imported_again(world: &World, log: &Path) -> (Vec<ImportFindingKind>, Vec<Gap>) {
+    let folder = TempDir::new_in(world.folder.path()).unwrap();
+    let store = Store::open_or_create(folder.path().to_str().unwrap()).unwrap();
+    world.runtime.block_on(async {
+        let repository = Repository::create(store, Identity::fresh()).await.unwrap();
+        let options = ImportOptions {
+            compression: Compression::None,
+            block_bytes: 1 << 16,
+            segment_bytes: 1 << 30,
+            allow_cluster_change: false,
+            threads: 1,
+            writer: "test".to_owned(),
+        };
+        let found = import::find(&[log.to_owned()]).unwrap();
+        let claims = Arc::new(|_: &crate::claims::ClaimEvent| ());
+        let imported = import::import(&repository, found, options, pending(), Arc::new(()), claims);
+        let report = imported.await.unwrap();
+        let snapshot = repository.latest().await.unwrap().unwrap();
+        let topic = &snapshot.topics[0];
+        let state = &topic.partitions[0];
+        let id = topic.partition_id(state.partition);
+        let plan = ReadPlan::new(&repository, &snapshot, id, state, Selection::all());
+        let plan = plan.await.unwrap();
+        let mut gaps = Vec::new();
+        for number in 0..plan.segments().len() {
+            gaps.extend(plan.gaps(number).await.unwrap().unwrap().entries);
+        }
+        let kinds = report.findings.iter().map(|finding| finding.kind);
+        (kinds.collect(), gaps)
+    })
+}
+
+#[test]
+fn an_import_of_an_export_knows_why_offsets_are_missing() {
+    let world = World::new();
+    let end = Gap {
+        from_offset: RECORDS,
+        to_offset: RECORDS + 10,
+        reason: GapReason::Compacted,
+    };
+    let log = world.folder.path().join("out/t-0");
+    assert!(
+        world
+            .export(kafka_log(), true, Arc::new(()))
+            .unwrap()
+            .is_whole()
+    );
+    assert_eq!(imported_again(&world, &log), (vec![], vec![end]));
+
+    let mut path = world.folder.path().join("repo/data/t");
+    while path.is_dir() {
+        path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
+    let missing = report.findings[0].offsets.unwrap();
+    let damaged = Gap {
+        from_offset: missing.base_offset,
+        to_offset: missing.end_offset,
+        reason: GapReason::Damaged,
+    };
+    let expected = (vec![ImportFindingKind::MissingInExport], vec![damaged, end]);
+    assert_eq!(imported_again(&world, &log), expected);
 }

@@ -61,11 +61,17 @@ pub enum ImportError {
     },
     /// Two ids of one topic.
     #[error(
-        "cannot import topic {topic}: its partitions have different topic ids, so they are of different topics; import them one at a time"
+        "cannot import topic {topic}: {} and {} state different topic ids, so they are of different topics; import them one at a time",
+        first.display(),
+        second.display()
     )]
     TopicIds {
         /// The topic.
         topic: String,
+        /// A folder.
+        first: PathBuf,
+        /// One that states another id.
+        second: PathBuf,
     },
     /// The folders, or the repository, are of different clusters.
     #[error(

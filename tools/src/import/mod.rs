@@ -24,6 +24,7 @@
 //! |---|---|
 //! | `folder` | finds the logs in folders |
 //! | `log_file` | walks over the batches of one file, past what is damaged |
+//! | `known_gaps` | what an export of kbk has noted beside a log: why offsets have no record |
 //! | `scan` | the first walk: transactions, and where the log ends |
 //! | `partition` | the second walk: from batches to records and gaps |
 //! | `output` | from records and gaps to segments |
@@ -33,6 +34,7 @@
 
 mod error;
 mod folder;
+mod known_gaps;
 mod log_file;
 mod output;
 mod partition;

@@ -1,15 +1,18 @@
 //! The second walk over a log: from batches to records and gaps.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use kbk_format::batch::{BatchDecoder, BatchHeader};
+use kbk_format::kafka_log::GAPS_FILE;
 use kbk_format::repo::{Id, Incomplete, IncompleteReason, PartitionChange, PartitionId, Store};
 use kbk_format::{ErrorClass, FormatError, GapReason, OffsetSpan, WriteError};
 use tokio::runtime::Handle;
 
 use super::error::ImportError;
 use super::folder::FoundLog;
+use super::known_gaps::KnownGaps;
 use super::log_file::{Depth, LogReader, Next, out_of_place};
 use super::output::Output;
 use super::report::{ImportFinding, ImportFindingKind, ImportedPartition};
@@ -65,6 +68,8 @@ pub(super) fn import(
         stable_end: scan.first_open().map_or(i64::MAX, |open| open.max(start)),
         seen_end: log.first_of_files(),
         scan,
+        known: KnownGaps::open(&log.folder)?,
+        lacking: BTreeMap::new(),
         decoder: BatchDecoder::new(),
         output,
         events: &*to.events,
@@ -75,6 +80,7 @@ pub(super) fn import(
         findings,
     };
     walk.below_start();
+    walk.look_at_known();
     if !walk.walk()? {
         return Ok(None);
     }
@@ -103,6 +109,10 @@ struct Walk<'a> {
     scan: Scan,
     /// Where the first open transaction begins: nothing from there on is stored. `i64::MAX` without one.
     stable_end: i64,
+    /// What an export of kbk has noted.
+    known: KnownGaps,
+    /// Offsets whose records it lacked, by reason: the first of them, and how many there are.
+    lacking: BTreeMap<&'static str, (OffsetSpan, i64)>,
     /// One past the last offset of the batches so far.
     seen_end: i64,
     decoder: BatchDecoder,
@@ -136,7 +146,7 @@ impl Walk<'_> {
         }
         let mut buffer = Vec::new();
         for (number, (first, path)) in log.files.iter().enumerate() {
-            self.begin_file(number, *first, path);
+            self.begin_file(number, *first, path)?;
             let mut reader = LogReader::open(path, Depth::Whole, buffer)?;
             loop {
                 let before = reader.next_position();
@@ -185,11 +195,12 @@ impl Walk<'_> {
     }
 
     /// Looks at the offsets between what was read and the next file, which is named after its first one.
-    fn begin_file(&mut self, number: usize, first: i64, path: &Path) {
+    fn begin_file(&mut self, number: usize, first: i64, path: &Path) -> Result<(), ImportError> {
         let from = self.seen_end;
         let missing = OffsetSpan::from(from..first);
         let counts = from < first && first > self.log.first_offset() && from < self.stable_end;
-        if counts && !self.lost && !self.scan.explains(number, first) {
+        let is_explained = self.lost || !counts || self.scan.explains(number, first);
+        if !is_explained && !self.known.cover(from..first)? {
             self.lost = true;
             let message = format!(
                 "{missing} are in no file: what is before ends at {from}, and {} begins at {first}; nothing shows that compaction removed them",
@@ -200,6 +211,7 @@ impl Walk<'_> {
                 .push(finding.in_file(path, 0).of_offsets(missing));
         }
         self.seen_end = from.max(first);
+        Ok(())
     }
 
     fn batch(
@@ -231,6 +243,9 @@ impl Walk<'_> {
             self.damaged(path, position, None, &error);
             return Ok(Then::Continue);
         }
+        if next.is_none() {
+            self.last_batch(&header, path, position)?;
+        }
         let before = std::mem::replace(&mut self.seen_end, header.last_offset + 1);
         let records = self.records;
         let then = if header.attributes.is_control() || self.scan.is_aborted(&header) {
@@ -242,6 +257,49 @@ impl Walk<'_> {
         };
         self.events.advanced(self.records - records, bytes);
         Ok(then)
+    }
+
+    /// Looks at the offsets of a batch that nothing follows: where others are missing before it, nothing contradicts a base offset that is damaged.
+    fn last_batch(
+        &mut self,
+        header: &BatchHeader,
+        path: &Path,
+        position: u64,
+    ) -> Result<(), ImportError> {
+        let missing = self.seen_end..header.base_offset;
+        // A message set states its last offset only.
+        let counts = header.record_count.is_some() && !missing.is_empty() && !self.lost;
+        if !counts
+            || missing.end <= self.log.first_offset()
+            || self.scan.shows_compaction_before_end()
+            || self.known.cover(missing.clone())?
+        {
+            return Ok(());
+        }
+        self.lost = true;
+        let missing = OffsetSpan::from(missing);
+        let message = format!(
+            "the last batch, at position {position} of {}, states that it begins at {}, and what is before ends at {}: no checksum covers that, and nothing \
+             shows that compaction removed the {missing}; its records are stored at the offsets that it states",
+            path.display(),
+            missing.end_offset,
+            missing.base_offset
+        );
+        let finding = self.finding(ImportFindingKind::UnprovenOffsets, message);
+        self.findings
+            .push(finding.in_file(path, position).of_offsets(missing));
+        Ok(())
+    }
+
+    /// Says that what an export has noted cannot be believed, where it is so.
+    fn look_at_known(&mut self) {
+        if self.known.is_damaged {
+            let message = format!(
+                "{} is damaged: why offsets have no record is not known; remove it, or export the partition again",
+                self.log.folder.join(GAPS_FILE).display()
+            );
+            self.find(ImportFindingKind::DamagedGapFile, message);
+        }
     }
 
     /// Leaves a marker or an aborted batch out.
@@ -330,7 +388,7 @@ impl Walk<'_> {
             }
         }
         let end = header.last_offset.saturating_add(1).min(self.stable_end);
-        self.output.gap(end, GapReason::Compacted)?;
+        self.gap_to(end, GapReason::Compacted)?;
         Ok(Then::Continue)
     }
 
@@ -359,7 +417,37 @@ impl Walk<'_> {
             true => GapReason::Unknown,
             false => GapReason::Compacted,
         };
-        self.output.gap(offset.min(self.stable_end), reason)
+        self.gap_to(offset.min(self.stable_end), reason)
+    }
+
+    /// Covers the offsets up to `end` for the reasons that are noted, or else for this one.
+    fn gap_to(&mut self, end: i64, other: GapReason) -> Result<(), ImportError> {
+        loop {
+            let from = self.output.end_offset();
+            if from >= end {
+                return Ok(());
+            }
+            let (to, reason, is_noted) = self.known.first(from..end, other)?;
+            // A file that is damaged was there for a reason.
+            let reason = match self.known.is_damaged {
+                true => GapReason::Unknown,
+                false => reason,
+            };
+            let lacks = match reason {
+                GapReason::Damaged => Some("damaged"),
+                GapReason::Lost => Some("deleted before they were read"),
+                GapReason::Unknown => {
+                    Some("missing for a reason that was not recorded, or not selected")
+                }
+                _ => None,
+            };
+            if let Some(why) = lacks.filter(|_| is_noted) {
+                let first = OffsetSpan::from(from..to);
+                let (_, count) = self.lacking.entry(why).or_insert((first, 0));
+                *count = count.saturating_add(to - from);
+            }
+            self.output.gap(to, reason)?;
+        }
     }
 
     fn find(&mut self, kind: ImportFindingKind, message: String) {
@@ -446,6 +534,13 @@ impl Walk<'_> {
             );
             let finding = self.finding(ImportFindingKind::OpenTransaction, message);
             self.findings.push(finding.of_offsets(offsets));
+        }
+        for (why, (first, count)) in std::mem::take(&mut self.lacking) {
+            let message = format!(
+                "the log is an export, and what it was exported from lacks {count} offsets, which are {why}; the first are {first}"
+            );
+            let finding = self.finding(ImportFindingKind::MissingInExport, message);
+            self.findings.push(finding.of_offsets(first));
         }
         let stored_to = self.output.end_offset();
         for (offsets, producer) in self.scan.unproven() {

@@ -65,6 +65,14 @@ pub enum ImportFindingKind {
     DeletedRecords,
     /// No folder of a partition of the topic was given, or nothing of it can be read.
     MissingPartition,
+    /// Records that the repository lacked which the log was exported from, as `kbk-gaps` beside it says.
+    MissingInExport,
+    /// `kbk-gaps` beside a log is damaged: why offsets have no record is not known.
+    DamagedGapFile,
+    /// The offsets of the last batch, which no checksum covers, are not those that follow, and nothing shows that compaction removed others.
+    UnprovenOffsets,
+    /// A folder without `partition.metadata`: nothing proves that it is of the same topic as the others.
+    NoTopicId,
     /// A record that no block can hold: the partition ends before it.
     TooLarge,
     /// A compaction was not finished: files that end in `.swap` hold what may be missing.
@@ -136,7 +144,9 @@ impl ImportFinding {
     pub fn is_loss(&self) -> bool {
         !matches!(
             self.kind,
-            ImportFindingKind::StoredBeside | ImportFindingKind::DeletedRecords
+            ImportFindingKind::StoredBeside
+                | ImportFindingKind::DeletedRecords
+                | ImportFindingKind::NoTopicId
         )
     }
 }

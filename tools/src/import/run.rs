@@ -224,13 +224,18 @@ fn plan(
             topic.unreadable.push(log);
             continue;
         }
-        if topic.logs.is_empty() {
-            topic.kafka_id = log.topic_id;
-        }
-        if topic.kafka_id != log.topic_id {
-            return Err(ImportError::TopicIds {
-                topic: log.topic.to_string(),
-            });
+        if let Some(found) = log.topic_id {
+            let stated = topic.logs.iter().find(|other| other.topic_id.is_some());
+            match stated {
+                Some(first) if first.topic_id != log.topic_id => {
+                    return Err(ImportError::TopicIds {
+                        topic: log.topic.to_string(),
+                        first: first.folder.clone(),
+                        second: log.folder,
+                    });
+                }
+                _ => topic.kafka_id = Some(found),
+            }
         }
         topic.logs.push(log);
     }
@@ -279,6 +284,7 @@ fn changes(
             let finding = ImportFinding::new(kind, name, None, message.to_owned());
             report.findings.push(finding);
         }
+        report.findings.extend(without_id(name, topic));
         let mut partitions: BTreeMap<PartitionNumber, PartitionChange> = BTreeMap::new();
         for Imported {
             row,
@@ -319,6 +325,20 @@ fn changes(
         });
     }
     changes
+}
+
+/// Says which folders of a topic do not state its id, where others do.
+fn without_id(name: &TopicName, topic: &PlannedTopic) -> Vec<ImportFinding> {
+    let unnamed = topic.logs.iter().filter(|log| log.topic_id.is_none());
+    let unnamed = unnamed.filter(|_| topic.kafka_id.is_some()).map(|log| {
+        let message = format!(
+            "{} has no partition.metadata that states the topic's id, and other folders of the topic do: nothing but the name proves that it is of the same \
+             topic, as which it is stored",
+            log.folder.display()
+        );
+        ImportFinding::new(ImportFindingKind::NoTopicId, name, Some(log.partition), message)
+    });
+    unnamed.collect()
 }
 
 /// Returns the state of a partition whose folder was not given, or has nothing that can be read.

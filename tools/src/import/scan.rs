@@ -38,6 +38,8 @@ struct Compaction {
     to: i64,
     /// Whether it has gone over a file, by the file's number. It cleans whole files.
     files: Vec<bool>,
+    /// Whether that is so without the offsets of the last batch, which nothing proves.
+    is_shown_before_end: bool,
 }
 
 impl Scan {
@@ -80,6 +82,7 @@ impl Scan {
         // The checkpoint has no checksum, and compaction never passes the end.
         if log.cleaned_to <= scan.end_offset {
             scan.compaction.to = scan.compaction.to.max(log.cleaned_to);
+            scan.compaction.is_shown_before_end |= log.cleaned_to > 0;
         }
         // Markers count only if nothing between them and the records is damaged, for which everything is read.
         let is_done = !is_transactional || scan.transactions(log, events)?;
@@ -229,6 +232,11 @@ impl Scan {
         self.open.values().map(|open| open.first).min()
     }
 
+    /// Returns whether compaction has gone over the log, as far as others than the last batch show.
+    pub(super) fn shows_compaction_before_end(&self) -> bool {
+        self.compaction.is_shown_before_end
+    }
+
     /// Returns whether compaction explains that offsets are missing before a file, given its number and its first offset.
     pub(super) fn explains(&self, file: usize, first_offset: i64) -> bool {
         let before = file.checked_sub(1);
@@ -244,10 +252,13 @@ impl Compaction {
         let is_set = header.record_count.is_none()
             && header.attributes.codec() != Some(kbk_format::batch::BatchCodec::None);
         let between = !is_set && end.is_some_and(|end| end < header.base_offset);
+        // Within a batch, its checksum proves what is missing.
+        self.is_shown_before_end = self.to > 0;
         let covered = header.last_offset.saturating_sub(header.base_offset);
         let within = header
             .record_count
             .is_some_and(|count| i64::from(count) <= covered);
+        self.is_shown_before_end |= within;
         if between || within {
             self.to = self.to.max(header.last_offset);
             if let Some(last) = self.files.last_mut() {

@@ -16,6 +16,9 @@ use tokio::runtime::{Handle, Runtime};
 use super::*;
 use crate::read::{ReadPlan, Selection};
 
+mod evidence;
+mod progress;
+
 /// A broker's folder, and a repository.
 struct World {
     folder: TempDir,
@@ -53,6 +56,14 @@ impl World {
     }
 
     fn import(&self, folders: &[PathBuf]) -> Result<ImportReport, ImportError> {
+        self.import_with(folders, Arc::new(()))
+    }
+
+    fn import_with(
+        &self,
+        folders: &[PathBuf],
+        events: Arc<dyn ImportEvents>,
+    ) -> Result<ImportReport, ImportError> {
         let options = ImportOptions {
             compression: Compression::Lz4,
             block_bytes: 1 << 16,
@@ -62,7 +73,6 @@ impl World {
             writer: "test".to_owned(),
         };
         let found = find(folders)?;
-        let events: Arc<dyn ImportEvents> = Arc::new(());
         let claim_events = Arc::new(|_: &crate::claims::ClaimEvent| ());
         let import = import(
             &self.repository,

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use kbk_format::repo::{
     PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot,
 };
-use kbk_format::{Segment, Streams};
+use kbk_format::{Gaps, Segment, Streams};
 use tokio::runtime::Handle;
 
 use super::blocks::BlockReader;
@@ -124,6 +124,16 @@ impl ReadPlan {
         drop(opened);
         self.kept = kept;
         Ok(())
+    }
+
+    /// Reads why offsets of segment number `number` have no record; `None` where there is no such segment.
+    pub(crate) async fn gaps(&self, number: usize) -> Result<Option<Gaps>, RepoError> {
+        let Some(entry) = self.segments.get(number) else {
+            return Ok(None);
+        };
+        let store = self.repository.store();
+        let reader = SegmentReader::open(store, &self.partition, entry).await?;
+        Ok(Some(reader.segment().gaps().clone()))
     }
 
     /// Returns the error of reading one of these segments: that the snapshot was forgotten, if that is why it does not exist.
