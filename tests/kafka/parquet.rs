@@ -30,14 +30,14 @@ const TOPIC: &str = "strange.topic_1-x";
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// The records of a repository, with their offsets and types.
-type Stored = Vec<(i64, TimestampType, Message)>;
+type Records = Vec<(i64, TimestampType, Message)>;
 
 /// Writes two segments, of both types, with a gap between them.
-fn store(repo: &Repo, messages: &[Message]) -> Stored {
+fn store(repo: &Repo, messages: &[Message]) -> Records {
     use TimestampType::{CreateTime, LogAppendTime};
     let repository = OnePartition::create(&repo.path(), TOPIC);
     let (first, second) = messages.split_at(messages.len() / 2);
-    let mut stored = Stored::new();
+    let mut stored = Records::new();
     let mut segments = Vec::new();
     let mut base_offset = 5;
     for (timestamp_type, messages) in [(CreateTime, first), (LogAppendTime, second)] {
@@ -137,7 +137,7 @@ fn row((offset, timestamp_type, message): &(i64, TimestampType, Message), by_dat
     row
 }
 
-fn rows(stored: &Stored, by_date: bool) -> Vec<Value> {
+fn rows(stored: &Records, by_date: bool) -> Vec<Value> {
     stored.iter().map(|record| row(record, by_date)).collect()
 }
 
