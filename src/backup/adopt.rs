@@ -184,10 +184,9 @@ fn lost_ranges(gaps: &Gaps) -> Result<Vec<LostRange>, AdoptError> {
     for gap in &gaps.entries {
         match gap.reason {
             GapReason::NotDelivered | GapReason::Transaction => {}
-            GapReason::Lost => lost.push(LostRange {
-                from: gap.from_offset,
-                to: gap.to_offset,
-            }),
+            GapReason::Lost => {
+                lost.push(LostRange::deleted(gap.from_offset, gap.to_offset));
+            }
             // A reason that a later version defines is read as unknown: it may be a loss.
             reason @ (GapReason::Compacted | GapReason::Unknown | GapReason::Damaged) => {
                 return Err(AdoptError::ForeignGap { reason });

@@ -255,7 +255,7 @@ impl RecordHandler for Feeder<'_> {
     fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {
         // The gap precedes the next record, so the block being filled, or else the next one, covers it.
         let filling = &mut self.slots[slot];
-        filling.lost.push(LostRange { from, to });
+        filling.lost.push(LostRange::deleted(from, to));
         if let Some(builder) = &mut filling.builder {
             builder.cover(to);
         }

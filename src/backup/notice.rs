@@ -212,6 +212,8 @@ pub enum Unproved {
     Retention,
     /// None of the latest stored records is left.
     Compaction,
+    /// All stored records were lost when damaged segments were recovered.
+    Damaged,
     /// The stored copy is missing or damaged.
     StoredCopy {
         /// The error.
@@ -224,6 +226,7 @@ impl std::fmt::Display for Unproved {
         match self {
             Unproved::Retention => f.write_str("the log starts after the last of them"),
             Unproved::Compaction => f.write_str("the last ones were compacted away"),
+            Unproved::Damaged => f.write_str("all of them were lost to damage"),
             Unproved::StoredCopy { cause } => {
                 write!(
                     f,

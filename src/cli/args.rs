@@ -89,6 +89,27 @@ impl FromArgs {
     }
 }
 
+/// The repository that `kbk recover` takes records from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DonorArgs {
+    /// Another repository that has the same topics, such as a copy: what is lost is taken from there; forms as of --repo
+    #[arg(long, value_name = "URL", value_parser = RepoUrlParser, value_hint = ValueHint::DirPath, conflicts_with = "files")]
+    pub from: Option<RepoUrl>,
+
+    /// How to reach the bucket of --from, as --store-option does for --repo; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = StoreOptionParser, requires = "from")]
+    pub from_store_option: Vec<StoreOption>,
+}
+
+impl DonorArgs {
+    /// Returns where it is and how to reach it; `None` where it was not given.
+    pub fn location(&self) -> Result<Option<Location>, CliError> {
+        let from = self.from.as_ref();
+        from.map(|from| other_location(from, &self.from_store_option, "from"))
+            .transpose()
+    }
+}
+
 /// The repository to compare with, beside `--repo`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct WithArgs {

@@ -39,8 +39,8 @@ mod store_options;
 pub mod time;
 
 pub use self::args::{
-    ColorWhen, FromArgs, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs, SelectionArgs,
-    TopicArgs, TopicPartitionArgs, WithArgs,
+    ColorWhen, DonorArgs, FromArgs, GlobalArgs, KafkaArgs, LogFormat, Property, RenameArgs,
+    SelectionArgs, TopicArgs, TopicPartitionArgs, WithArgs,
 };
 pub use self::config::{Config, ConfigError, Key, keys};
 pub use self::context::Context;

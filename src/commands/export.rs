@@ -317,11 +317,16 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         return Err(CliError::usage(message).hint("export each topic on its own"));
     }
     let chosen = super::each_partition(chosen);
-    let reaches_end = |(_, state): &(&TopicState, &PartitionState)| {
-        offsets.reaches_end(state.base_offset, state.end_offset)
+    let is_judged = |(_, state): &(&TopicState, &PartitionState)| {
+        let (base, end) = (state.base_offset, state.end_offset);
+        let reaches_end = offsets.reaches_end(base, end);
+        match state.incomplete {
+            None => reaches_end,
+            Some(_) => state.lacks_of(offsets.resolve(base, end), reaches_end),
+        }
     };
-    let reaching = chosen.iter().copied().filter(reaches_end);
-    let mut completeness = Completeness::of_partitions(snapshot.sequence, reaching);
+    let judged = chosen.iter().copied().filter(is_judged);
+    let mut completeness = Completeness::of_partitions(snapshot.sequence, judged);
     let mut plan = ExportPlan::default();
     for (topic, state) in chosen {
         let selection = Selection {

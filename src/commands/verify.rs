@@ -120,8 +120,8 @@ pub struct Args {
     #[arg(long, value_name = "KEY.pub", requires = "check_evidence")]
     pub public_key: Option<PathBuf>,
 
-    /// Exit with 0 even if offsets were deleted in the cluster before a backup read them, or lost to damage before `kbk recover` wrote a
-    /// segment without them; they are still listed
+    /// Exit with 0 even if offsets were deleted in the cluster before a backup read them, or were lost when `kbk recover` replaced
+    /// damaged segments; they are still listed
     #[arg(long)]
     pub accept_lost: bool,
 
@@ -569,8 +569,9 @@ fn part(portion: &PortionReport) -> String {
 
 /// Says what is accepted.
 fn accepted(report: &VerifyReport) -> String {
-    let lost = (report.lost_offsets > 0).then(|| {
-        let lost = human::counted(report.lost_offsets, "offset");
+    let lost = report.lost_offsets.saturating_add(report.damaged_offsets);
+    let lost = (lost > 0).then(|| {
+        let lost = human::counted(lost, "offset");
         format!("the loss of {lost}")
     });
     let replaced = (report.replaced_findings > 0).then(|| {

@@ -1,4 +1,4 @@
-//! `kbk recover` of segment files.
+//! `kbk recover` of segment files, and in a repository.
 
 use std::fs;
 
@@ -131,10 +131,225 @@ fn what_is_no_segment_is_refused_and_nothing_is_written() {
     assert!(ended.stderr.contains("of a segment"), "{}", ended.stderr);
     assert!(fs::metadata(&new).is_err());
     for arguments in [
-        &["recover"][..],
-        &["recover", &file],
+        &["recover", &file][..],
+        &["recover", "-o", &new],
         &["recover", &file, "-o", &new, "--as", "x"],
+        &["recover", &file, "-o", &new, "--topic", "orders"],
+        &["recover", &file, "-o", &new, "--from", "/elsewhere"],
+        &["recover", &file, "-o", "-"],
     ] {
         assert_eq!(run(arguments).code, Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_report_replaces_nothing_but_a_report() {
+    let world = World::sample();
+    let (file, new) = copy(&world, "intact", |_| {});
+    let report = world.folder.path().join("report.json");
+    fs::write(&report, "mine").unwrap();
+    let ended = run(&[
+        "recover",
+        &file,
+        "-o",
+        &new,
+        "--report",
+        report.to_str().unwrap(),
+    ]);
+    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    assert!(
+        ended.stderr.contains("is something else"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read_to_string(&report).unwrap(), "mine");
+    assert!(fs::metadata(&new).is_err());
+    fs::remove_file(&report).unwrap();
+    for _ in 0..2 {
+        let args = [
+            "recover",
+            &file,
+            "-o",
+            &new,
+            "--report",
+            report.to_str().unwrap(),
+        ];
+        assert_eq!(run(&args).code, Some(0));
+        fs::remove_file(&new).unwrap();
+    }
+}
+
+#[test]
+fn a_name_that_only_the_caller_gave_is_called_unproved() {
+    let world = World::sample();
+    // Neither the file header nor its copy in the footer is left.
+    let (file, new) = copy(&world, "headless", |bytes| {
+        bytes[..64].fill(0);
+        bytes.truncate(bytes.len() / 2);
+    });
+    let args = ["recover", &file, "-o", &new, "--as", "orders/7"];
+    let ended = run(&args);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let said = "that it is of orders/7 is what --as says";
+    assert!(ended.stdout.contains(said), "{}", ended.stdout);
+    let (file, new) = copy(&world, "intact", |_| {});
+    let args = ["recover", &file, "-o", &new, "--as", "orders/0", "--json"];
+    let proved = run(&args).json();
+    assert_eq!(proved["segment"]["partition_unproved"], false);
+}
+
+/// Damages the block in the middle of the second segment of orders/0, and returns the segment's key.
+fn damage(world: &World) -> String {
+    let key = world.entries("orders", 0).remove(1).key;
+    world.harm(&key, |bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    });
+    key
+}
+
+/// Copies a repository to another folder.
+fn copy_of(world: &World) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for key in world.keys() {
+        let to = copy.path().join(&key);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(world.path(&key), to).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn a_damaged_repository_is_recovered_and_what_is_lost_is_said_everywhere() {
+    let world = World::sample();
+    let key = damage(&world);
+    let harmed = fs::read(world.path(&key)).unwrap();
+    let keys = world.keys();
+    let sequence = world.latest().sequence;
+    assert_eq!(world.kbk(&["verify"]).code, Some(3));
+    let planned = world.kbk(&["recover", "--dry-run", "--json"]);
+    assert_eq!(planned.code, Some(3), "{}", planned.stderr);
+    assert_eq!(planned.json()["snapshot"], Value::Null);
+    let asked = world.kbk(&["recover"]);
+    assert_eq!(asked.code, Some(2), "{}", asked.stderr);
+    assert!(asked.stderr.contains("no terminal"), "{}", asked.stderr);
+    assert_eq!(world.keys(), keys, "nothing was written so far");
+
+    let report = world.folder.path().join("lost.json");
+    let report = report.to_str().unwrap();
+    let done = world.kbk(&["recover", "--yes", "--report", report]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let first = done.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("recovered ") && first.contains(" lost, at "),
+        "{first}"
+    );
+    assert_eq!(
+        fs::read(world.path(&key)).unwrap(),
+        harmed,
+        "the old object stays"
+    );
+    let saved: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    for name in ["records", "lost_records", "lost_offsets"] {
+        assert_eq!(saved[name], planned.json()[name], "{name}");
+    }
+    assert_eq!(saved["snapshot"], sequence + 1);
+    let row = &saved["recovered"][0];
+    assert_eq!(row["key"], Value::from(key));
+    assert_eq!(row["losses"][0]["reason"], "damaged_block");
+    let (records, lost) = (saved["records"].as_u64(), saved["lost_records"].as_u64());
+    let (records, lost) = (records.unwrap(), lost.unwrap());
+    assert!(records + lost == 200 && lost > 0, "{saved}");
+
+    for depth in ["blocks", "records", "sha256"] {
+        let verified = world.kbk(&["verify", "--depth", depth, "--json"]);
+        assert_eq!(verified.code, Some(3));
+        let verified = verified.json();
+        assert_eq!(verified["findings"].as_array().unwrap().len(), 1);
+        assert_eq!(verified["findings"][0]["kind"], "lost_to_damage");
+        assert_eq!(verified["damaged_offsets"], saved["lost_offsets"]);
+        assert_eq!(verified["missing_offsets"], saved["lost_offsets"]);
+        assert_eq!(verified["partial_snapshots"][0], sequence + 1);
+    }
+    let accepted = world.kbk(&["verify", "--accept-lost"]);
+    assert_eq!(accepted.code, Some(0), "{}", accepted.stdout);
+    let partial = format!("snapshot {} is partial: ", sequence + 1);
+    let why = "since segments were damaged";
+    for args in [
+        &["ls"][..],
+        &["ls", "orders"],
+        &["snapshots"],
+        &["groups", "list"],
+    ] {
+        let listed = world.kbk(args);
+        let first = listed.stdout.lines().next().unwrap();
+        assert!(first.contains(&partial) && first.contains(why), "{first}");
+    }
+    let printed = world.kbk(&["cat", "orders/0"]);
+    assert_eq!(printed.code, Some(3));
+    assert!(printed.stderr.contains(why), "{}", printed.stderr);
+    assert_eq!(printed.stdout.lines().count() as u64, 400 + records);
+    // What is not damaged is not called so.
+    let printed = world.kbk(&["cat", "orders/0", "--to-offset", "200"]);
+    assert_eq!((printed.code, &*printed.stderr), (Some(0), ""));
+    let out = world.folder.path().join("exported");
+    let exported = world.kbk(&[
+        "export",
+        "--format",
+        "jsonl",
+        out.to_str().unwrap(),
+        "orders",
+    ]);
+    assert_eq!(exported.code, Some(3), "{}", exported.stderr);
+    let compared = world.kbk(&["diff", &sequence.to_string(), &(sequence + 1).to_string()]);
+    assert_eq!(compared.code, Some(3));
+    assert!(compared.stdout.contains(why), "{}", compared.stdout);
+
+    // Nothing is left to do, which commits nothing; what is lost stays a finding.
+    let again = world.kbk(&["recover", "--yes"]);
+    assert_eq!(again.code, Some(3), "{}", again.stderr);
+    let first = again.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("nothing to recover: ") && first.contains("lost still"),
+        "{first}"
+    );
+    assert_eq!(world.latest().sequence, sequence + 1);
+}
+
+#[test]
+fn a_copy_makes_it_whole_again() {
+    let world = World::sample();
+    let copy = copy_of(&world);
+    let from = copy.path().to_str().unwrap();
+    damage(&world);
+    let missing = world.entries("payments", 0).remove(0).key;
+    fs::remove_file(world.path(&missing)).unwrap();
+    let done = world.kbk(&["recover", "--from", from, "--json"]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let done = done.json();
+    assert_eq!(
+        (&done["lost_offsets"], &done["damaged_offsets"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(done["recovered"].as_array().unwrap().len(), 2);
+    for row in done["recovered"].as_array().unwrap() {
+        let sources = row["sources"].as_array().unwrap();
+        assert!(
+            sources.iter().any(|it| it["repository"] != Value::Null),
+            "{row}"
+        );
+    }
+    let verified = world.kbk(&["verify", "--full"]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
+
+    // Later is not too late.
+    damage(&world);
+    assert_eq!(world.kbk(&["recover", "--yes"]).code, Some(3));
+    let done = world.kbk(&["recover", "--from", from]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    assert_eq!(world.kbk(&["verify", "--full"]).code, Some(0));
+
+    let itself = world.path("");
+    let refused = world.kbk(&["recover", "--from", itself.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
 }

@@ -483,3 +483,59 @@ fn files_of_killed_runs_do_not_stay_for_ever() {
     assert_eq!(left, [false, true], "a recent one may still be written");
     repo.verify();
 }
+
+#[test]
+fn a_damaged_backup_is_recovered_restored_and_continued() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "recovered");
+    produce(broker, "none", (&topic, 0), &some(30, 5));
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+    // The first segment is gone, and the last one damaged.
+    let files: Vec<_> = repo.segments().into_keys().collect();
+    fs::remove_file(&files[0]).expect("removed");
+    let mut bytes = fs::read(&files[2]).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&files[2], &bytes).expect("written");
+
+    let report = repo.path().join("../lost.json");
+    let report = report.to_str().expect("text");
+    let args = ["recover", "--yes", "--report", report, "--json"];
+    let done = run(&mut repo.kbk(&args)).expect_code(3).json();
+    assert_eq!(done["recovered"].as_array().map(Vec::len), Some(2));
+    let lost = done["lost_records"].as_u64().expect("a number");
+    assert!((100..=130).contains(&lost), "{done}");
+    let left = 180 - lost;
+    assert_eq!(fs::read(&files[2]).expect("it stays"), bytes);
+    repo.verify_by_spec();
+
+    // Nothing restores it as if it were whole.
+    let target = format!("{topic}-restored");
+    let map = format!("{topic}={target}");
+    let refused = run(&mut repo.restore(broker, &["--map", &map])).expect_code(1);
+    assert!(refused.stderr.contains("is partial"), "{}", refused.stderr);
+    let mut restore = repo.restore(broker, &["--map", &map, "--allow-partial", "--verify"]);
+    let restored = run(&mut restore).expect_code(3).json();
+    assert_eq!(restored["saved"]["complete"], false);
+    assert_eq!(consume::read_all(broker, &target, 0).len() as u64, left);
+
+    // The cluster still has all of it: the log is the same, what is new is appended, and what is lost stays lost.
+    produce(broker, "none", (&topic, 0), &some(20, 7));
+    let next = backup(&repo, broker, &topic, &[]).expect_code(0).json();
+    assert_eq!(next["complete"], false);
+    assert_eq!(
+        (&next["records"], &next["snapshot"]),
+        (&json!(20), &json!(5))
+    );
+    assert_eq!(next["incomplete"][0]["reason"], "damaged");
+    run(&mut repo.kbk(&["verify", "--full"])).expect_code(3);
+    run(&mut repo.kbk(&["verify", "--full", "--accept-lost"])).expect_code(0);
+
+    // Stored again, it is whole.
+    backup(&repo, broker, &topic, &["--refresh"]).expect_code(0);
+    run(&mut repo.kbk(&["verify", "--full", "--accept-replaced"])).expect_code(0);
+    let target = format!("{topic}-whole");
+    repo.restore_as(broker, &[(&topic, &target)]);
+    assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 200);
+    repo.verify_by_spec();
+}

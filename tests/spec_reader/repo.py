@@ -570,6 +570,9 @@ class Snapshot:
                 self._compacted(row)
                 self._appended(row, changes)
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
+                damaged = any(of_it.get("cause") is not None for of_it in members["lost"])
+                require(reason is not None or not damaged, INCONSISTENT, row.table, None, f"damaged offsets of {place}, which is not incomplete")
+                require(reason != "damaged" or damaged, INCONSISTENT, row.table, None, f"{place} is incomplete for damage, and has no damaged offsets")
                 counts = not deleted or (self.origin is not None and reason == "not_copied")
                 yield Partition(name, topic_id, number, reason if counts else None, members)
         others = {row.key[1:4] for row in self.rows.values() if row.kind != "topic"} - named
@@ -757,6 +760,8 @@ class Snapshot:
         for lost in of["lost"]:
             first, end = offset_member(key, lost, "base_offset"), offset_member(key, lost, "end_offset")
             require(lowest <= first < end <= end_offset, INCONSISTENT, key, None, f"lost {lost!r}")
+            cause = member(key, lost, "cause", STRING, or_null=True)
+            require(cause in (None, "damaged"), INCONSISTENT, key, None, f"cause {cause!r} of lost offsets")
             lowest = end
 
         place = (partition.topic, partition.topic_id, partition.partition)

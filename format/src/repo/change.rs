@@ -454,6 +454,8 @@ impl PartitionChange {
         }
         state.incomplete.clone_from(&self.incomplete);
         state.lost.extend(&self.lost);
+        // No backup reads again what is damaged.
+        state.state_damage();
         for segment in &self.segments {
             state.append(segment, sequence);
         }

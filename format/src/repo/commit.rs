@@ -15,7 +15,7 @@
 //! unique, are ours, the commit is done and only the response was lost. Otherwise another writer was first, and
 //! the change is applied to its snapshot and tried again under the next number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 
@@ -30,13 +30,13 @@ use super::keys::{Key, PartitionId};
 use super::latest::Latest;
 use super::manifest::{Manifest, Totals};
 use super::packed::{PackedFormat, PackedRef, pack};
+use super::partition_edit::{PartitionEdit, edit_partitions};
 use super::repository::Repository;
 use super::retention::Upkeep;
 use super::sealed::{Digested, MAX_SEALED_BYTES, seal};
 use super::segment_entry::SegmentEntry;
 use super::snapshot::Snapshot;
 use super::state_rows::{changed_rows, check_states};
-use super::states::TopicState;
 use super::store::Put;
 
 /// Changes of the rows of segments, besides those of states.
@@ -160,17 +160,18 @@ impl Repository {
         Err(self.contended())
     }
 
-    /// Commits what `edit` makes of the states of the newest snapshot, and these changes of rows of segments, for a purpose other than a
+    /// Commits what was planned for partitions of the newest snapshot, and these changes of rows of segments, for a purpose other than a
     /// backup. Returns the sequence of the new snapshot.
     ///
     /// # Errors
     ///
-    /// What `edit` returns for the newest snapshot, or why that cannot be read or followed by another one.
+    /// [`RepoErrorKind::Outdated`] where the newest snapshot lacks one of the partitions; what an edit returns for it; or why that snapshot
+    /// cannot be read or followed by another one.
     pub(super) async fn commit_states(
         &self,
         upkeep: &Upkeep,
         segments: &SegmentChange,
-        edit: impl Fn(u64, &mut [TopicState]) -> std::result::Result<(), RepoErrorKind>,
+        planned: &HashMap<PartitionId, impl PartitionEdit>,
     ) -> Result<u64> {
         // Segments before the tables that name them, tables before the snapshot.
         let keys = segments.added.iter().map(|(_, entry)| entry.key.clone());
@@ -193,7 +194,7 @@ impl Repository {
                 sha256: newest.sha256,
             });
             let mut topics = newest.topics.clone();
-            let edited = edit(next.sequence, &mut topics);
+            let edited = edit_partitions(planned, &mut topics, next.sequence, upkeep);
             edited.map_err(|kind| self.store().error_of_whole(kind))?;
             let checked = check_states(&topics).map_err(|detail| RepoErrorKind::Refused { detail });
             checked.map_err(|kind| self.store().error_of_whole(kind))?;

@@ -1,11 +1,14 @@
 //! What a partition lacks of what its source had (SPEC section 11.4).
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::origin::Origin;
-use super::states::{PartitionState, TopicState};
+use super::states::{LostRange, PartitionState, TopicState};
+use crate::{OffsetSpan, counted};
 
-/// Why a partition is not stored up to where its source ended.
+/// Why a partition is not stored up to where its source ended, or has lost some of what was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Incomplete {
     /// The cause, as a word.
@@ -29,6 +32,8 @@ pub enum IncompleteReason {
     NoLeader,
     /// A copy could not take it over from its origin.
     NotCopied,
+    /// Segments of it were damaged or missing, and some of their records could not be recovered.
+    Damaged,
     /// A word of a later writer.
     #[serde(untagged)]
     Other(String),
@@ -44,6 +49,7 @@ impl IncompleteReason {
             IncompleteReason::Unreadable => "unreadable",
             IncompleteReason::NoLeader => "no_leader",
             IncompleteReason::NotCopied => "not_copied",
+            IncompleteReason::Damaged => "damaged",
             IncompleteReason::Other(word) => word,
         }
     }
@@ -73,12 +79,73 @@ impl Incomplete {
 }
 
 impl PartitionState {
-    /// Returns how many offsets are missing at the end of an incomplete partition; `None` where that is not known.
+    /// Returns how many offsets are missing of an incomplete partition: at its end, or those that are damaged; `None` where that is not known.
     #[must_use]
     pub fn missing_offsets(&self) -> Option<u64> {
+        if self.is_damaged() {
+            return Some(self.damaged_offsets());
+        }
         let missing = self.high_watermark.checked_sub(self.end_offset)?;
         let missing = u64::try_from(missing).ok()?;
         (missing > 0 && self.incomplete.is_some()).then_some(missing)
+    }
+
+    /// Returns whether it lacks nothing but what was stored and is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let incomplete = self.incomplete.as_ref();
+        incomplete.is_some_and(|it| it.reason == IncompleteReason::Damaged)
+    }
+
+    /// Returns the ranges that were stored and are damaged, in the order of offsets.
+    pub fn damaged_ranges(&self) -> impl Iterator<Item = LostRange> {
+        self.lost.iter().copied().filter(LostRange::is_damaged)
+    }
+
+    /// Returns how many offsets these have.
+    #[must_use]
+    pub fn damaged_offsets(&self) -> u64 {
+        let offsets = self.damaged_ranges().map(|lost| lost.offsets());
+        offsets.fold(0, u64::saturating_add)
+    }
+
+    /// Returns whether some of these offsets are known to be missing: those that are damaged, and where they reach the end of what is stored,
+    /// those that the source had after it.
+    #[must_use]
+    pub fn lacks_of(&self, offsets: Range<i64>, reaches_end: bool) -> bool {
+        let mut damaged = self.damaged_ranges();
+        let has_damage = damaged.any(|lost| lost.from < offsets.end && lost.to > offsets.start);
+        let ends_early = reaches_end && self.incomplete.is_some() && !self.is_damaged();
+        has_damage || ends_early
+    }
+
+    /// States that it is incomplete since some of it is damaged, unless another reason is stated; or that it no longer is.
+    pub(super) fn state_damage(&mut self) {
+        let found = self.damaged_ranges().next().map(|first| {
+            let offsets = counted(self.damaged_offsets(), "offset");
+            Incomplete {
+                reason: IncompleteReason::Damaged,
+                detail: format!(
+                    "{offsets} were stored and are lost, since segments were damaged: first {}",
+                    OffsetSpan::from(first)
+                ),
+            }
+        });
+        if self.incomplete.is_none() || self.is_damaged() {
+            self.incomplete = found;
+        }
+    }
+
+    /// Checks that it is incomplete where some of it is damaged, and for this reason only there.
+    pub(super) fn check_damage(&self) -> Result<(), String> {
+        let has_damage = self.damaged_ranges().next().is_some();
+        match (has_damage, &self.incomplete) {
+            (true, None) => Err("it has lost offsets, and is not incomplete".to_owned()),
+            (false, Some(_)) if self.is_damaged() => {
+                Err("it is incomplete since it is damaged, and has no damaged offsets".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -94,6 +161,7 @@ mod tests {
             (IncompleteReason::Unreadable, r#""unreadable""#),
             (IncompleteReason::NoLeader, r#""no_leader""#),
             (IncompleteReason::NotCopied, r#""not_copied""#),
+            (IncompleteReason::Damaged, r#""damaged""#),
             (IncompleteReason::Other("later".into()), r#""later""#),
         ] {
             assert_eq!(serde_json::to_string(&reason).unwrap(), json);

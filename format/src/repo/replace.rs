@@ -1,7 +1,9 @@
-//! Replaces segments by others that hold the same records, or fewer of them by keys (SPEC section 11.12).
+//! Replaces segments by others that hold the same records, or fewer of them by keys (SPEC section 11.12), or what is left of damaged ones
+//! (SPEC section 11.13).
 //!
 //! The commit is the last place that looks: what it takes in must cover the same offsets, with the same timestamp type, and its digests must
-//! add up to those of what goes, but for records that are stated to be removed. Nothing is ever replaced by less.
+//! add up to those of what goes, but for records that are stated to be removed. Nothing is ever replaced by less without saying so: what a
+//! recovery lost is stated by rows of the partition.
 
 use std::collections::HashMap;
 
@@ -10,11 +12,12 @@ use super::compacted::Compacted;
 use super::error::{RepoError, RepoErrorKind, Result};
 use super::index::RowKey;
 use super::keys::PartitionId;
+use super::partition_edit::PartitionEdit;
 use super::repository::Repository;
 use super::retention::Upkeep;
 use super::segment_entry::SegmentEntry;
-use super::states::PartitionState;
-use crate::TimestampType;
+use super::states::{LostRange, PartitionState};
+use crate::{OffsetSpan, TimestampType};
 
 /// Segments of a partition that follow each other, and those that take their place.
 #[derive(Clone, Debug)]
@@ -27,6 +30,16 @@ pub struct Replacement {
     pub added: Vec<SegmentEntry>,
     /// What these do not have of those.
     pub without: RemovedRecords,
+    /// What is lost of damaged ones; `None` where none was damaged.
+    pub recovered: Option<Recovered>,
+}
+
+/// What a recovery found of the offsets of a replacement.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// The offsets whose records are lost, in order and disjoint; none where all were recovered. What earlier recoveries had lost and this one
+    /// did not is no longer stated as lost.
+    pub lost: Vec<OffsetSpan>,
 }
 
 /// Records that a replacement leaves out, since a later record has the same key.
@@ -54,6 +67,9 @@ impl Replacement {
     /// Checks that what is added holds what is removed; the error names the rule that is violated.
     fn check(&self) -> std::result::Result<(), String> {
         let (removed, added) = (Sums::of(&self.removed)?, Sums::of(&self.added)?);
+        if let Some(recovered) = &self.recovered {
+            return recovered.check(&removed, &added);
+        }
         let without = self.without;
         let expected = Sums {
             records: removed
@@ -76,6 +92,77 @@ impl Replacement {
             ));
         }
         Ok(())
+    }
+}
+
+impl Recovered {
+    fn check(&self, removed: &Sums, added: &Sums) -> std::result::Result<(), String> {
+        let (base, end) = removed.offsets;
+        if added.offsets != removed.offsets {
+            let (found, expected) = (added.offsets, removed.offsets);
+            return Err(format!(
+                "what was recovered covers {}, not {}",
+                OffsetSpan::from(found.0..found.1),
+                OffsetSpan::from(expected.0..expected.1)
+            ));
+        }
+        let mut at = base;
+        for lost in &self.lost {
+            if lost.base_offset < at || lost.base_offset >= lost.end_offset || lost.end_offset > end
+            {
+                return Err(format!("the lost {lost} are out of order, or not covered"));
+            }
+            at = lost.end_offset;
+        }
+        // A segment that was itself recovered may have fewer records than are found now.
+        let is_whole = added.records > removed.records
+            || (added.records, added.content_digest) == (removed.records, removed.content_digest);
+        if self.lost.is_empty() && !is_whole {
+            return Err("records are lost, and no offset is stated as lost".to_owned());
+        }
+        match is_subsequence(&added.types, &removed.types) || added.records > removed.records {
+            true => Ok(()),
+            false => Err("what was recovered has other timestamp types".to_owned()),
+        }
+    }
+
+    /// Makes of the lost ranges of a partition what they are once this is known of the offsets of a replacement.
+    fn apply(&self, offsets: (i64, i64), lost: &mut Vec<LostRange>) {
+        let (base, end) = offsets;
+        let mut stated: Vec<LostRange> = Vec::with_capacity(lost.len());
+        for range in lost.drain(..) {
+            if !range.is_damaged() {
+                stated.push(range);
+                continue;
+            }
+            let (before, after) = (range.to.min(base), range.from.max(end));
+            let parts = [(range.from, before), (after, range.to)];
+            let left = parts.into_iter().filter(|(from, to)| from < to);
+            stated.extend(left.map(|(from, to)| LostRange::damaged(from, to)));
+        }
+        // What the source had deleted was never stored.
+        let deleted: Vec<LostRange> = stated
+            .iter()
+            .filter(|it| !it.is_damaged())
+            .copied()
+            .collect();
+        for found in &self.lost {
+            let mut from = found.base_offset;
+            let within = deleted
+                .iter()
+                .filter(|it| it.from < found.end_offset && it.to > found.base_offset);
+            for gap in within {
+                if from < gap.from {
+                    stated.push(LostRange::damaged(from, gap.from));
+                }
+                from = from.max(gap.to);
+            }
+            if from < found.end_offset {
+                stated.push(LostRange::damaged(from, found.end_offset));
+            }
+        }
+        stated.sort_by_key(|range| range.from);
+        *lost = stated;
     }
 }
 
@@ -128,7 +215,10 @@ impl Sums {
 struct Planned {
     before: PartitionState,
     segments: Vec<SegmentEntry>,
+    is_changed: bool,
     removed_records: u64,
+    /// The offsets of what was recovered, and what is lost of them.
+    recovered: Vec<((i64, i64), Recovered)>,
 }
 
 impl Repository {
@@ -189,7 +279,9 @@ impl Repository {
                 let partition = Planned {
                     before: state.clone(),
                     segments: self.segments(&newest, id, state).await?,
+                    is_changed: false,
                     removed_records: 0,
+                    recovered: Vec::new(),
                 };
                 planned.insert(id.clone(), partition);
             }
@@ -213,26 +305,9 @@ impl Repository {
         if change.added.is_empty() {
             return Ok(replaced);
         }
-        let committed = self.commit_states(upkeep, &change, |sequence, topics| {
-            let mut left = planned.len();
-            for topic in topics {
-                let ids: Vec<PartitionId> = topic
-                    .partitions
-                    .iter()
-                    .map(|state| topic.partition_id(state.partition))
-                    .collect();
-                for (id, state) in ids.iter().zip(&mut topic.partitions) {
-                    if let Some(partition) = planned.get(id) {
-                        partition.edit(state, sequence, upkeep)?;
-                        left = left.saturating_sub(1);
-                    }
-                }
-            }
-            match left {
-                0 => Ok(()),
-                _ => Err(RepoErrorKind::Outdated),
-            }
-        });
+        // A partition of which nothing is replaced is as it was.
+        planned.retain(|_, partition| partition.is_changed);
+        let committed = self.commit_states(upkeep, &change, &planned);
         replaced.snapshot = Some(committed.await?);
         Ok(replaced)
     }
@@ -259,12 +334,20 @@ impl Planned {
         }
         let added = replacement.added.iter().cloned();
         self.segments.splice(start..end, added);
+        self.is_changed = true;
+        if let (Some(recovered), Some(last)) = (&replacement.recovered, replacement.removed.last())
+        {
+            let offsets = (first.base_offset, last.end_offset);
+            self.recovered.push((offsets, recovered.clone()));
+        }
         self.removed_records = self
             .removed_records
             .saturating_add(replacement.without.records);
         true
     }
+}
 
+impl PartitionEdit for Planned {
     /// Makes of the partition's row what it states once the segments are replaced.
     fn edit(
         &self,
@@ -276,6 +359,10 @@ impl Planned {
             return Err(RepoErrorKind::Outdated);
         }
         state.replace(&self.segments, sequence);
+        for (offsets, recovered) in &self.recovered {
+            recovered.apply(*offsets, &mut state.lost);
+        }
+        state.state_damage();
         if self.removed_records > 0 {
             let so_far = state.compacted_records();
             state.compacted = Some(Box::new(Compacted {
@@ -286,5 +373,96 @@ impl Planned {
             }));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(ranges: &[(i64, i64)]) -> Vec<OffsetSpan> {
+        let spans = ranges.iter().map(|(from, to)| (*from..*to).into());
+        spans.collect()
+    }
+
+    #[test]
+    fn damaged_ranges_become_those_that_were_found_and_deleted_ones_stay() {
+        let deleted = |from, to| LostRange::deleted(from, to);
+        let damaged = |from, to| LostRange::damaged(from, to);
+        for (before, found, expected) in [
+            (vec![], &[(12, 15)][..], vec![damaged(12, 15)]),
+            (
+                vec![deleted(0, 3), damaged(4, 5), damaged(21, 22)],
+                &[(10, 11), (19, 20)],
+                vec![
+                    deleted(0, 3),
+                    damaged(4, 5),
+                    damaged(10, 11),
+                    damaged(19, 20),
+                    damaged(21, 22),
+                ],
+            ),
+            // What was filled is no longer lost.
+            (
+                vec![damaged(12, 15), damaged(17, 20)],
+                &[(18, 19)],
+                vec![damaged(18, 19)],
+            ),
+            (
+                vec![damaged(8, 12), damaged(18, 25)],
+                &[],
+                vec![damaged(8, 10), damaged(20, 25)],
+            ),
+            // What the source had deleted was never stored.
+            (
+                vec![deleted(11, 13), deleted(15, 16)],
+                &[(10, 18)],
+                vec![
+                    damaged(10, 11),
+                    deleted(11, 13),
+                    damaged(13, 15),
+                    deleted(15, 16),
+                    damaged(16, 18),
+                ],
+            ),
+        ] {
+            let mut lost = before.clone();
+            let recovered = Recovered { lost: spans(found) };
+            recovered.apply((10, 20), &mut lost);
+            assert_eq!(lost, expected, "{before:?} {found:?}");
+        }
+    }
+
+    #[test]
+    fn less_is_taken_only_where_it_is_stated_as_lost() {
+        let sums = |records, content_digest| Sums {
+            offsets: (10, 20),
+            records,
+            content_digest,
+            types: vec![TimestampType::CreateTime],
+        };
+        let check = |lost: &[(i64, i64)], added: Sums| {
+            let recovered = Recovered { lost: spans(lost) };
+            recovered.check(&sums(5, 7), &added)
+        };
+        assert_eq!(check(&[], sums(5, 7)), Ok(()));
+        assert_eq!(check(&[(12, 13)], sums(4, 3)), Ok(()));
+        // An earlier recovery had lost some of it.
+        assert_eq!(check(&[], sums(6, 9)), Ok(()));
+        assert!(check(&[], sums(4, 3)).is_err());
+        assert!(check(&[], sums(5, 8)).is_err());
+        for lost in [
+            &[(9, 12)][..],
+            &[(12, 21)],
+            &[(13, 13)],
+            &[(14, 16), (15, 17)],
+        ] {
+            assert!(check(lost, sums(4, 3)).is_err(), "{lost:?}");
+        }
+        let other = Sums {
+            offsets: (10, 19),
+            ..sums(5, 7)
+        };
+        assert!(check(&[], other).is_err());
     }
 }

@@ -266,6 +266,8 @@ impl CopiedPartition {
         state.last_stable_offset = origin.last_stable_offset;
         let incomplete = self.incomplete.as_ref().or(origin.incomplete.as_ref());
         state.incomplete = incomplete.cloned();
+        // What the origin lost of it may be intact here.
+        state.state_damage();
         Ok(state)
     }
 }
@@ -300,6 +302,7 @@ fn clipped(lost: &[LostRange], to: Range<i64>) -> impl Iterator<Item = LostRange
     let within = lost.iter().map(move |lost| LostRange {
         from: lost.from.max(to.start),
         to: lost.to.min(to.end),
+        cause: lost.cause,
     });
     within.filter(|lost| lost.from < lost.to)
 }

@@ -316,7 +316,7 @@ mod tests {
         let mut newer = topic("a", 1, 4, 2);
         newer.partitions[1].end_offset = 9;
         newer.partitions[1].segments = 1;
-        newer.partitions[1].lost = vec![LostRange { from: 3, to: 4 }, LostRange { from: 5, to: 9 }];
+        newer.partitions[1].lost = vec![LostRange::deleted(3, 4), LostRange::deleted(5, 9)];
         let topics = vec![a, newer, topic("b", 1, 1, 0)];
         assert_eq!(read(&rows(&topics)), Ok(topics.clone()));
         assert_eq!(changed_rows(&topics, &topics), []);
@@ -327,9 +327,9 @@ mod tests {
     fn only_what_changes_takes_a_row() {
         let mut before = topic("a", 1, 1, 3);
         before.partitions[0].end_offset = 9;
-        before.partitions[0].lost = vec![LostRange { from: 3, to: 4 }];
+        before.partitions[0].lost = vec![LostRange::deleted(3, 4)];
         let mut after = before.clone();
-        after.partitions[0].lost.push(LostRange { from: 5, to: 6 });
+        after.partitions[0].lost.push(LostRange::deleted(5, 6));
         after.partitions[2].incomplete = Some(Incomplete {
             reason: IncompleteReason::NoLeader,
             detail: String::new(),
@@ -357,7 +357,7 @@ mod tests {
         }
         let lost = Row::Lost(
             topic("a", 1, 1, 1).partition_id(0.into()),
-            LostRange { from: 3, to: 4 },
+            LostRange::deleted(3, 4),
         );
         assert!(read(std::slice::from_ref(&lost)).is_err());
         let wrongs: [fn(&mut TopicState); 6] = [
@@ -365,7 +365,7 @@ mod tests {
             |topic| topic.last_seen = 6,
             |topic| topic.sighting = Some(2),
             |topic| topic.partitions[0].changes.record(6),
-            |topic| topic.partitions[0].lost = vec![LostRange { from: 3, to: 4 }],
+            |topic| topic.partitions[0].lost = vec![LostRange::deleted(3, 4)],
             |topic| {
                 topic.partitions.remove(0);
             },

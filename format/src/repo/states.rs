@@ -79,17 +79,55 @@ pub struct PartitionState {
     pub changes: Changes,
     /// The last snapshot whose commit appended segments at its end; 0 where none did.
     pub appended: u64,
-    /// Ranges that the source had deleted before they were read.
+    /// Ranges that the source had deleted before they were read, or that were stored and are damaged.
     pub lost: Vec<LostRange>,
 }
 
-/// Offsets that the source had deleted before they were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Offsets whose records are not stored, although the source had them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LostRange {
     /// The first offset.
     pub from: i64,
     /// The exclusive end.
     pub to: i64,
+    /// Why; `None`: the source had deleted them before they were read.
+    pub cause: Option<LostCause>,
+}
+
+/// Why offsets are lost that the source had not deleted before they were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LostCause {
+    /// They were stored, and their segments were damaged or missing when a recovery replaced them.
+    Damaged,
+}
+
+impl LostRange {
+    /// Creates a range that the source had deleted before it was read.
+    #[must_use]
+    pub fn deleted(from: i64, to: i64) -> LostRange {
+        let cause = None;
+        LostRange { from, to, cause }
+    }
+
+    /// Creates a range that was stored and is damaged.
+    #[must_use]
+    pub fn damaged(from: i64, to: i64) -> LostRange {
+        let cause = Some(LostCause::Damaged);
+        LostRange { from, to, cause }
+    }
+
+    /// Returns whether it was stored and is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.cause == Some(LostCause::Damaged)
+    }
+
+    /// Returns the number of its offsets.
+    #[must_use]
+    pub fn offsets(&self) -> u64 {
+        self.to.saturating_sub(self.from).max(0).unsigned_abs()
+    }
 }
 
 impl From<LostRange> for OffsetSpan {
@@ -220,7 +258,7 @@ impl PartitionState {
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)
     }
 
-    /// Checks its lost ranges: ascending, disjoint, inside the coverage.
+    /// Checks its lost ranges: ascending, disjoint, inside the coverage; and that it is incomplete where some are damaged.
     pub(super) fn check_lost(&self) -> Result<(), String> {
         let (base, end) = (self.base_offset, self.end_offset);
         let mut at = base;
@@ -234,7 +272,7 @@ impl PartitionState {
             }
             at = lost.to;
         }
-        Ok(())
+        self.check_damage()
     }
 
     /// Returns the first difference between what the row states of the segments and what they add up to.

@@ -29,6 +29,7 @@ use crate::scan::{Found, IdentifiedBy, Scanner};
 
 pub use loss::{Bound, Loss, LossReason};
 pub use piece::Piece;
+pub use write::{Part, sums, write_parts};
 
 use loss::LostBlock;
 use piece::Prover;
@@ -215,6 +216,27 @@ impl Salvage {
         let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
         let damaged = damaged.map(|gap| gap.to_offset.abs_diff(gap.from_offset));
         damaged.fold(0, u64::saturating_add)
+    }
+
+    /// Returns the gaps that the footer names, outside the losses, in the order of offsets.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Returns the reason of the gap at an offset without a record, outside the losses.
+    #[must_use]
+    pub fn gap_reason(&self, offset: i64) -> GapReason {
+        let next = self.gaps.partition_point(|gap| gap.to_offset <= offset);
+        let gap = self.gaps.get(next);
+        gap.filter(|gap| gap.from_offset <= offset)
+            .map_or(self.default_reason, |gap| gap.reason)
+    }
+
+    /// Returns the reason of the gaps that have no name.
+    #[must_use]
+    pub fn default_reason(&self) -> GapReason {
+        self.default_reason
     }
 
     /// Returns the offsets that the new segment covers.

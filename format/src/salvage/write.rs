@@ -1,16 +1,113 @@
 //! Writes what is proved as a new segment. Stored streams are copied as they are; only block headers are new.
 
 use std::io::Write;
+use std::ops::Range;
 
 use crate::block::{BlockBuilder, BlockDecoder, BlockHeader, Encoder, Streams};
 use crate::codec::Compression;
 use crate::columns::Columns;
+use crate::digest::Digests;
 use crate::error::{ErrorClass, FormatError};
 use crate::gaps::{Gap, GapReason};
 use crate::header::FileHeader;
+use crate::record::TimestampType;
 use crate::writer::{SegmentAssembler, SegmentSummary, WriteError};
 
 use super::{Piece, Salvage, inconsistent};
+
+/// What is taken of a salvage.
+#[derive(Clone, Debug)]
+pub struct Part<'a> {
+    /// The salvage.
+    pub salvage: &'a Salvage,
+    /// The copies that it is of.
+    pub copies: &'a [&'a [u8]],
+    /// The offsets that are taken of it.
+    pub offsets: Range<i64>,
+}
+
+impl Part<'_> {
+    /// Returns the pieces that have some of the offsets, each with those that it has.
+    pub fn pieces(&self) -> impl Iterator<Item = (&Piece, Range<i64>)> {
+        let Range { start, end } = self.offsets;
+        let first = self
+            .salvage
+            .pieces
+            .partition_point(|it| it.end_offset <= start);
+        let pieces = self.salvage.pieces.get(first..).unwrap_or_default().iter();
+        let within = move |piece: &Piece| piece.base_offset.max(start)..piece.end_offset.min(end);
+        pieces
+            .map(move |piece| (piece, within(piece)))
+            .take_while(|(_, within)| within.start < within.end)
+    }
+}
+
+/// Returns the number of the records that parts have together, and their digests. Blocks that are taken as a whole are not decoded.
+///
+/// # Errors
+///
+/// If the bytes have changed since.
+pub fn sums(
+    parts: &[Part<'_>],
+    timestamp_type: TimestampType,
+) -> Result<(u64, Digests), FormatError> {
+    let mut decoder = BlockDecoder::new();
+    let mut columns = Columns::new();
+    let (mut records, mut digests) = (0_u64, Digests::default());
+    for part in parts {
+        for (piece, within) in part.pieces() {
+            if !piece.is_cut(&within) {
+                records = records.saturating_add(u64::from(piece.records));
+                digests.add(piece.digests);
+                continue;
+            }
+            let bytes = part.copies.get(piece.copy).copied().unwrap_or_default();
+            let (header, block) = piece.stored(bytes)?;
+            decoder.decode(&header, block, Streams::All, &mut columns)?;
+            for record in columns.iter().filter(|it| within.contains(&it.offset)) {
+                records = records.saturating_add(1);
+                digests.add(Digests::of(&record, timestamp_type));
+            }
+        }
+    }
+    Ok((records, digests))
+}
+
+/// Writes a new segment of parts of several salvages, in the order of offsets and disjoint. It covers `end` too, and gives `reason` for the
+/// offsets that no piece has. The header has the base offset of the coverage, and the timestamp type of all of the salvages.
+///
+/// # Errors
+///
+/// If it cannot be written, if the bytes have changed since, or where there are more losses than a segment can name as gaps.
+pub fn write_parts<W: Write>(
+    parts: &[Part<'_>],
+    end: i64,
+    reason: GapReason,
+    header: FileHeader,
+    out: W,
+) -> Result<(W, SegmentSummary), WriteError> {
+    let mut writing = Writing {
+        reason,
+        assembler: SegmentAssembler::new(out, header)?,
+        decoder: BlockDecoder::new(),
+        columns: Columns::new(),
+        encoder: Encoder::new(Compression::default()),
+        gap: None,
+    };
+    for part in parts {
+        for (piece, within) in part.pieces() {
+            writing.lose(within.start)?;
+            let bytes = part.copies.get(piece.copy).copied().unwrap_or_default();
+            writing.piece(piece, bytes, &within)?;
+            part.salvage.name_gaps(&within, &mut writing)?;
+        }
+    }
+    writing.lose(end)?;
+    let mut reasons = parts.iter().map(|part| part.salvage.default_reason);
+    let first = reasons.next().unwrap_or(GapReason::Unknown);
+    let same = reasons.all(|reason| reason == first);
+    writing.finish(if same { first } else { GapReason::Unknown })
+}
 
 impl Salvage {
     /// Writes the new segment, which covers what the old one did. `copies` are those that the salvage is of, and the header has the coverage's
@@ -18,37 +115,28 @@ impl Salvage {
     ///
     /// # Errors
     ///
-    /// If it cannot be written, if the bytes have changed since, or where there are more losses than a segment can name as gaps.
+    /// As [`write_parts`].
     pub fn write<W: Write>(
         &self,
         copies: &[&[u8]],
         header: FileHeader,
         out: W,
     ) -> Result<(W, SegmentSummary), WriteError> {
-        let mut writing = Writing {
-            assembler: SegmentAssembler::new(out, header)?,
-            decoder: BlockDecoder::new(),
-            columns: Columns::new(),
-            encoder: Encoder::new(Compression::default()),
-            gap: None,
+        let all = Part {
+            salvage: self,
+            copies,
+            offsets: self.coverage(),
         };
-        for piece in &self.pieces {
-            writing.lose(piece.base_offset)?;
-            let bytes = copies.get(piece.copy).copied().unwrap_or_default();
-            writing.piece(piece, bytes)?;
-            self.name_gaps(piece, &mut writing)?;
-        }
-        writing.lose(self.end.offset)?;
-        writing.finish(self.default_reason)
+        write_parts(&[all], self.end.offset, GapReason::Damaged, header, out)
     }
 
-    /// Names the gaps of the footer within a piece. One that holds a record contradicts it, and is left out.
+    /// Names the gaps of the footer within the offsets of a piece. One that holds a record contradicts it, and is left out.
     fn name_gaps<W: Write>(
         &self,
-        piece: &Piece,
+        within: &Range<i64>,
         writing: &mut Writing<W>,
     ) -> Result<(), WriteError> {
-        let (from, to) = (piece.base_offset, piece.end_offset);
+        let (from, to) = (within.start, within.end);
         let first = self.gaps.partition_point(|gap| gap.to_offset <= from);
         let gaps = self.gaps.get(first..).unwrap_or_default();
         for gap in gaps.iter().take_while(|gap| gap.from_offset < to) {
@@ -68,6 +156,8 @@ impl Salvage {
 }
 
 struct Writing<W> {
+    /// Why offsets have no record that no piece has.
+    reason: GapReason,
     assembler: SegmentAssembler<W>,
     decoder: BlockDecoder,
     columns: Columns,
@@ -86,7 +176,7 @@ impl<W: Write> Writing<W> {
         self.name(Gap {
             from_offset: at,
             to_offset: end,
-            reason: GapReason::Damaged,
+            reason: self.reason,
         })?;
         let mut builder = BlockBuilder::new(at);
         builder.cover(end);
@@ -120,21 +210,27 @@ impl<W: Write> Writing<W> {
         self.assembler.append(&block)
     }
 
-    fn piece(&mut self, piece: &Piece, bytes: &[u8]) -> Result<(), WriteError> {
+    fn piece(
+        &mut self,
+        piece: &Piece,
+        bytes: &[u8],
+        within: &Range<i64>,
+    ) -> Result<(), WriteError> {
         let (header, block) = piece.stored(bytes)?;
         self.decoder
             .decode(&header, block, Streams::All, &mut self.columns)?;
         // META counts offsets from the first one that the block covers.
-        if header.base_offset != piece.base_offset {
-            let mut builder = BlockBuilder::new(piece.base_offset);
-            for record in self.columns.iter() {
+        if piece.is_cut(within) || header.base_offset != within.start {
+            let mut builder = BlockBuilder::new(within.start);
+            let records = self.columns.iter();
+            for record in records.filter(|record| within.contains(&record.offset)) {
                 builder.push(&record)?;
             }
-            builder.cover(piece.end_offset);
+            builder.cover(within.end);
             return self.append(builder);
         }
         let covered = BlockHeader {
-            end_offset: piece.end_offset,
+            end_offset: within.end,
             ..header
         };
         self.assembler.append_stored(covered, block, &self.columns)
@@ -142,6 +238,12 @@ impl<W: Write> Writing<W> {
 }
 
 impl Piece {
+    /// Returns whether it has records outside of these offsets.
+    fn is_cut(&self, within: &Range<i64>) -> bool {
+        self.span
+            .is_some_and(|(first, last)| first < within.start || last >= within.end)
+    }
+
     /// Returns the header and the bytes of the block, as they were found.
     ///
     /// # Errors

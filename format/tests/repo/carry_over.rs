@@ -307,7 +307,7 @@ async fn a_change_that_breaks_the_rules_is_refused() {
         (entries([(0, 4), (3, 9)]), None),
         (
             entries([(0, 4), (4, 9)]),
-            Some(LostRange { from: 8, to: 10 }),
+            Some(LostRange::deleted(8, 10)),
         ),
     ] {
         let partition = &mut change.topics[0].partitions[0];
@@ -318,7 +318,7 @@ async fn a_change_that_breaks_the_rules_is_refused() {
 
     let partition = &mut change.topics[0].partitions[0];
     partition.segments = entries([(0, 4), (4, 9)]).to_vec();
-    partition.lost = vec![LostRange { from: 0, to: 2 }];
+    partition.lost = vec![LostRange::deleted(0, 2)];
     change.groups = world::groups(1, &["h", "g"]);
     refused(&change).await;
     change.groups = world::groups(1, &["g", "h"]);

@@ -24,6 +24,7 @@ pub(super) fn text(snapshot: &Snapshot) -> Vec<u8> {
     );
     for (topic, state, incomplete) in partitions(snapshot) {
         let missing = match state.missing_offsets() {
+            Some(missing) if state.is_damaged() => counted(missing, "offset"),
             Some(missing) => {
                 let missing = counted(missing, "offset");
                 format!("{missing} from {} on", state.end_offset)

@@ -64,6 +64,8 @@ struct GapsJson {
 struct ReasonsJson {
     /// Deleted in the cluster before a backup read them.
     lost: u64,
+    /// Stored, and lost when damaged segments were recovered.
+    damaged: u64,
     /// Not delivered by the cluster: compacted, a transaction marker, or part of an aborted transaction. A segment's footer may
     /// give more detail.
     not_delivered: u64,
@@ -106,11 +108,9 @@ pub(super) fn meta_json(
     let (topic, state) = (partition.topic(), partition.state());
     let coverage = state.end_offset.abs_diff(state.base_offset);
     let missing = coverage.saturating_sub(state.records);
-    let lost = state
-        .lost
-        .iter()
-        .map(|range| range.to.abs_diff(range.from))
-        .sum();
+    let damaged = state.damaged_offsets();
+    let deleted = state.lost.iter().filter(|range| !range.is_damaged());
+    let lost: u64 = deleted.map(|range| range.offsets()).sum();
     let rendered = RenderedJson {
         records: index.size(View::Records),
         values: index.size(View::Values),
@@ -133,7 +133,8 @@ pub(super) fn meta_json(
             offsets: missing,
             by_reason: ReasonsJson {
                 lost,
-                not_delivered: missing.saturating_sub(lost),
+                damaged,
+                not_delivered: missing.saturating_sub(lost).saturating_sub(damaged),
             },
             lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         },

@@ -1,6 +1,6 @@
 //! Reads offsets from the source whose records are stored, and compares.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::vec::IntoIter;
 
 use kbk_format::repo::PartitionId;
@@ -65,10 +65,16 @@ impl<T: Transport> Prover<'_, T> {
         windows: Vec<Window>,
     ) -> Result<Vec<Comparison>, ContinuityError> {
         let mut comparisons: Vec<_> = windows.iter().map(|_| Comparison::default()).collect();
+        let windows = partitions
+            .iter()
+            .zip(windows)
+            .map(|(partition, window)| window.without_end(&self.damaged(partition)));
         let slots = partitions.iter().zip(windows).enumerate();
         let mut slots: Vec<(PartitionRange, Slot)> = slots
             .filter(|(_, (_, window))| !window.offsets.is_empty())
-            .map(|(index, (partition, window))| slot(index, partition, window))
+            .map(|(index, (partition, window))| {
+                slot(index, partition, window, self.damaged(partition))
+            })
             .collect();
         while !slots.is_empty() {
             let rest = slots.split_off(slots.len().min(AT_ONCE));
@@ -78,6 +84,13 @@ impl<T: Transport> Prover<'_, T> {
             }
         }
         Ok(comparisons)
+    }
+
+    /// Returns the offsets of a partition that were stored and lost to damage: whether the source still has them says nothing.
+    fn damaged(&self, partition: &PartitionId) -> Vec<Range<i64>> {
+        let state = self.base.and_then(|base| base.partition(partition));
+        let damaged = state.into_iter().flat_map(|it| it.damaged_ranges());
+        damaged.map(|lost| lost.from..lost.to).collect()
     }
 
     fn compare_at_once(
@@ -105,7 +118,12 @@ impl<T: Transport> Prover<'_, T> {
     }
 }
 
-fn slot(index: usize, partition: &PartitionId, window: Window) -> (PartitionRange, Slot) {
+fn slot(
+    index: usize,
+    partition: &PartitionId,
+    window: Window,
+    damaged: Vec<Range<i64>>,
+) -> (PartitionRange, Slot) {
     let range = PartitionRange {
         topic: partition.topic.to_string(),
         partition: partition.partition,
@@ -115,6 +133,7 @@ fn slot(index: usize, partition: &PartitionId, window: Window) -> (PartitionRang
     let slot = Slot {
         index,
         stored: window.records.into_iter(),
+        damaged,
         comparison: Comparison::default(),
         decided: false,
     };
@@ -127,12 +146,17 @@ struct Slot {
     index: usize,
     /// The records that the source has not been found to have or to lack yet.
     stored: IntoIter<(i64, StoredRecord)>,
+    /// Offsets at which the source may have any record.
+    damaged: Vec<Range<i64>>,
     comparison: Comparison,
     decided: bool,
 }
 
 impl Slot {
     fn found(&mut self, offset: i64, digest: u128) {
+        if self.damaged.iter().any(|it| it.contains(&offset)) {
+            return;
+        }
         while let ControlFlow::Continue(()) = self.next_up_to(offset, digest) {}
     }
 

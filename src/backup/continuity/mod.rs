@@ -157,10 +157,20 @@ impl<T: Transport> Prover<'_, T> {
             }
             match self.last_blocks(topic, partition, 1) {
                 Ok(mut blocks) => {
-                    asked.push(place);
                     let window = blocks.pop().map(Window::last_record);
                     let id = topic.partition_id(partition.partition);
-                    windows.push(window.unwrap_or_else(|| Window::without_segments(id, partition)));
+                    let window = window.unwrap_or_else(|| Window::without_segments(id, partition));
+                    let damaged = partition
+                        .stored
+                        .as_ref()
+                        .map_or(0, |it| it.damaged_offsets());
+                    if window.records.is_empty() && damaged > 0 {
+                        let reason = Unproved::Damaged;
+                        verdicts.push((place, Verdict::Unproved(reason)));
+                        continue;
+                    }
+                    asked.push(place);
+                    windows.push(window);
                 }
                 Err(error) => verdicts.push((place, Verdict::Unproved(unreadable_copy(error)?))),
             }

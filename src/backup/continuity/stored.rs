@@ -74,6 +74,15 @@ impl Window {
         self
     }
 
+    /// Leaves out offsets at its end that are damaged: nothing is stored to compare with.
+    pub(super) fn without_end(mut self, damaged: &[Range<i64>]) -> Window {
+        let reaches = |end: i64| damaged.iter().find(|it| it.start < end && end <= it.end);
+        while let Some(range) = reaches(self.offsets.end) {
+            self.offsets.end = range.start;
+        }
+        self
+    }
+
     /// Keeps what is within `offsets`. Returns it, and the first record after them, if there is one.
     pub(super) fn clip(mut self, offsets: &Range<i64>) -> (Window, Option<i64>) {
         let after = self.records.iter().map(|(offset, _)| *offset);

@@ -140,7 +140,7 @@ fn a_segment_that_may_lack_records_that_the_cluster_has_is_not_adopted() {
         let (adopted, offsets, lost) =
             backup_beside_leftover(Some(reason), GapReason::NotDelivered);
         assert_eq!((adopted, &offsets), (1, &without), "{reason:?}");
-        let expected = LostRange { from: 3, to: 6 };
+        let expected = LostRange::deleted(3, 6);
         let expected: &[LostRange] = match reason {
             GapReason::Lost => &[expected],
             _ => &[],

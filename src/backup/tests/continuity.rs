@@ -206,6 +206,39 @@ fn segments_of_an_interrupted_run_are_adopted_only_if_the_log_still_has_them() {
 }
 
 #[test]
+fn what_is_lost_to_damage_is_not_compared_and_stays_lost() {
+    for first in [0, 1] {
+        let world = backed_up(60);
+        world.cluster.append(&log(), (60..100).map(record));
+        assert_eq!(world.backup(), []);
+        let lost = world.recover_without(first);
+        // The cluster has what is lost here, and that is no other log.
+        world.cluster.append(&log(), (100..120).map(record));
+        match first {
+            0 => assert_unproved(&world.backup(), 100, Unproved::Damaged),
+            _ => assert_eq!(world.backup(), []),
+        }
+        let histories = world.histories();
+        let [history] = &histories[..] else {
+            panic!("one history");
+        };
+        let state = &history.partitions[0];
+        assert_eq!((state.base_offset, state.end_offset), (0, 120));
+        let all = world.cluster.records(&log());
+        let left = [&all[..lost as usize], &all[100..]].concat();
+        assert_eq!(world.records(history), left);
+        let mut ranges = state.damaged_ranges().map(|range| (range.from, range.to));
+        let mut at = lost;
+        assert!(ranges.all(|(from, to)| std::mem::replace(&mut at, to) == from));
+        assert_eq!((at, state.is_damaged()), (100, true));
+        // Nothing that is left is as it was, so that this is another log.
+        world.cluster.truncate(&log(), 110);
+        world.cluster.append(&log(), others(100));
+        assert_diverged(&world.backup(), 110, 120, 210);
+    }
+}
+
+#[test]
 fn where_all_has_expired_a_log_that_grows_continues_its_history() {
     let world = backed_up(100);
     world.expire();

@@ -197,7 +197,7 @@ fn coverage_reaches_the_planned_end_over_gaps_and_lost_offsets() {
     assert_eq!(finished.stored.len(), 1);
     let stored = &finished.stored[&partition_id(0.into())];
     assert_eq!(seen, 20 + 30);
-    assert_eq!(stored.lost, [LostRange { from: 10, to: 20 }]);
+    assert_eq!(stored.lost, [LostRange::deleted(10, 20)]);
     let coverage = (
         stored.segments.first().unwrap().base_offset,
         stored.segments.last().unwrap().end_offset,

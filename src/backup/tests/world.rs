@@ -17,6 +17,7 @@ use kbk_format::{
     Streams, TimestampType, WriterOptions,
 };
 use kbk_tools::claims::LossSignal;
+use kbk_tools::recover::{self, RecoverEvents, RecoverOptions};
 use kbk_tools::retention::{Ages, plan_expiry};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -217,6 +218,34 @@ impl World {
             let expired = self.repository.expire(&plan.partitions, &upkeep);
             assert!(expired.await.unwrap().is_some());
         });
+    }
+
+    /// Loses the segments from this place on, and recovers what is left. Returns the first offset that is lost.
+    pub(super) fn recover_without(&self, from: usize) -> i64 {
+        let newest = self.newest().unwrap();
+        let options = RecoverOptions {
+            dry_run: false,
+            writer: "test".into(),
+            policy: String::new(),
+            now: Timestamp::now(),
+        };
+        let topic = newest.topics.last().unwrap();
+        let id = topic.partition_id(0.into());
+        let topics = [(topic.name.clone(), topic.topic_id)].into();
+        let events: Arc<dyn RecoverEvents> = Arc::new(|_: u64| ());
+        let repository = &self.repository;
+        self.runtime.block_on(async {
+            let segments = repository.segments(&newest, &id, &topic.partitions[0]);
+            let segments = segments.await.unwrap();
+            for entry in &segments[from..] {
+                fs::remove_file(self.folder.path().join(&entry.key)).unwrap();
+            }
+            let plan = recover::plan(repository, &newest, &topics, false, &events);
+            let plan = plan.await.unwrap();
+            let done = recover::recover(repository, &newest, &plan, None, &options, events);
+            assert!(done.await.unwrap().lost_offsets > 0);
+            segments[from].base_offset
+        })
     }
 
     /// The newest snapshot.

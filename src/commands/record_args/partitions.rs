@@ -67,11 +67,15 @@ impl<'a> Partitions<'a> {
 
     /// Returns what these partitions lack of what is selected.
     pub(crate) fn missing(&self, partitions: &[(&TopicState, &PartitionState)]) -> Completeness {
-        let reaching = partitions.iter().copied().filter(|(_, state)| {
+        let lacking = partitions.iter().copied().filter(|(_, state)| {
             let (base, end) = (state.base_offset, state.end_offset);
-            self.offsets.reaches_end(base, end)
+            let reaches_end = self.offsets.reaches_end(base, end);
+            match state.incomplete {
+                None => reaches_end,
+                Some(_) => state.lacks_of(self.offsets(state), reaches_end),
+            }
         });
-        Completeness::of_partitions(self.snapshot.sequence, reaching)
+        Completeness::of_partitions(self.snapshot.sequence, lacking)
     }
 
     /// Returns which offsets have expired that were asked for by number.

@@ -1,13 +1,14 @@
 //! `kbk recover FILE`: segment files without their repository.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use kbk_format::salvage::Loss;
 use kbk_format::scan::IdentifiedBy;
 use kbk_tools::recover::{FileOptions, FileRecovery, RecoverError, recover_files};
 
 use super::Args;
-use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::cli::{CliError, Column, Context, Outcome, OutputFile, Report, Table};
 use crate::human;
 use crate::run::{RunEvents, Totals};
 
@@ -15,10 +16,16 @@ use crate::run::{RunEvents, Totals};
 const SHOWN: usize = 20;
 
 /// Recovers what the files prove.
-pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
+pub(super) async fn run(
+    args: &Args,
+    output: &Path,
+    report_file: Option<OutputFile>,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    super::check_output(output)?;
     let options = FileOptions {
         files: args.files.clone(),
-        output: args.output.clone(),
+        output: output.to_owned(),
         partition: args.partition.clone(),
         writer: crate::commands::writer(),
         dry_run: args.dry_run,
@@ -28,7 +35,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     // The progress leaves the screen before the result is written.
     drop(run);
     let report = recovered?.map_err(failed)?;
-    if let Some(file) = &args.report {
+    if let Some(file) = report_file {
         super::save(&report, file)?;
     }
     context.conclude(&report, Outcome::clean_if(report.complete))
@@ -71,6 +78,13 @@ impl Report for FileRecovery {
             losses(&self.losses, out)?;
         }
         others(self, out)?;
+        if let Some(segment) = self.segment.as_ref().filter(|it| it.partition_unproved) {
+            let (topic, partition) = (&segment.topic, segment.partition);
+            writeln!(
+                out,
+                "that it is of {topic}/{partition} is what --as says: no copy of the header is left that proves it"
+            )?;
+        }
         match (&self.segment, &self.output) {
             (Some(segment), Some(output)) => writeln!(
                 out,

@@ -1,51 +1,82 @@
-//! `kbk recover`: a new segment of everything that damaged ones still prove.
+//! `kbk recover`: everything that damaged segments still prove, as new segments: of files, or in a repository.
 
 mod files;
+mod repository;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::TopicName;
 use serde::Serialize;
 
-use crate::cli::{CliError, Context, Outcome};
+use crate::cli::{CliError, Context, DonorArgs, FileKind, Outcome, OutputFile, TopicArgs};
+
+/// The file of the report.
+const REPORT: FileKind = FileKind {
+    name: "the report",
+    mark: "\"lost_offsets\": ",
+};
 
 const EXAMPLES: &str = "\
 Examples:
+  kbk recover -r /backup/kafka --dry-run
+  kbk recover -r /backup/kafka --from /copy/kafka --report lost.json
   kbk recover damaged.kseg -o recovered.kseg
   kbk recover damaged.kseg another-copy.kseg -o recovered.kseg --report lost.json
   kbk recover headless.kseg -o recovered.kseg --as orders/3
 
-Every block that still proves itself goes into the new segment: its header, its bytes, its records and
-their digests agree. It does not matter where in the file it is: bytes may be missing or added in front or in
-the middle, ranges be zeroed, pages be shuffled. What cannot be proved is not written, and the report names it.
-The new segment names lost offsets as gaps with the reason damaged. The given files are not changed.
-Exit code 3: records are lost, or may be.";
+Every block that still proves itself is kept: its header, its bytes, its records and their digests agree.
+It does not matter where in the file it is: bytes may be missing or added in front or in the middle, ranges
+be zeroed, pages be shuffled. What cannot be proved is not written, and the report names it.
+
+In a repository: the newest snapshot is verified, as `kbk verify` does it, and one new snapshot names new
+segments in place of those that are damaged or missing. What is lost is named by the repository from then on:
+its partitions stay incomplete, and restores, mounts and exports say so. --from takes from a copy, or from
+another backup of the same topics, what it has of that. Backups may run meanwhile, and continue afterwards;
+they do not read again what is lost, even if the cluster still has it: `kbk backup --refresh` does.
+Damaged objects stay: older snapshots name them. To examine them later, copy them before `kbk prune` deletes
+what only forgotten snapshots name.
+
+Of files: the new segment names lost offsets as gaps with the reason damaged. The given files are not changed.
+
+Exit code 3: records are lost, or may be, or something is damaged and stays so.";
 
 /// The arguments of `kbk recover`.
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Damaged segment files (.kseg): several are copies of one segment, each of which may have what the others lack
-    #[arg(value_name = "FILE", required = true)]
+    /// Damaged segment files (.kseg): several are copies of one segment, each of which may have what the others lack; without any, what is
+    /// damaged in the repository is replaced
+    #[arg(value_name = "FILE", requires = "output", conflicts_with_all = ["topic", "exclude", "yes"])]
     pub files: Vec<PathBuf>,
 
     /// The file of the new segment; it must not exist
-    #[arg(short, long, value_name = "NEW.kseg")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "NEW.kseg", requires = "files")]
+    pub output: Option<PathBuf>,
 
     /// The topic and the partition, where no copy of the header is left in the files: orders/3
-    #[arg(long = "as", value_name = "TOPIC/PARTITION", value_parser = parse_partition)]
+    #[arg(long = "as", value_name = "TOPIC/PARTITION", value_parser = parse_partition, requires = "files")]
     pub partition: Option<(TopicName, PartitionNumber)>,
 
-    /// Write what was recovered and what is lost to this file, too, as JSON
+    /// The topics of the repository to recover.
+    #[command(flatten)]
+    pub topics: TopicArgs,
+
+    /// Where else records may be.
+    #[command(flatten)]
+    pub donor: DonorArgs,
+
+    /// Write what was recovered and what is lost to this file, too, as JSON. A file that is there is replaced if it is such a report
     #[arg(long, value_name = "FILE.json")]
     pub report: Option<PathBuf>,
 
     /// Only say what would be recovered
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Do not ask for confirmation before the repository states that offsets are lost
+    #[arg(long)]
+    pub yes: bool,
 }
 
 fn parse_partition(text: &str) -> Result<(TopicName, PartitionNumber), String> {
@@ -65,18 +96,31 @@ fn parse_partition(text: &str) -> Result<(TopicName, PartitionNumber), String> {
 
 /// Recovers, and reports what is lost.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    files::run(args, context).await
+    let report = args.report.as_deref();
+    let report = report.map(|file| OutputFile::create(file, REPORT));
+    let report = report.transpose()?;
+    match &args.output {
+        Some(output) => files::run(args, output, report, context).await,
+        None => repository::run(args, report, context).await,
+    }
+}
+
+/// Refuses what cannot be read back, or replaced, under its name.
+fn check_output(output: &Path) -> Result<(), CliError> {
+    match output == Path::new("-") {
+        true => Err(CliError::usage(
+            "the new segment cannot go to the standard output: it is read back before it gets its name",
+        )
+        .hint("give -o the name of a new file")),
+        false => Ok(()),
+    }
 }
 
 /// Writes the report to a file.
-fn save(report: &impl Serialize, file: &Path) -> Result<(), CliError> {
-    let written = serde_json::to_vec_pretty(report)
-        .map_err(std::io::Error::other)
-        .and_then(|mut bytes| {
-            bytes.push(b'\n');
-            fs::write(file, bytes)
-        });
-    written.map_err(|error| {
-        CliError::new(format!("cannot write the report {}", file.display())).caused_by(error)
-    })
+fn save(report: &impl Serialize, file: OutputFile) -> Result<(), CliError> {
+    let mut bytes = serde_json::to_vec_pretty(report).map_err(|error| {
+        CliError::new("cannot write the report").caused_by(std::io::Error::other(error))
+    })?;
+    bytes.push(b'\n');
+    file.finish(&bytes)
 }

@@ -6,10 +6,17 @@ use kbk_tools::list::Completeness;
 use super::obstacle::Obstacle;
 
 /// Returns whether the snapshot has every record that is to be restored. A selection that ends where the stored records do may lack those
-/// that would follow.
+/// that would follow; any may have damaged offsets.
 pub(crate) fn saved(snapshot: &Snapshot, manifest: &RestoreManifest) -> Completeness {
     let states = restored(snapshot, manifest)
-        .filter(|(_, restored, state)| reaches_end(restored, state))
+        .filter(|(_, restored, state)| {
+            let offsets = restored.base_offset..restored.end_offset;
+            let reaches_end = reaches_end(restored, state);
+            match state.incomplete {
+                None => reaches_end,
+                Some(_) => state.lacks_of(offsets, reaches_end),
+            }
+        })
         .map(|(topic, _, state)| (topic, state));
     Completeness::of_partitions(snapshot.sequence, states).in_copy(snapshot.origin.as_ref())
 }
@@ -18,7 +25,7 @@ pub(crate) fn saved(snapshot: &Snapshot, manifest: &RestoreManifest) -> Complete
 pub(crate) fn lost_offsets(snapshot: &Snapshot, manifest: &RestoreManifest) -> u64 {
     let lost = restored(snapshot, manifest).flat_map(|(_, restored, state)| {
         let (base, end) = (restored.base_offset, restored.end_offset);
-        let lost = state.lost.iter();
+        let lost = state.lost.iter().filter(|lost| !lost.is_damaged());
         lost.map(move |lost| lost.to.min(end).saturating_sub(lost.from.max(base)).max(0))
     });
     lost.fold(0, |sum, offsets| sum.saturating_add(offsets.unsigned_abs()))
@@ -57,7 +64,11 @@ fn reaches_end(restored: &RestoredPartition, state: &PartitionState) -> bool {
 /// Refuses to restore less than the cluster had, unless that is allowed.
 pub(crate) fn check(saved: &Completeness, allow_partial: bool) -> Option<Obstacle> {
     let statement = saved.statement().filter(|_| !allow_partial)?;
-    let next_step = saved.copy_again();
+    let mut next_step = saved.copy_again();
+    if saved.is_damaged() {
+        let recover = "take what is lost from another repository with `kbk recover --from`";
+        next_step = Some(recover.to_owned());
+    }
     Some(Obstacle::Partial {
         statement,
         next_step: next_step.unwrap_or_else(|| "back up again".to_owned()),

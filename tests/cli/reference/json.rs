@@ -62,7 +62,16 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("compact", "src/commands/compact.rs", "Compacting"),
     ("copy", "src/commands/copy.rs", "Copying"),
     ("prune", "src/commands/prune.rs", "PruneReport"),
-    ("recover", "tools/src/recover/report.rs", "FileRecovery"),
+    (
+        "recover",
+        "src/commands/recover/repository.rs",
+        "Recovering",
+    ),
+    (
+        "recover FILE...",
+        "tools/src/recover/report.rs",
+        "FileRecovery",
+    ),
     ("stats", "src/commands/stats.rs", "Stats"),
     ("ls", "src/commands/ls.rs", "Listing"),
     ("groups list", "src/commands/groups/list.rs", "Listing"),

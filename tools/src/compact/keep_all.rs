@@ -108,6 +108,7 @@ impl Run<'_> {
                     removed: sources.to_vec(),
                     added: proved.added,
                     without: proved.without,
+                    recovered: None,
                 });
             }
         }

@@ -163,6 +163,7 @@ impl Run<'_> {
             removed: all.get(whole.clone()).unwrap_or_default().to_vec(),
             added: Vec::new(),
             without: RemovedRecords::default(),
+            recovered: None,
         };
         for (group, done) in &proved {
             let between = all.get(at..group.start).unwrap_or_default();

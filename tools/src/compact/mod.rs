@@ -55,12 +55,13 @@ mod report;
 mod run;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use jiff::Timestamp;
 use kbk_format::repo::RepoError;
 use kbk_format::{Compression, KeyFilterBits};
 
+pub(crate) use self::prove::{Held, Keys, read_back};
 pub use self::report::{CompactFinding, CompactFindingKind, CompactReport, CompactRow};
 pub use self::run::compact;
 

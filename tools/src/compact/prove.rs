@@ -23,7 +23,7 @@ const READ_AHEAD: usize = 2;
 
 /// What segments that follow each other hold besides what their rows state.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(crate) struct Held {
     pub(super) gaps: GapChain,
     /// Keys and offsets of all records that have a key.
     pub(super) keys: KeySum,
@@ -38,7 +38,7 @@ pub(super) struct Proved {
 
 /// Whether keys are summed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keys {
+pub(crate) enum Keys {
     Summed,
     Ignored,
 }
@@ -64,7 +64,7 @@ enum PartToRead {
 /// # Errors
 ///
 /// As [`SegmentReader::open`]; [`RepoErrorKind::Damaged`] where anything is not what its row and its footer state.
-pub(super) async fn read_back(
+pub(crate) async fn read_back(
     store: &Store,
     id: &PartitionId,
     entry: &SegmentEntry,

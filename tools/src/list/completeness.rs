@@ -102,6 +102,13 @@ impl Completeness {
         Some(original::copy_again(origin))
     }
 
+    /// Returns whether partitions lack records, and none of them anything but what was stored and is damaged: no backup reads it again.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        let mut rows = self.incomplete.iter();
+        !self.complete && rows.all(|row| row.reason == IncompleteReason::Damaged)
+    }
+
     /// Returns how many offsets are known to be missing.
     #[must_use]
     pub fn missing_offsets(&self) -> u64 {

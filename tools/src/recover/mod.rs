@@ -15,16 +15,49 @@
 //! What is missing in the result is in the report: losses, with their offsets, records, bytes and reasons, and whether more may have been before the
 //! first block or after the last one. The new segment itself names lost offsets as gaps with the reason *damaged*.
 //!
+//! In a repository (SPEC section 11.13), in this order:
+//!
+//! | step | a crash after it leaves |
+//! |---|---|
+//! | the newest snapshot is verified at the depth `blocks`, as `kbk verify` does | nothing |
+//! | of each damaged segment, everything is searched that may have its blocks: its object, and what another repository has of it | nothing |
+//! | new segments are written, read back from the store, and compared with what was proved | segments that nothing names: a prune deletes them |
+//! | one commit names them in place of the damaged ones, and states which offsets are lost | the new snapshot |
+//!
+//! Damaged objects stay as they are, for as long as older snapshots name them.
+//!
 //! | file | holds |
 //! |---|---|
 //! | `file` | the recovery of files |
-//! | `report` | what was recovered, and what was not |
-//! | `error` | why nothing could be |
+//! | `report`, `error` | what was recovered of them and what was not, and why nothing could be |
+//! | `plan` | which segments of a snapshot are replaced |
+//! | `donor` | another repository with the same history of a partition |
+//! | `salvaged` | what is left of one segment, in all places |
+//! | `object` | all bytes of an object |
+//! | `ranges` | sets of offsets |
+//! | `run` | new segments, the proof of them, and the commit |
+//! | `recovery` | what was recovered in a repository, and what was not |
+//! | `events` | progress |
 
+mod donor;
 mod error;
+mod events;
 mod file;
+mod object;
+mod plan;
+mod ranges;
+mod recovery;
 mod report;
+mod run;
+mod salvaged;
+#[cfg(test)]
+mod tests;
 
+pub use self::donor::Donor;
 pub use self::error::RecoverError;
+pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
+pub use self::plan::{RecoveryPlan, plan};
+pub use self::recovery::{RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};
+pub use self::run::{RecoverOptions, RecoveryError, recover};

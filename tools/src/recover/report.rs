@@ -78,6 +78,8 @@ pub struct RecoveredSegment {
     pub timestamp_type: TimestampType,
     /// Content digest over its records: 32 hex digits.
     pub content_digest: String,
+    /// Whether the topic and the partition are what the caller says, and nothing in the files proves them: no copy of the header is left.
+    pub partition_unproved: bool,
 }
 
 /// A range of bytes.
@@ -99,6 +101,7 @@ impl RecoveredSegment {
             offsets: salvage.coverage().into(),
             timestamp_type: header.timestamp_type,
             content_digest: format!("{:032x}", salvage.digests().content),
+            partition_unproved: salvage.header.is_none(),
         }
     }
 }

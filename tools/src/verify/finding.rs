@@ -45,7 +45,7 @@ pub enum FindingKind {
     Incomplete,
     /// Offsets that the cluster had deleted before a backup read them.
     DeletedBeforeRead,
-    /// Offsets whose records were lost to damage before `kbk recover` wrote the segment, which names them.
+    /// Offsets that were stored, and were lost when damaged segments were recovered.
     LostToDamage,
     /// Offsets of a partition that no segment covers.
     Hole,
@@ -158,7 +158,7 @@ impl FindingKind {
     }
 
     /// Returns whether what is damaged is in a segment, or all of it.
-    pub(super) fn is_damage_of_segment(self) -> bool {
+    pub(crate) fn is_damage_of_segment(self) -> bool {
         let tables = [FindingKind::MissingTable, FindingKind::DamagedTable];
         self.is_damage() && !tables.contains(&self)
     }
@@ -188,7 +188,7 @@ impl FindingKind {
                 "they cannot be had any more: back up more often, or raise the topic's retention; --accept-lost accepts the loss"
             }
             FindingKind::LostToDamage => {
-                "if there is another copy of the damaged segment, recover it together with that one; --accept-lost accepts the loss"
+                "`kbk recover` takes them from another copy of the segment, or with --from from another repository; --accept-lost accepts the loss"
             }
             FindingKind::Hole | FindingKind::Overlap | FindingKind::WrongSums => {
                 "this is a bug in the writer: please report it, and use an older snapshot"
@@ -200,7 +200,7 @@ impl FindingKind {
                 "restore this object from an intact copy, or use an older snapshot"
             }
             FindingKind::DamagedSegment | FindingKind::DamagedBlock | FindingKind::LostOffsets => {
-                "restore this segment from an intact copy; `kbk recover` writes a new one of what it still proves, and `kbk inspect` shows it"
+                "restore this segment from an intact copy; `kbk recover` replaces it by what it still proves, and by what a copy has; `kbk inspect` shows it"
             }
             FindingKind::DamagedRestore => {
                 "restore this object from an intact copy; without it the offset map of the restore is lost, but no record is"
@@ -414,16 +414,25 @@ impl Finding {
 
     /// Makes a finding of offsets that are lost for good.
     pub(super) fn lost(lost: LostRange) -> Finding {
-        let offsets = counted(lost.to.abs_diff(lost.from), "offset");
-        let message = format!("the cluster had deleted {offsets} before a backup read them");
-        Finding::new(FindingKind::DeletedBeforeRead, message).offsets(lost.from, lost.to)
+        let offsets = counted(lost.offsets(), "offset");
+        let (kind, message) = match lost.is_damaged() {
+            false => (
+                FindingKind::DeletedBeforeRead,
+                format!("the cluster had deleted {offsets} before a backup read them"),
+            ),
+            true => (
+                FindingKind::LostToDamage,
+                format!("{offsets} were stored, and could not be recovered from a damaged segment"),
+            ),
+        };
+        Finding::new(kind, message).offsets(lost.from, lost.to)
     }
 
     /// Makes a finding of offsets that have no record in a segment, where the reason is a loss.
     pub(super) fn lost_gap(gap: &Gap) -> Option<Finding> {
         let (from, to) = (gap.from_offset, gap.to_offset);
         match gap.reason {
-            GapReason::Lost => Some(Finding::lost(LostRange { from, to })),
+            GapReason::Lost => Some(Finding::lost(LostRange::deleted(from, to))),
             GapReason::Damaged => {
                 let offsets = counted(to.abs_diff(from), "offset");
                 let message = format!(
@@ -459,7 +468,7 @@ impl Finding {
 
     /// Names the command that stores a topic again which the cluster may still have. It helps where stored records are missing or damaged.
     pub(super) fn repaired_by_refresh(mut self, topic: &TopicName) -> Finding {
-        if self.kind.is_damage() {
+        if self.kind.is_damage() || self.kind == FindingKind::LostToDamage {
             self.refreshed = Some(topic.to_string());
             self.hint += &format!(
                 "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
@@ -476,6 +485,9 @@ impl Finding {
         let id = origin.repository_id;
         self.hint = match self.kind {
             FindingKind::Incomplete => original::copy_again(origin),
+            FindingKind::LostToDamage => format!(
+                "`kbk recover --from` the original, repository {id}, takes them from there; --accept-lost accepts the loss"
+            ),
             // A copy has tables of its own.
             FindingKind::MissingTable | FindingKind::DamagedTable => format!(
                 "{}; or copy the original, repository {id}, again to a new repository",
@@ -534,6 +546,17 @@ impl Finding {
         let all = entry.base_offset..entry.end_offset;
         self.offsets.get_or_insert(all.into());
         self.key(&entry.key)
+    }
+
+    /// Makes a finding of a whole segment.
+    pub(crate) fn of_segment(
+        kind: FindingKind,
+        message: &str,
+        partition: &PartitionId,
+        entry: &SegmentEntry,
+    ) -> Finding {
+        let finding = Finding::new(kind, message);
+        finding.segment(entry).partition(partition)
     }
 
     /// Returns the key by which findings are ordered in a report.

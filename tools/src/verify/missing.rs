@@ -10,7 +10,7 @@ use super::finding::Finding;
 /// What was reported already: most snapshots state what the one before did.
 #[derive(Default)]
 pub(super) struct Missing {
-    lost: HashSet<(PartitionId, i64, i64)>,
+    lost: HashSet<(PartitionId, LostRange)>,
     incomplete: HashSet<(PartitionId, i64, Incomplete)>,
     partitions: HashSet<PartitionId>,
     /// Where the expired offsets end that were counted.
@@ -46,12 +46,17 @@ impl Missing {
             report.compacted_records = report.compacted_records.saturating_add(more);
             *counted = compacted.records.max(*counted);
         }
-        for LostRange { from, to } in state.lost.iter().copied() {
-            if self.lost.insert((partition.clone(), from, to)) {
-                report.lost_offsets = report.lost_offsets.saturating_add(to.abs_diff(from));
-                let finding = Finding::lost(LostRange { from, to }).accepted(accept_lost);
-                report.add(finding.partition(&partition), sequence);
+        for lost in state.lost.iter().copied() {
+            if !self.lost.insert((partition.clone(), lost)) {
+                continue;
             }
+            let sum = match lost.is_damaged() {
+                true => &mut report.damaged_offsets,
+                false => &mut report.lost_offsets,
+            };
+            *sum = sum.saturating_add(lost.offsets());
+            let finding = Finding::lost(lost).accepted(accept_lost);
+            report.add(finding.partition(&partition), sequence);
         }
         if let Some(incomplete) = &state.incomplete {
             let stated = (topic, state, incomplete);
@@ -84,7 +89,12 @@ impl Missing {
             if self.partitions.insert(partition) {
                 report.incomplete_partitions += 1;
             }
-        } else if !replaced {
+        }
+        if state.is_damaged() {
+            // Each damaged range is a finding of its own.
+            return;
+        }
+        if !counts && !replaced {
             // No backup can complete it. What a history lacks that was replaced was read with the one that replaced it.
             report.lost_offsets = report.lost_offsets.saturating_add(missing);
             finding = finding.of_deleted_topic().accepted(accept_lost);

@@ -109,7 +109,7 @@ pub struct VerifyOptions {
     pub depth: VerifyDepth,
     /// Which segments it reads.
     pub portion: Portion,
-    /// Report offsets that the cluster had deleted before they were read as accepted.
+    /// Report offsets that the cluster had deleted before they were read, or that a recovery could not mend, as accepted.
     pub accept_lost: bool,
     /// Report what is wrong with histories of topics that were replaced as accepted: the topics were read again in full.
     pub accept_replaced: bool,
@@ -152,6 +152,8 @@ pub struct VerifyReport {
     pub missing_offsets: u64,
     /// How many offsets the cluster had deleted before they were read.
     pub lost_offsets: u64,
+    /// How many offsets were stored, and were lost when damaged segments were recovered.
+    pub damaged_offsets: u64,
     /// How many offsets were expired by the age of their records, which is no finding.
     pub expired_offsets: u64,
     /// How many records were removed since later ones have the same keys, or as old tombstones, which is no finding.

@@ -156,13 +156,14 @@ async fn partition(
     if let Some(expired) = state.expired_offsets() {
         offsets.push(span(expired.base_offset..expired.end_offset, Mark::Expired));
     }
-    offsets.extend(
-        state
-            .lost
-            .iter()
-            .map(|lost| span(lost.from..lost.to, Mark::Lost)),
-    );
-    if state.incomplete.is_some() {
+    offsets.extend(state.lost.iter().map(|lost| {
+        let mark = match lost.is_damaged() {
+            true => Mark::Damaged,
+            false => Mark::Lost,
+        };
+        span(lost.from..lost.to, mark)
+    }));
+    if state.incomplete.is_some() && !state.is_damaged() {
         offsets.push(span(state.end_offset..state.high_watermark, Mark::Missing));
     }
     for finding in findings {

@@ -55,9 +55,9 @@ impl Remedy<'_> {
                 on(&format!("backup --ignore-damaged-snapshot {number}"))
             }
             FindingKind::Incomplete => on("backup"),
-            FindingKind::DeletedBeforeRead | FindingKind::LostToDamage => {
-                on("verify --accept-lost")
-            }
+            FindingKind::DeletedBeforeRead => on("verify --accept-lost"),
+            FindingKind::LostToDamage if finding.refreshed.is_some() => refresh,
+            FindingKind::LostToDamage => on("recover --from COPY"),
             FindingKind::MissingTable
             | FindingKind::DamagedTable
             | FindingKind::WrongSums
@@ -72,8 +72,9 @@ impl Remedy<'_> {
             | FindingKind::OtherSegment
             | FindingKind::DamagedSegment
             | FindingKind::DamagedBlock
-            | FindingKind::LostOffsets
-            | FindingKind::OtherDigest => "kbk copy --from COPY -r NEW".to_owned(),
+            | FindingKind::LostOffsets => on("recover --from COPY"),
+            // Nothing is found wrong inside of it.
+            FindingKind::OtherDigest => "kbk copy --from COPY -r NEW".to_owned(),
             FindingKind::NotASegment => Remedy::of_file(finding),
         }
     }
@@ -97,6 +98,10 @@ impl Remedy<'_> {
             // By their sizes, a copy sees what it lacks.
             let repository = quoted(self.repository);
             return Some(format!("kbk copy --from ORIGINAL -r {repository}"));
+        }
+        if kind == FindingKind::LostToDamage {
+            let repository = quoted(self.repository);
+            return Some(format!("kbk recover --from ORIGINAL -r {repository}"));
         }
         let is_damage = kind.is_damage() || contradictions.contains(&kind);
         is_damage.then(|| "kbk copy --from ORIGINAL -r NEW".to_owned())
@@ -152,7 +157,7 @@ mod tests {
     fn nothing_but_a_copy_mends_what_no_cluster_has() {
         let finding = Finding::new(FindingKind::DamagedBlock, "wrong");
         let command = Remedy::ANYWHERE.command(&finding);
-        assert_eq!(command, "kbk copy --from COPY -r NEW");
+        assert_eq!(command, "kbk recover --from COPY -r REPO");
     }
 
     #[test]
@@ -170,12 +175,14 @@ mod tests {
         let topic = "orders".parse().unwrap();
         let refresh = "kbk backup --refresh --topic orders -r '/it'\\''s here'";
         let again = "kbk copy --from ORIGINAL -r '/it'\\''s here'";
+        let from_original = "kbk recover --from ORIGINAL -r '/it'\\''s here'";
         let anew = "kbk copy --from ORIGINAL -r NEW";
         let others = "kbk verify --snapshot all -r '/it'\\''s here'";
         for (kind, here, in_copy) in [
             (FindingKind::MissingSegment, refresh, again),
             (FindingKind::DamagedBlock, refresh, anew),
             (FindingKind::DamagedTable, refresh, anew),
+            (FindingKind::LostToDamage, refresh, from_original),
             (FindingKind::OtherParent, others, others),
         ] {
             let finding = Finding::new(kind, "wrong").repaired_by_refresh(&topic);

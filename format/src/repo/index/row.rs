@@ -20,7 +20,7 @@ use crate::repo::keys::{Key, PartitionId, TopicName};
 use crate::repo::members;
 use crate::repo::sealed::SealError;
 use crate::repo::segment_entry::SegmentEntry;
-use crate::repo::states::{LostRange, PartitionState};
+use crate::repo::states::{LostCause, LostRange, PartitionState};
 
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ struct LostLine {
     partition: PartitionNumber,
     base_offset: i64,
     end_offset: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<LostCause>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -199,7 +201,7 @@ impl Row {
         match self {
             Row::Topic(row) => row.check(),
             Row::Partition(row) => row.state.check(),
-            Row::Lost(_, LostRange { from, to }) => match from < to {
+            Row::Lost(_, LostRange { from, to, .. }) => match from < to {
                 true => Ok(()),
                 false => Err(format!("it ends at offset {to}")),
             },
@@ -290,6 +292,7 @@ impl LostLine {
             partition: id.partition,
             base_offset: lost.from,
             end_offset: lost.to,
+            cause: lost.cause,
         }
     }
 
@@ -299,8 +302,12 @@ impl LostLine {
             topic_id: self.topic_id,
             partition: self.partition,
         };
-        let (from, to) = (self.base_offset, self.end_offset);
-        Row::Lost(id, LostRange { from, to })
+        let lost = LostRange {
+            from: self.base_offset,
+            to: self.end_offset,
+            cause: self.cause,
+        };
+        Row::Lost(id, lost)
     }
 }
 
@@ -463,7 +470,8 @@ pub(super) mod tests {
             Row::Topic(topic_row("a", 1)),
             Row::Partition(partition_row()),
             Row::Partition(expired_row()),
-            Row::Lost(id.clone(), LostRange { from: 4, to: 5 }),
+            Row::Lost(id.clone(), LostRange::deleted(4, 5)),
+            Row::Lost(id.clone(), LostRange::damaged(4, 5)),
             segment(&id, 4, 9),
             Row::Removed(topic("a", 1)),
             Row::Removed(RowKey::partition(id.clone())),
@@ -482,11 +490,18 @@ pub(super) mod tests {
     fn the_form_matches_the_specification() {
         let id = "01".repeat(16);
         let text = |row: Row| String::from_utf8(row.to_line()).unwrap();
-        let lost = Row::Lost(partition_id("a", 1, 3), LostRange { from: 4, to: 5 });
+        let lost = Row::Lost(partition_id("a", 1, 3), LostRange::deleted(4, 5));
         assert_eq!(
             text(lost),
             format!(
                 r#"{{"row":"lost","topic":"a","topic_id":"{id}","partition":3,"base_offset":4,"end_offset":5}}"#
+            )
+        );
+        let damaged = Row::Lost(partition_id("a", 1, 3), LostRange::damaged(4, 5));
+        assert_eq!(
+            text(damaged),
+            format!(
+                r#"{{"row":"lost","topic":"a","topic_id":"{id}","partition":3,"base_offset":4,"end_offset":5,"cause":"damaged"}}"#
             )
         );
         let removed = Row::Removed(RowKey::segment(partition_id("a", 1, 3), 4));
@@ -553,8 +568,9 @@ pub(super) mod tests {
         ] {
             edited(&row, from, to);
         }
-        let row = Row::Lost(partition_id("a", 1, 3), LostRange { from: 4, to: 5 });
+        let row = Row::Lost(partition_id("a", 1, 3), LostRange::damaged(4, 5));
         edited(&row, "\"end_offset\":5", "\"end_offset\":4");
+        edited(&row, "\"cause\":\"damaged\"", "\"cause\":\"other\"");
         let row = Row::Removed(topic("a", 1));
         edited(&row, "\"of\":\"topic\",", "");
     }

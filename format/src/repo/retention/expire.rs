@@ -10,6 +10,7 @@ use crate::repo::error::{Damage, RepoErrorKind, Result};
 use crate::repo::expired::{Expired, LastRecord};
 use crate::repo::index::RowKey;
 use crate::repo::keys::PartitionId;
+use crate::repo::partition_edit::PartitionEdit;
 use crate::repo::repository::Repository;
 use crate::repo::segment_entry::SegmentEntry;
 use crate::repo::snapshot::Snapshot;
@@ -108,9 +109,11 @@ impl PartitionExpiry {
             last_record: None,
         })
     }
+}
 
+impl PartitionEdit for &PartitionExpiry {
     /// Makes of a partition as it is now what remains of it.
-    fn apply(
+    fn edit(
         &self,
         state: &mut PartitionState,
         sequence: u64,
@@ -149,6 +152,7 @@ impl PartitionExpiry {
         for LostRange { from, .. } in &mut state.lost {
             *from = (*from).max(after.base_offset);
         }
+        state.state_damage();
         Ok(())
     }
 }
@@ -300,10 +304,10 @@ impl Repository {
     ///
     /// [`RepoErrorKind::Outdated`] if another run has changed one of the partitions since, or the error of the store.
     pub async fn expire(&self, plan: &[PartitionExpiry], upkeep: &Upkeep) -> Result<Option<u64>> {
-        let plan: HashMap<&PartitionId, &PartitionExpiry> = plan
+        let plan: HashMap<PartitionId, &PartitionExpiry> = plan
             .iter()
             .filter(|it| !it.is_empty())
-            .map(|it| (&it.id, it))
+            .map(|it| (it.id.clone(), it))
             .collect();
         if plan.is_empty() {
             return Ok(None);
@@ -317,26 +321,7 @@ impl Repository {
             removed,
             ..SegmentChange::default()
         };
-        let committed = self.commit_states(upkeep, &segments, |sequence, topics| {
-            let mut left = plan.len();
-            for topic in topics {
-                let ids: Vec<PartitionId> = topic
-                    .partitions
-                    .iter()
-                    .map(|state| topic.partition_id(state.partition))
-                    .collect();
-                for (id, state) in ids.iter().zip(&mut topic.partitions) {
-                    if let Some(expiry) = plan.get(id) {
-                        expiry.apply(state, sequence, upkeep)?;
-                        left = left.saturating_sub(1);
-                    }
-                }
-            }
-            match left {
-                0 => Ok(()),
-                _ => Err(RepoErrorKind::Outdated),
-            }
-        });
+        let committed = self.commit_states(upkeep, &segments, &plan);
         Ok(Some(committed.await?))
     }
 }
@@ -449,7 +434,7 @@ mod tests {
         let all = segments(&[Some(5), Some(6), Some(70), Some(80)]);
         let mut state = stored(&all);
         state.lost = [(0, 3), (15, 25), (31, 33)]
-            .map(|(from, to)| LostRange { from, to })
+            .map(|(from, to)| LostRange::deleted(from, to))
             .into();
         let expiry = PartitionExpiry::of(id(), &state, &all, 50).unwrap();
         assert_eq!(
@@ -457,20 +442,20 @@ mod tests {
             (2, 18, 32)
         );
         assert_eq!((expiry.last(), expiry.times()), (None, Some((5, 6))));
-        expiry.apply(&mut state, 8, &upkeep()).unwrap();
+        (&expiry).edit(&mut state, 8, &upkeep()).unwrap();
         assert_eq!(state.check().and(state.check_lost()), Ok(()));
         assert_eq!(state.difference(&all[2..]), None);
-        let left = [(20, 25), (31, 33)].map(|(from, to)| LostRange { from, to });
+        let left = [(20, 25), (31, 33)].map(|(from, to)| LostRange::deleted(from, to));
         assert_eq!(state.lost, left);
         assert!(matches!(
-            expiry.apply(&mut state, 9, &upkeep()),
+            (&expiry).edit(&mut state, 9, &upkeep()),
             Err(RepoErrorKind::Outdated)
         ));
 
         // The rest, later: the sums are those of both.
         let expiry = PartitionExpiry::of(id(), &state, &all[2..], 1_000).unwrap();
         assert_eq!(expiry.last(), all.last());
-        expiry.apply(&mut state, 9, &upkeep()).unwrap();
+        (&expiry).edit(&mut state, 9, &upkeep()).unwrap();
         assert_eq!(state.check().and(state.check_lost()), Ok(()));
         assert_eq!((state.base_offset, state.end_offset), (40, 40));
         let expired = state.expired.unwrap();
@@ -490,7 +475,7 @@ mod tests {
             (1, Some(&all[2]))
         );
         let mut state = state;
-        expiry.apply(&mut state, 8, &upkeep()).unwrap();
+        (&expiry).edit(&mut state, 8, &upkeep()).unwrap();
         assert_eq!(state.check(), Ok(()));
         assert_eq!(state.difference(&all[1..]), None);
     }

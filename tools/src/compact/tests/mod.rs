@@ -1,6 +1,6 @@
 //! Compactions of random repositories against a plain model, on stores that fail, and beside other writers.
 
-mod world;
+pub(crate) mod world;
 
 use std::collections::BTreeMap;
 
@@ -337,6 +337,7 @@ async fn the_commit_refuses_what_is_less() {
             removed: vec![first.clone()],
             added: vec![other],
             without: kbk_format::repo::RemovedRecords::default(),
+            recovered: None,
         };
         let refused = repository.replace(&[replacement], 0, &upkeep).await;
         let refused = refused.unwrap_err();

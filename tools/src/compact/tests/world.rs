@@ -29,36 +29,36 @@ use crate::verify::{VerifyDepth, VerifyOptions, verify};
 const PARTITIONS: u16 = 3;
 
 /// The segments of each partition.
-pub(super) type Segments = BTreeMap<PartitionId, Vec<SegmentEntry>>;
+pub(crate) type Segments = BTreeMap<PartitionId, Vec<SegmentEntry>>;
 
 /// A record, owned, with its timestamp type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) timestamp: i64,
-    pub(super) timestamp_type: TimestampType,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+pub(crate) struct Record {
+    pub(crate) timestamp: i64,
+    pub(crate) timestamp_type: TimestampType,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// What a partition holds: each of its offsets has a record or a reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Model {
-    records: BTreeMap<i64, Record>,
-    gaps: BTreeMap<i64, GapReason>,
-    end: i64,
+pub(crate) struct Model {
+    pub(crate) records: BTreeMap<i64, Record>,
+    pub(crate) gaps: BTreeMap<i64, GapReason>,
+    pub(crate) end: i64,
 }
 
 impl Model {
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.records.len() as u64
     }
 
-    pub(super) fn get(&self, offset: i64) -> Option<&Record> {
+    pub(crate) fn get(&self, offset: i64) -> Option<&Record> {
         self.records.get(&offset)
     }
 
-    pub(super) fn gaps(&self) -> &BTreeMap<i64, GapReason> {
+    pub(crate) fn gaps(&self) -> &BTreeMap<i64, GapReason> {
         &self.gaps
     }
 
@@ -88,7 +88,7 @@ impl Model {
     }
 }
 
-pub(super) fn id(partition: u16) -> PartitionId {
+pub(crate) fn id(partition: u16) -> PartitionId {
     PartitionId {
         topic: "t".parse().unwrap(),
         topic_id: Hex([7; 16]),
@@ -96,7 +96,7 @@ pub(super) fn id(partition: u16) -> PartitionId {
     }
 }
 
-pub(super) fn options() -> CompactOptions {
+pub(crate) fn options() -> CompactOptions {
     CompactOptions {
         segment_bytes: 1 << 20,
         block_bytes: 500,
@@ -112,15 +112,15 @@ pub(super) fn options() -> CompactOptions {
     }
 }
 
-pub(super) struct World {
-    objects: Arc<InMemory>,
-    pub(super) model: BTreeMap<PartitionId, Model>,
-    keys: u64,
+pub(crate) struct World {
+    pub(crate) objects: Arc<InMemory>,
+    pub(crate) model: BTreeMap<PartitionId, Model>,
+    pub(crate) keys: u64,
 }
 
 impl World {
     /// Makes a repository of a few backups.
-    pub(super) async fn random(seed: u64) -> World {
+    pub(crate) async fn random(seed: u64) -> World {
         let mut world = World::empty(1 + seed % 40).await;
         for round in 0..3 {
             world.backup(seed * 10 + round).await;
@@ -129,7 +129,7 @@ impl World {
     }
 
     /// Makes one with many keys in few segments.
-    pub(super) async fn with_keys(seed: u64, keys: u64) -> World {
+    pub(crate) async fn with_keys(seed: u64, keys: u64) -> World {
         let mut world = World::empty(keys).await;
         for round in 0..40 {
             world.backup(seed * 100 + round).await;
@@ -148,7 +148,7 @@ impl World {
         world
     }
 
-    fn store(&self, percent: u64, calls: Option<u64>, random: Random) -> Store {
+    pub(crate) fn store(&self, percent: u64, calls: Option<u64>, random: Random) -> Store {
         let objects = FaultyStore {
             objects: Arc::clone(&self.objects),
             faults: Faults::new(random, percent, calls),
@@ -157,16 +157,16 @@ impl World {
         Store::new(Arc::new(objects), "memory").with_profile(profile())
     }
 
-    pub(super) async fn open(&self) -> Repository {
+    pub(crate) async fn open(&self) -> Repository {
         let store = self.store(0, None, Random::new(1));
         Repository::open(store).await.unwrap()
     }
 
-    pub(super) async fn latest(&self) -> Digested<Snapshot> {
+    pub(crate) async fn latest(&self) -> Digested<Snapshot> {
         self.open().await.latest().await.unwrap().unwrap()
     }
 
-    pub(super) async fn compact(
+    pub(crate) async fn compact(
         &self,
         options: &CompactOptions,
     ) -> Result<CompactReport, CompactError> {
@@ -174,7 +174,7 @@ impl World {
         self.compact_of(&snapshot, options).await
     }
 
-    pub(super) async fn compact_of(
+    pub(crate) async fn compact_of(
         &self,
         snapshot: &Snapshot,
         options: &CompactOptions,
@@ -183,7 +183,7 @@ impl World {
     }
 
     /// Compacts on a store of which some calls fail, or all after some number.
-    pub(super) async fn compact_faulty(
+    pub(crate) async fn compact_faulty(
         &self,
         options: &CompactOptions,
         percent: u64,
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// Compacts on a store that returns other bytes of what was written last.
-    pub(super) async fn compact_lying(
+    pub(crate) async fn compact_lying(
         &self,
         options: &CompactOptions,
     ) -> Result<CompactReport, CompactError> {
@@ -216,7 +216,7 @@ impl World {
 
     /// Makes the model what these options ask for.
     /// `segments` are those before.
-    pub(super) fn apply(&mut self, options: &CompactOptions, segments: &Segments) -> u64 {
+    pub(crate) fn apply(&mut self, options: &CompactOptions, segments: &Segments) -> u64 {
         let Some(keep) = options.keep else { return 0 };
         let mut tombstones = 0;
         for (id, model) in &mut self.model {
@@ -233,12 +233,12 @@ impl World {
     }
 
     /// Appends random segments to all partitions.
-    pub(super) async fn backup(&mut self, seed: u64) {
+    pub(crate) async fn backup(&mut self, seed: u64) {
         let prepared = self.prepare_backup(seed).await;
         self.commit(prepared).await.unwrap();
     }
 
-    pub(super) async fn commit(&mut self, prepared: Prepared) -> Result<(), RepoError> {
+    pub(crate) async fn commit(&mut self, prepared: Prepared) -> Result<(), RepoError> {
         let repository = self.open().await;
         repository.commit(&prepared.change).await?;
         for (id, added) in prepared.added {
@@ -251,7 +251,7 @@ impl World {
     }
 
     /// Writes random segments, and returns what would commit them.
-    pub(super) async fn prepare_backup(&self, seed: u64) -> Prepared {
+    pub(crate) async fn prepare_backup(&self, seed: u64) -> Prepared {
         let mut random = Random::new(seed + 77);
         let base = self.open().await.latest().await.unwrap();
         let mut added = Vec::new();
@@ -377,7 +377,7 @@ impl World {
                 }
                 if gap.reason == GapReason::Lost {
                     let (from, to) = (gap.from_offset, gap.to_offset);
-                    lost.push(LostRange { from, to });
+                    lost.push(LostRange::deleted(from, to));
                 }
                 at = gap.to_offset;
             } else {
@@ -425,7 +425,7 @@ impl World {
     }
 
     /// Returns the segments of the newest snapshot.
-    pub(super) async fn segments(&self) -> Segments {
+    pub(crate) async fn segments(&self) -> Segments {
         let mut segments = BTreeMap::new();
         for partition in 0..PARTITIONS {
             segments.insert(id(partition), self.entries_of(&id(partition)).await);
@@ -433,14 +433,14 @@ impl World {
         segments
     }
 
-    pub(super) async fn entries_of(&self, id: &PartitionId) -> Vec<SegmentEntry> {
+    pub(crate) async fn entries_of(&self, id: &PartitionId) -> Vec<SegmentEntry> {
         let (repository, snapshot) = (self.open().await, self.latest().await);
         let state = snapshot.partition(id).unwrap();
         repository.segments(&snapshot, id, state).await.unwrap()
     }
 
     /// Returns what the newest snapshot holds.
-    pub(super) async fn read(&self) -> BTreeMap<PartitionId, Model> {
+    pub(crate) async fn read(&self) -> BTreeMap<PartitionId, Model> {
         let mut found = BTreeMap::new();
         for partition in 0..PARTITIONS {
             let id = id(partition);
@@ -492,7 +492,7 @@ impl World {
     }
 
     /// Compares everything with the model, and verifies every byte.
-    pub(super) async fn check(&self, seed: u64) {
+    pub(crate) async fn check(&self, seed: u64) {
         let found = self.read().await;
         for (id, model) in &self.model {
             let found = &found[id];
@@ -538,7 +538,7 @@ impl World {
     }
 
     /// Damages some segments of the newest snapshot in their blocks, and returns their keys.
-    pub(super) async fn harm(&self, random: &mut Random) -> BTreeSet<String> {
+    pub(crate) async fn harm(&self, random: &mut Random) -> BTreeSet<String> {
         let mut harmed = BTreeSet::new();
         for partition in 0..PARTITIONS {
             let all = self.entries_of(&id(partition)).await;
@@ -570,7 +570,7 @@ impl World {
     }
 
     /// Returns the records of the newest snapshot's segments but for these.
-    pub(super) async fn read_intact(
+    pub(crate) async fn read_intact(
         &self,
         harmed: &BTreeSet<String>,
     ) -> BTreeMap<PartitionId, BTreeMap<i64, Record>> {
@@ -588,7 +588,7 @@ impl World {
         found
     }
 
-    pub(super) async fn keys(&self) -> BTreeSet<String> {
+    pub(crate) async fn keys(&self) -> BTreeSet<String> {
         let listed: Vec<_> = self.objects.list(None).collect().await;
         let keys = listed
             .into_iter()
@@ -642,7 +642,7 @@ fn borrowed<'a>(
 }
 
 /// What a backup is going to commit.
-pub(super) struct Prepared {
+pub(crate) struct Prepared {
     change: Change,
     added: Vec<(PartitionId, Model)>,
 }

@@ -297,10 +297,7 @@ impl World {
                 for _ in 0..self.random.below(3) {
                     let segment = self.segment(&id, end).await;
                     if self.random.one_in(4) {
-                        lost.push(LostRange {
-                            from: end,
-                            to: end + 1,
-                        });
+                        lost.push(LostRange::deleted(end, end + 1));
                     }
                     end = segment.end_offset;
                     segments.push(segment);

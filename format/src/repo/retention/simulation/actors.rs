@@ -330,6 +330,7 @@ async fn merge_some(shared: &Shared, store: Store) -> Result<()> {
                 removed: pair.to_vec(),
                 added: vec![merged],
                 without: RemovedRecords::default(),
+                recovered: None,
             });
         }
     }

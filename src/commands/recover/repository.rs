@@ -1,0 +1,390 @@
+//! `kbk recover` in a repository: damaged segments are replaced by what is left of them.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{RepoError, RepoErrorKind, Repository, Store};
+use kbk_tools::recover::{
+    self, Donor, RecoverEvents, RecoverOptions, RecoveredRow, Recovery, RecoveryError,
+};
+use kbk_tools::verify::VerifyEvents;
+use serde::Serialize;
+
+use super::Args;
+use crate::cli::{CliError, Column, Context, Outcome, OutputFile, Report, Table, TopicArgs};
+use crate::commands;
+use crate::human;
+use crate::run::{Cancel, Committed, Done, Events, Totals};
+
+/// Segments, losses and findings that the text lists; JSON has all of them.
+const SHOWN: usize = 20;
+
+/// What was recovered in a repository, or would be.
+#[derive(Debug, Serialize)]
+struct Recovering {
+    /// Whether nothing was changed.
+    dry_run: bool,
+    /// The options that say what is recovered.
+    policy: String,
+    /// The repository that records were taken from; null where there was none.
+    from: Option<String>,
+    /// Number of older snapshots, which still name the damaged segments.
+    older_snapshots: u64,
+    #[serde(flatten)]
+    recovery: Recovery,
+}
+
+/// Recovers, and prints what was done.
+pub(super) async fn run(
+    args: &Args,
+    report_file: Option<OutputFile>,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let repository = commands::repository(context).await?;
+    let donor = args.donor(&repository).await?;
+    let Some(newest) = repository.latest().await? else {
+        return Err(CliError::new(format!(
+            "{} has no snapshot to recover",
+            repository.store().url()
+        ))
+        .hint("`kbk backup` makes the first one"));
+    };
+    let selection = args.topics.selection().internal_too();
+    let topics = match newest.topics.is_empty() {
+        true => Default::default(),
+        false => selection.select_every(newest.topics.iter())?,
+    };
+    let progress = Arc::new(Progress::start(context, "verifying", newest.is_complete()));
+    let events: Arc<dyn RecoverEvents> = Arc::clone(&progress) as _;
+    let plan = recover::plan(&repository, &newest, &topics, donor.is_some(), &events).await;
+    drop((events, progress));
+    let plan = plan?;
+    let mut options = RecoverOptions {
+        dry_run: true,
+        writer: commands::writer(),
+        policy: args.in_words(),
+        now: Timestamp::now(),
+    };
+    let of = |recovery: Recovery, options: &RecoverOptions| Recovering {
+        dry_run: options.dry_run,
+        policy: options.policy.clone(),
+        from: donor.as_ref().map(|donor| donor.url().to_owned()),
+        older_snapshots: 0,
+        recovery,
+    };
+    let apply = async |options: &RecoverOptions| {
+        let title = if options.dry_run {
+            "searching"
+        } else {
+            "recovering"
+        };
+        let progress = Arc::new(Progress::start(context, title, newest.is_complete()));
+        let events: Arc<dyn RecoverEvents> = Arc::clone(&progress) as _;
+        let donor = donor.as_ref();
+        let done = recover::recover(&repository, &newest, &plan, donor, options, events).await;
+        // The progress leaves the screen before the result is written.
+        drop(progress);
+        done.map_err(failed)
+    };
+    if !args.dry_run && !args.yes && plan.segments() > 0 {
+        let planned = of(apply(&options).await?, &options);
+        let lost = planned.recovery.lost_offsets;
+        if lost > 0 && !planned.recovery.interrupted {
+            context.output.step(&planned)?;
+            let counted = human::counted(lost, "offset");
+            context.confirm(&format!("this states that {counted} are lost"), &counted)?;
+        }
+    }
+    options.dry_run = args.dry_run;
+    options.now = Timestamp::now();
+    let mut done = of(apply(&options).await?, &options);
+    let sequences = repository.sequences().await?.into_iter();
+    let named = done.recovery.snapshot;
+    let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
+    done.older_snapshots = older.count() as u64;
+    if let Some(file) = report_file {
+        super::save(&done, file)?;
+    }
+    let outcome = match done.recovery.interrupted {
+        true => Outcome::Interrupted,
+        false => Outcome::clean_if(done.recovery.is_whole()),
+    };
+    context.conclude(&done, outcome)
+}
+
+fn failed(error: RecoveryError) -> CliError {
+    match error {
+        RecoveryError::Repo(error) => error.into(),
+        error => CliError::new(error.to_string()),
+    }
+}
+
+impl Args {
+    /// Opens the repository to take records from.
+    async fn donor(&self, repository: &Repository) -> Result<Option<Donor>, CliError> {
+        let Some(location) = self.donor.location()? else {
+            return Ok(None);
+        };
+        let opened = Repository::open(Store::open_at(&location).map_err(of_from)?).await?;
+        if opened.store().url() == repository.store().url() {
+            let message = "--from names the repository itself";
+            return Err(CliError::usage(message).hint("name a copy of it, or another backup"));
+        }
+        let url = opened.store().url().to_owned();
+        let donor = Donor::open(opened).await?;
+        let none = || CliError::new(format!("{url} has no snapshot to take records from"));
+        Ok(Some(donor.ok_or_else(none)?))
+    }
+
+    /// Returns the options as they were given.
+    fn in_words(&self) -> String {
+        let mut words = Vec::new();
+        let TopicArgs { topic, exclude } = &self.topics;
+        words.extend(topic.iter().map(|pattern| format!("--topic {pattern}")));
+        words.extend(exclude.iter().map(|pattern| format!("--exclude {pattern}")));
+        words.extend(
+            self.donor
+                .from
+                .as_ref()
+                .map(|from| format!("--from {from}")),
+        );
+        words.join(" ")
+    }
+}
+
+/// Names the option that the repository to take records from is reached with.
+fn of_from(error: RepoError) -> CliError {
+    match error.kind() {
+        RepoErrorKind::InvalidLocation { .. } => CliError::from(error).hint(
+            "options of the repository to take records from are given as --from-store-option allow-http=true",
+        ),
+        _ => error.into(),
+    }
+}
+
+/// Passes on what is read and written.
+struct Progress {
+    events: Arc<dyn Events>,
+    cancel: Cancel,
+    complete: bool,
+}
+
+impl Progress {
+    fn start(context: &Context, title: &'static str, complete: bool) -> Progress {
+        let events = context.events(title);
+        events.run_started(Totals::default());
+        Progress {
+            events,
+            cancel: context.cancel.clone(),
+            complete,
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.events.run_finished();
+    }
+}
+
+impl VerifyEvents for Progress {
+    fn bytes_checked(&self, bytes: u64) {
+        self.events.received(None, Done { records: 0, bytes });
+        self.events.advanced(None, Done { records: 0, bytes });
+    }
+}
+
+impl RecoverEvents for Progress {
+    fn searched(&self, bytes: u64) {
+        self.bytes_checked(bytes);
+    }
+
+    fn sealed(&self, bytes: u64) {
+        self.events.segment_sealed(bytes);
+    }
+
+    fn committed(&self, snapshot: u64) {
+        self.events.committed(Committed {
+            snapshot,
+            at_ms: Timestamp::now().as_millisecond(),
+            complete: self.complete,
+        });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.cancel.is_set()
+    }
+}
+
+impl Recovering {
+    fn summary(&self) -> String {
+        let recovery = &self.recovery;
+        if recovery.interrupted {
+            return "interrupted: nothing was changed".to_owned();
+        }
+        let verified = human::counted(recovery.segments, "segment");
+        let earlier = recovery
+            .damaged_offsets
+            .saturating_sub(recovery.lost_offsets);
+        let still = match earlier {
+            0 => String::new(),
+            earlier => format!(
+                "; {} that an earlier recovery had lost are lost still",
+                human::counted(earlier, "offset")
+            ),
+        };
+        if recovery.recovered.is_empty() {
+            return match (recovery.findings.is_empty(), recovery.outdated_segments) {
+                (true, 0) => {
+                    format!("nothing to recover: {verified} verified, none is damaged{still}")
+                }
+                (true, _) => format!("nothing was recovered{still}"),
+                (false, _) => {
+                    format!("nothing was recovered, and what is damaged stays as it is{still}")
+                }
+            };
+        }
+        let done = match self.dry_run {
+            true => "would recover",
+            false => "recovered",
+        };
+        let segments = human::counted(recovery.recovered.len() as u64, "segment");
+        let records = human::counted(recovery.records, "record");
+        let lost = match (recovery.lost_offsets, recovery.lost_records) {
+            (0, _) => "nothing new is lost".to_owned(),
+            (offsets, Some(lost)) => format!(
+                "{} lost, at {}",
+                human::counted(lost, "record"),
+                human::counted(offsets, "offset")
+            ),
+            (offsets, None) => format!("{} lost", human::counted(offsets, "offset")),
+        };
+        let snapshot = match recovery.snapshot {
+            Some(snapshot) => format!(", as snapshot {snapshot} records"),
+            None => String::new(),
+        };
+        let lead = match recovery.findings.is_empty() {
+            true => "",
+            false => "some of what is damaged stays as it is: ",
+        };
+        format!("{lead}{done} {records} of {segments}{snapshot}: {lost}{still}")
+    }
+
+    fn rows(&self) -> Table {
+        let mut table = Table::new([
+            Column::Left("TOPIC/PARTITION"),
+            Column::Right("FROM"),
+            Column::Right("END"),
+            Column::Right("RECORDS"),
+            Column::Right("LOST RECORDS"),
+            Column::Right("LOST OFFSETS"),
+            Column::Left("DAMAGE"),
+        ]);
+        for row in self.recovery.recovered.iter().take(SHOWN) {
+            table.row([
+                format!("{}/{}", row.topic, row.partition),
+                row.offsets.base_offset.to_string(),
+                row.offsets.end_offset.to_string(),
+                human::count(row.records),
+                row.lost_records
+                    .map_or_else(|| "?".to_owned(), human::count),
+                human::count(row.lost_offsets),
+                damage(row),
+            ]);
+        }
+        table
+    }
+
+    fn write_losses(&self, out: &mut dyn Write) -> io::Result<()> {
+        let rows = self.recovery.recovered.iter();
+        let losses = rows.flat_map(|row| row.losses.iter().map(move |loss| (row, loss)));
+        for (row, loss) in losses.clone().take(SHOWN) {
+            let (topic, partition) = (&row.topic, row.partition);
+            let why = loss.reason.words();
+            writeln!(out, "{topic}/{partition}: {} are lost: {why}", loss.offsets)?;
+        }
+        more(losses.count(), out)
+    }
+
+    fn write_sources(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Some(from) = &self.from else {
+            return Ok(());
+        };
+        let sources = self.recovery.recovered.iter().flat_map(|row| &row.sources);
+        let taken: u64 = sources
+            .filter(|source| source.repository.is_some())
+            .map(|source| source.blocks)
+            .sum();
+        writeln!(out, "{} from {from}", human::counted(taken, "block"))?;
+        for message in &self.recovery.not_taken {
+            writeln!(out, "{message}")?;
+        }
+        let refused = self.recovery.recovered.iter().flat_map(|row| &row.refused);
+        for message in refused {
+            writeln!(out, "{message}")?;
+        }
+        Ok(())
+    }
+
+    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
+        let findings = &self.recovery.findings;
+        for finding in findings.iter().take(SHOWN) {
+            writeln!(out, "{finding}\n")?;
+        }
+        more(findings.len(), out)
+    }
+}
+
+fn more(count: usize, out: &mut dyn Write) -> io::Result<()> {
+    match count.checked_sub(SHOWN).filter(|more| *more > 0) {
+        Some(more) => writeln!(out, "and {more} more: --json or --report lists all"),
+        None => Ok(()),
+    }
+}
+
+/// Says in a few words what is wrong with a segment.
+fn damage(row: &RecoveredRow) -> String {
+    match (row.missing, row.damage.as_slice()) {
+        (true, _) => "missing".to_owned(),
+        (false, []) => "lost before".to_owned(),
+        (false, [one]) => one.clone(),
+        (false, [first, rest @ ..]) => format!("{first}; {} more", rest.len()),
+    }
+}
+
+impl Report for Recovering {
+    fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.summary())?;
+        let recovery = &self.recovery;
+        if !recovery.recovered.is_empty() {
+            self.rows().write(out)?;
+            more(recovery.recovered.len(), out)?;
+        }
+        self.write_losses(out)?;
+        self.write_sources(out)?;
+        self.write_findings(out)?;
+        if recovery.outdated_segments > 0 {
+            let segments = human::counted(recovery.outdated_segments, "segment");
+            writeln!(
+                out,
+                "{segments} were expired or replaced by another run meanwhile, and left to it"
+            )?;
+        }
+        if recovery.snapshot.is_some() {
+            let older = human::counted(self.older_snapshots, "older snapshot");
+            writeln!(
+                out,
+                "the damaged objects are still there, for {older}: copy them to examine them later; `kbk forget`, then `kbk prune`, deletes them"
+            )?;
+        }
+        if recovery.damaged_offsets > 0 && !self.dry_run {
+            writeln!(
+                out,
+                "what is lost stays lost in later backups: `kbk recover --from` takes it from another repository, `kbk backup --refresh --topic` \
+                 stores a topic again as the cluster has it now"
+            )?;
+        }
+        Ok(())
+    }
+}

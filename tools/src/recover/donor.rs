@@ -1,0 +1,172 @@
+//! Another repository that records are taken from, where it has the same history of a partition.
+//!
+//! What the rows of both state is compared first: between offsets at which segments of both begin or end, both must have as many records and the
+//! same sum of their content digests, unless one of them removed or lost some there. Logs that have an equal record are equal before it, too, since
+//! a log diverges by losing its end. So rows that agree prove that the originals were equal up to there, even where nothing is left here. Rows that
+//! contradict each other prove that one of the two logs is another one, and nothing is taken. Copies of one another need no such proof.
+
+use std::collections::BTreeSet;
+
+use kbk_format::OffsetSpan;
+use kbk_format::repo::{
+    Digested, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+};
+
+use super::ranges::Offsets;
+
+/// A repository to take records from, and its newest snapshot.
+#[derive(Debug)]
+pub struct Donor {
+    pub(super) repository: Repository,
+    snapshot: Digested<Snapshot>,
+}
+
+/// What it has of a partition.
+#[derive(Debug)]
+pub(super) struct DonorPartition {
+    pub(super) entries: Vec<SegmentEntry>,
+    /// One past the last offset up to which the rows of both state the same records.
+    pub(super) agreed_end: i64,
+    /// Whether one repository is a copy of the other.
+    pub(super) is_copy: bool,
+}
+
+/// Why nothing is taken from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// It has no such partition, or nothing of it.
+    Absent,
+    /// Its index cannot be read there.
+    Unreadable(String),
+    /// It states other records of these offsets.
+    Contradictory(OffsetSpan),
+}
+
+impl Donor {
+    /// Opens the newest snapshot of a repository; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// If the snapshot cannot be read.
+    pub async fn open(repository: Repository) -> Result<Option<Donor>, RepoError> {
+        let snapshot = repository.latest().await?;
+        Ok(snapshot.map(|snapshot| Donor {
+            repository,
+            snapshot,
+        }))
+    }
+
+    /// Returns whether one of the two repositories is a copy of the other, or both are copies of one.
+    fn is_copy(&self, repository: &Repository, snapshot: &Snapshot) -> bool {
+        let root = |repository: &Repository, snapshot: &Snapshot| {
+            let origin = snapshot.origin.as_ref();
+            origin.map_or(repository.identity().repository_id, |it| it.repository_id)
+        };
+        root(&self.repository, &self.snapshot) == root(repository, snapshot)
+    }
+
+    /// Returns its location.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.repository.store().url()
+    }
+
+    /// Returns what it has of a partition, of which these segments are here.
+    pub(super) async fn partition(
+        &self,
+        id: &PartitionId,
+        (repository, snapshot): (&Repository, &Snapshot),
+        ours: &[SegmentEntry],
+        state: &PartitionState,
+    ) -> Result<Result<DonorPartition, NotTaken>, RepoError> {
+        let Some(theirs) = self.snapshot.partition(id) else {
+            return Ok(Err(NotTaken::Absent));
+        };
+        let entries = match self.repository.segments(&self.snapshot, id, theirs).await {
+            Ok(entries) => entries,
+            Err(error) => {
+                let sequence = self.snapshot.sequence;
+                let error = self.repository.explain(sequence, error).await;
+                return match error.kind().is_about_content() {
+                    true => Ok(Err(NotTaken::Unreadable(error.to_string()))),
+                    false => Err(error),
+                };
+            }
+        };
+        if entries.is_empty() {
+            return Ok(Err(NotTaken::Absent));
+        }
+        let excused = |offsets: &OffsetSpan| {
+            [state, theirs].into_iter().any(|state| {
+                let mut damaged = state.damaged_ranges();
+                let lacks =
+                    damaged.any(|it| it.from < offsets.end_offset && it.to > offsets.base_offset);
+                lacks || state.compacted.is_some()
+            })
+        };
+        match proved(ours, &entries, excused) {
+            Ok(proved) => Ok(Ok(DonorPartition {
+                entries,
+                agreed_end: proved.iter().last().map_or(0, |range| range.end),
+                is_copy: self.is_copy(repository, snapshot),
+            })),
+            Err(offsets) => Ok(Err(NotTaken::Contradictory(offsets))),
+        }
+    }
+}
+
+/// Returns the offsets of which the rows of both state the same records; the error is a range of which they state others.
+fn proved(
+    ours: &[SegmentEntry],
+    theirs: &[SegmentEntry],
+    excused: impl Fn(&OffsetSpan) -> bool,
+) -> Result<Offsets, OffsetSpan> {
+    let bounds = |of: &[SegmentEntry]| {
+        let bounds = of.iter().flat_map(|it| [it.base_offset, it.end_offset]);
+        bounds.collect::<BTreeSet<i64>>()
+    };
+    let common: Vec<i64> = bounds(ours)
+        .intersection(&bounds(theirs))
+        .copied()
+        .collect();
+    let mut proved = Vec::new();
+    let (mut ours, mut theirs) = (ours, theirs);
+    for [from, to] in common.array_windows() {
+        let offsets = OffsetSpan::from(*from..*to);
+        let (Some(a), Some(b)) = (sums(&mut ours, offsets), sums(&mut theirs, offsets)) else {
+            continue;
+        };
+        match a == b {
+            // Without records, nothing is proved.
+            true if a.0 > 0 => proved.push(*from..*to),
+            true => {}
+            false if excused(&offsets) => {}
+            false => return Err(offsets),
+        }
+    }
+    Ok(Offsets::of(proved))
+}
+
+/// Adds up the records and digests of the segments that fill a range; `None` where they do not.
+fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> {
+    while let Some((first, after)) = rest.split_first()
+        && first.end_offset <= offsets.base_offset
+    {
+        *rest = after;
+    }
+    let mut at = offsets.base_offset;
+    let (mut records, mut digest) = (0_u64, 0_u128);
+    for entry in rest
+        .iter()
+        .take_while(|it| it.base_offset < offsets.end_offset)
+    {
+        if entry.base_offset != at {
+            return None;
+        }
+        at = entry.end_offset;
+        records = records.saturating_add(entry.records);
+        let content = u128::from_be_bytes(entry.content_digest.0);
+        digest = digest.wrapping_add(content);
+    }
+    (at == offsets.end_offset).then_some((records, digest))
+}

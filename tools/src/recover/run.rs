@@ -1,0 +1,337 @@
+//! Replaces what is damaged: searches, writes, proves, and commits once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Hex, Id, Key, PartitionId, Recovered, RemovedRecords, Replacement, RepoError, Repository,
+    SegmentEntry, SegmentUpload, Snapshot, Upkeep,
+};
+use kbk_format::salvage::write_parts;
+use kbk_format::{FileHeader, GapReason, IsolationLevel};
+use tokio::runtime::Handle;
+
+use super::donor::{Donor, DonorPartition, NotTaken};
+use super::events::RecoverEvents;
+use super::plan::{RecoveryPlan, Target};
+use super::recovery::{RecoveredRow, Recovery};
+use super::salvaged::Salvaged;
+use crate::compact::{Held, Keys, read_back};
+use crate::task::joined;
+use crate::verify::{Finding, FindingKind};
+
+/// Segments that are worked on at a time: one is searched while another one waits for its store.
+const SEGMENTS: usize = 2;
+
+/// How damaged segments are replaced.
+#[derive(Clone, Debug)]
+pub struct RecoverOptions {
+    /// Whether nothing is written.
+    pub dry_run: bool,
+    /// Program and version.
+    pub writer: String,
+    /// What was asked for, in words: the snapshot says it.
+    pub policy: String,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// Why a recovery in a repository ended. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// A store failed, or a snapshot cannot be read.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// A new segment could not be written.
+    #[error("cannot write a segment of {partition}: {detail}")]
+    Write {
+        /// The partition.
+        partition: String,
+        /// What went wrong.
+        detail: String,
+    },
+    /// The store does not return what was written.
+    #[error(
+        "{key} is not what was written: {detail}; nothing was replaced by it; check the store, then run the same command again"
+    )]
+    NotProven {
+        /// The new segment.
+        key: String,
+        /// What differs.
+        detail: String,
+    },
+}
+
+/// What became of a segment.
+enum Done {
+    Replaced(Box<RecoveredRow>, Option<Box<Replacement>>),
+    /// It stays as it is, and nothing new is lost of it.
+    Kept,
+    Found(Box<Finding>),
+}
+
+struct Run<'a> {
+    repository: &'a Repository,
+    snapshot: &'a Snapshot,
+    options: &'a RecoverOptions,
+    donor: Option<&'a Donor>,
+    events: &'a dyn RecoverEvents,
+}
+
+/// Replaces the damaged segments of a plan by what they prove, and by what another repository has.
+///
+/// # Errors
+///
+/// Why nothing was changed. What is lost is no error.
+pub async fn recover(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    plan: &RecoveryPlan,
+    donor: Option<&Donor>,
+    options: &RecoverOptions,
+    events: Arc<dyn RecoverEvents>,
+) -> Result<Recovery, RecoveryError> {
+    let run = Run {
+        repository,
+        snapshot,
+        options,
+        donor,
+        events: &*events,
+    };
+    let mut recovery = Recovery {
+        segments: plan.verified,
+        findings: plan.findings.clone(),
+        lost_records: Some(0),
+        damaged_offsets: plan.lost_before,
+        ..Recovery::default()
+    };
+    let donors = run.donors(plan, &mut recovery).await?;
+    let mut replaced = Vec::new();
+    {
+        let mut done = stream::iter(&plan.targets)
+            .map(async |target| {
+                let donor = run.donor.zip(donors.get(&target.id));
+                (target, run.segment(target, donor).await)
+            })
+            .buffered(SEGMENTS);
+        while let Some((target, done)) = done.next().await {
+            match done? {
+                Done::Kept => {}
+                Done::Found(finding) => recovery.findings.push(*finding),
+                Done::Replaced(row, replacement) => {
+                    replaced.push((target, row, replacement));
+                }
+            }
+            if run.events.is_stopped() {
+                recovery.interrupted = true;
+                return Ok(recovery);
+            }
+        }
+    }
+    run.commit(replaced, &mut recovery).await?;
+    Ok(recovery)
+}
+
+type Row<'a> = (&'a Target, Box<RecoveredRow>, Option<Box<Replacement>>);
+
+impl Run<'_> {
+    /// Finds out what the other repository has of the partitions of a plan.
+    async fn donors(
+        &self,
+        plan: &RecoveryPlan,
+        recovery: &mut Recovery,
+    ) -> Result<HashMap<PartitionId, DonorPartition>, RecoveryError> {
+        let mut donors = HashMap::new();
+        let Some(donor) = self.donor else {
+            return Ok(donors);
+        };
+        for partition in plan.targets.chunk_by(|a, b| a.id == b.id) {
+            let Some(Target { id, .. }) = partition.first() else {
+                continue;
+            };
+            let Some(state) = self.snapshot.partition(id) else {
+                continue;
+            };
+            let ours = self.repository.segments(self.snapshot, id, state).await?;
+            let place = format!("{}/{}", id.topic, id.partition);
+            let of = (self.repository, self.snapshot);
+            let message = match donor.partition(id, of, &ours, state).await? {
+                Ok(found) => {
+                    donors.insert(id.clone(), found);
+                    continue;
+                }
+                Err(NotTaken::Absent) => format!("{} has nothing of {place}", donor.url()),
+                Err(NotTaken::Unreadable(error)) => {
+                    format!("nothing of {place} was taken from {}: {error}", donor.url())
+                }
+                Err(NotTaken::Contradictory(offsets)) => format!(
+                    "nothing of {place} was taken from {}: it states other records of {offsets}, so that it has another log",
+                    donor.url()
+                ),
+            };
+            recovery.not_taken.push(message);
+        }
+        Ok(donors)
+    }
+
+    /// Searches for what is left of a segment, and writes it.
+    async fn segment(
+        &self,
+        target: &Target,
+        donor: Option<(&Donor, &DonorPartition)>,
+    ) -> Result<Done, RecoveryError> {
+        let Target {
+            id, entry, damage, ..
+        } = target;
+        let salvaged = Salvaged::of(self.repository, id, entry, donor).await?;
+        self.events.searched(salvaged.searched());
+        if damage.is_empty() && !salvaged.is_filled() {
+            return Ok(Done::Kept);
+        }
+        if salvaged.contradicts_row() {
+            let message = format!(
+                "its blocks are intact and hold {} records, and its row states {}: one of the two is wrong",
+                salvaged.records, entry.records
+            );
+            let finding = Finding::of_segment(FindingKind::DamagedSegment, &message, id, entry);
+            return Ok(Done::Found(Box::new(finding)));
+        }
+        let mut row = RecoveredRow::of(id, entry, damage, &salvaged);
+        if self.options.dry_run {
+            return Ok(Done::Replaced(Box::new(row), None));
+        }
+        let lost = salvaged.lost.spans();
+        let added = self.write(id, entry, salvaged).await?;
+        row.new_key = Some(added.key.clone());
+        let replacement = Replacement {
+            id: id.clone(),
+            removed: vec![entry.clone()],
+            added: vec![added],
+            without: RemovedRecords::default(),
+            recovered: Some(Recovered { lost }),
+        };
+        Ok(Done::Replaced(Box::new(row), Some(Box::new(replacement))))
+    }
+
+    /// Writes the new segment, reads it back, and compares it with what was proved.
+    async fn write(
+        &self,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+        salvaged: Salvaged,
+    ) -> Result<SegmentEntry, RecoveryError> {
+        let failed = |detail: String| RecoveryError::Write {
+            partition: id.to_string(),
+            detail,
+        };
+        let header = header(id, entry, &salvaged, &self.options.writer);
+        let expected = (
+            entry.base_offset..entry.end_offset,
+            salvaged.records,
+            salvaged.digests.content,
+        );
+        // Where the row proves that no record is missing, what no block covers had none.
+        let reason = match salvaged.is_whole {
+            true => GapReason::Unknown,
+            false => GapReason::Damaged,
+        };
+        let key = Key::segment(id, entry.base_offset, &Hex(header.segment_id));
+        let (store, runtime, end) = (
+            self.repository.store().clone(),
+            Handle::current(),
+            entry.end_offset,
+        );
+        let written = tokio::task::spawn_blocking(move || {
+            let upload = SegmentUpload::start(&store, key, runtime, store.profile().upload);
+            let upload = upload.map_err(|error| error.to_string())?;
+            let written =
+                salvaged.with_parts(|parts| write_parts(parts, end, reason, header, upload));
+            written.map_err(|error| error.to_string())
+        });
+        let written = joined(written.await).map_err(|error| failed(error.to_string()))?;
+        let (upload, summary) = written.map_err(failed)?;
+        let uploaded = upload.complete().await?;
+        let added = SegmentEntry::new(id, &summary, uploaded);
+        let store = self.repository.store();
+        let proved = read_back(store, id, &added, Keys::Ignored, Held::default()).await;
+        let not_proven = |detail: String| RecoveryError::NotProven {
+            key: added.key.clone(),
+            detail,
+        };
+        proved.map_err(|error| match error.kind().is_about_content() {
+            true => not_proven(error.to_string()),
+            false => error.into(),
+        })?;
+        let content = u128::from_be_bytes(added.content_digest.0);
+        let found = (added.base_offset..added.end_offset, added.records, content);
+        if found != expected {
+            return Err(not_proven(format!(
+                "expected {expected:?}, found {found:?}"
+            )));
+        }
+        self.events.sealed(added.size);
+        Ok(added)
+    }
+
+    /// Commits what was written, all of it at once.
+    async fn commit(
+        &self,
+        replaced: Vec<Row<'_>>,
+        recovery: &mut Recovery,
+    ) -> Result<(), RecoveryError> {
+        let replacements = replaced.iter().filter_map(|(_, _, it)| it.as_deref());
+        let replacements: Vec<Replacement> = replacements.cloned().collect();
+        let mut outdated = HashSet::new();
+        if !replacements.is_empty() {
+            let upkeep = Upkeep {
+                command: "recover".to_owned(),
+                detail: self.options.policy.clone(),
+                writer: self.options.writer.clone(),
+                now: self.options.now,
+            };
+            let read_after = self.snapshot.sequence;
+            let committed = self.repository.replace(&replacements, read_after, &upkeep);
+            let committed = committed.await?;
+            outdated.extend(committed.outdated);
+            recovery.snapshot = committed.snapshot;
+            if let Some(snapshot) = committed.snapshot {
+                self.events.committed(snapshot);
+            }
+        }
+        for (at, (target, row, _)) in replaced.into_iter().enumerate() {
+            if outdated.contains(&at) {
+                recovery.outdated_segments = recovery.outdated_segments.saturating_add(1);
+                continue;
+            }
+            let before = target.lost.count();
+            let still = row.lost_before.iter();
+            let still = still.map(|it| it.end_offset.abs_diff(it.base_offset));
+            let now = still.fold(row.lost_offsets, u64::saturating_add);
+            let others = recovery.damaged_offsets.saturating_sub(before);
+            recovery.damaged_offsets = others.saturating_add(now);
+            recovery.add(*row);
+        }
+        Ok(())
+    }
+}
+
+/// Returns the header of a new segment. What nothing states of the source is stated as for every other backup.
+fn header(id: &PartitionId, entry: &SegmentEntry, salvaged: &Salvaged, writer: &str) -> FileHeader {
+    let found = salvaged.own().header.as_ref();
+    FileHeader {
+        segment_id: Id::random().0,
+        topic_id: id.topic_id.0,
+        topic: id.topic.to_string(),
+        partition: id.partition,
+        timestamp_type: entry.timestamp_type,
+        isolation_level: found.map_or(IsolationLevel::ReadCommitted, |it| it.isolation_level),
+        base_offset: entry.base_offset,
+        cluster_id: found.and_then(|it| it.cluster_id.clone()),
+        writer: Some(writer.to_owned()),
+        created_at: Some(Timestamp::now().as_millisecond()),
+        // A block that is cut is compressed anew.
+        compression: None,
+    }
+}

@@ -1,0 +1,510 @@
+//! What is left of one damaged segment: in its own object, in a copy of it, and in other segments of another repository.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use kbk_format::repo::{BoxedError, Operation, PartitionId, RepoError, Repository, SegmentEntry};
+use kbk_format::salvage::{Known, Loss, Part, Piece, sums};
+use kbk_format::{
+    BlockDecoder, Columns, Digests, FormatError, GapReason, Salvage, Streams, TimestampType,
+};
+
+use super::donor::{Donor, DonorPartition};
+use super::object::{ObjectBytes, fetch};
+use super::ranges::Offsets;
+use crate::task::joined;
+
+/// Bytes that are read of an object beyond the size that its row states: it may have been lengthened.
+const MORE_BYTES: u64 = 64 << 20;
+
+/// What is left of a segment. Clones share the bytes.
+pub(super) struct Salvaged {
+    /// What its own object and a copy of it prove.
+    own: Arc<Source>,
+    /// What fills the offsets that are lost of it.
+    fills: Vec<Fill>,
+    /// Offsets that nothing has.
+    pub(super) lost: Offsets,
+    /// Those of them that an earlier recovery had lost.
+    pub(super) lost_before: Offsets,
+    /// Number of the records that are there.
+    pub(super) records: u64,
+    /// Their digests.
+    pub(super) digests: Digests,
+    /// Whether the rows prove that no record is missing.
+    pub(super) is_whole: bool,
+    /// Why a source was not used.
+    pub(super) refused: Vec<String>,
+}
+
+/// Objects that are copies of one segment, and what they prove.
+struct Source {
+    salvage: Salvage,
+    copies: Vec<Arc<ObjectBytes>>,
+    /// Their locations: `None` for the repository that is recovered.
+    from: Vec<(Option<String>, String)>,
+}
+
+/// A segment of another repository, and which offsets are taken of it.
+struct Fill {
+    source: Arc<Source>,
+    offsets: Offsets,
+    /// Whether it is proved that both are the same log up to there. Otherwise the row of the segment has to prove it.
+    is_certain: bool,
+}
+
+/// What was taken from an object.
+#[derive(Clone, Debug)]
+pub(super) struct Taken {
+    /// The other repository; `None` for the one that is recovered.
+    pub(super) repository: Option<String>,
+    pub(super) key: String,
+    pub(super) blocks: u64,
+}
+
+impl Source {
+    fn slices(&self) -> Vec<&[u8]> {
+        self.copies.iter().map(|copy| &***copy).collect()
+    }
+}
+
+impl Salvaged {
+    /// Searches everything that may have records of a segment.
+    pub(super) async fn of(
+        repository: &Repository,
+        id: &PartitionId,
+        entry: &SegmentEntry,
+        donor: Option<(&Donor, &DonorPartition)>,
+    ) -> Result<Salvaged, RepoError> {
+        let limit = entry.size.saturating_add(MORE_BYTES);
+        let mut copies = Vec::new();
+        let mut from = Vec::new();
+        if let Some(bytes) = fetch(repository.store(), &entry.key, limit).await? {
+            copies.push(Arc::new(bytes));
+            from.push((None, entry.key.clone()));
+        }
+        let is_copy = |it: &&SegmentEntry| {
+            it.segment_id == entry.segment_id && it.base_offset == entry.base_offset
+        };
+        if let Some((donor, partition)) = donor
+            && let Some(copy) = partition.entries.iter().find(is_copy)
+            && let Some(bytes) = fetch(donor.repository.store(), &copy.key, limit).await?
+        {
+            copies.push(Arc::new(bytes));
+            from.push((Some(donor.url().to_owned()), copy.key.clone()));
+        }
+        let known = Known {
+            salt: entry.segment_id.0.first_chunk().copied(),
+            timestamp_type: Some(entry.timestamp_type),
+            coverage: Some(entry.base_offset..entry.end_offset),
+        };
+        let own = search(repository, entry, copies, known).await?;
+        let mut salvaged = Salvaged::of_source(Source { from, ..own }, id);
+        if let Some((donor, partition)) = donor {
+            salvaged.fill(entry, donor, partition).await?;
+        }
+        salvaged.finish(repository, entry).await
+    }
+
+    fn of_source(mut own: Source, id: &PartitionId) -> Salvaged {
+        // A header of another partition says nothing about this one.
+        let is_other = own.salvage.header.as_ref().is_some_and(|header| {
+            (&*header.topic, header.topic_id, header.partition)
+                != (&*id.topic, id.topic_id.0, id.partition)
+        });
+        if is_other {
+            own.salvage.header = None;
+        }
+        let losses = own.salvage.losses.iter();
+        let losses = losses.map(|loss| loss.offsets.base_offset..loss.offsets.end_offset);
+        let gaps = own.salvage.gaps().iter();
+        let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
+        let before = Offsets::of(damaged.map(|gap| gap.from_offset..gap.to_offset));
+        Salvaged {
+            lost: Offsets::of(losses.chain(before.iter())),
+            lost_before: before,
+            own: Arc::new(own),
+            fills: Vec::new(),
+            records: 0,
+            digests: Digests::default(),
+            is_whole: false,
+            refused: Vec::new(),
+        }
+    }
+
+    /// Fills what is lost from segments of another repository that have these offsets.
+    async fn fill(
+        &mut self,
+        entry: &SegmentEntry,
+        donor: &Donor,
+        partition: &DonorPartition,
+    ) -> Result<(), RepoError> {
+        for other in &partition.entries {
+            let range = Offsets::one(other.base_offset..other.end_offset);
+            if self.lost.and(&range).is_empty() || other.segment_id == entry.segment_id {
+                continue;
+            }
+            if other.timestamp_type != entry.timestamp_type {
+                let refused = "its timestamps are of another type".to_owned();
+                self.refuse(donor, other, &refused);
+                continue;
+            }
+            let limit = other.size.saturating_add(MORE_BYTES);
+            let Some(bytes) = fetch(donor.repository.store(), &other.key, limit).await? else {
+                continue;
+            };
+            let known = Known {
+                salt: other.segment_id.0.first_chunk().copied(),
+                timestamp_type: Some(other.timestamp_type),
+                coverage: Some(other.base_offset..other.end_offset),
+            };
+            let from = vec![(Some(donor.url().to_owned()), other.key.clone())];
+            let found = search(&donor.repository, other, vec![Arc::new(bytes)], known).await?;
+            let found = Arc::new(Source { from, ..found });
+            let mut certain = match partition.is_copy {
+                true => i64::MAX,
+                false => partition.agreed_end,
+            };
+            if partition.agreed_end < entry.end_offset {
+                let (ours, theirs) = (Arc::clone(&self.own), Arc::clone(&found));
+                let compared = tokio::task::spawn_blocking(move || agreement(&ours, &theirs));
+                let failed = |source| unreadable(&donor.repository, &other.key, source);
+                let compared = joined(compared.await).map_err(failed)?;
+                match compared.map_err(|error| failed(error.into()))? {
+                    Agreement::Contradictory(offset) => {
+                        let refused = format!("it has another record at offset {offset}");
+                        self.refuse(donor, other, &refused);
+                        continue;
+                    }
+                    Agreement::Equal(last) => certain = certain.max(last.unwrap_or(0)),
+                }
+            }
+            let certain = Offsets::one(i64::MIN..certain);
+            let offsets = self.lost.and(&whole_offsets(&found.salvage));
+            self.lost = self.lost.without(&offsets);
+            let source = found;
+            for (offsets, is_certain) in [
+                (offsets.and(&certain), true),
+                (offsets.without(&certain), false),
+            ] {
+                if !offsets.is_empty() {
+                    self.fills.push(Fill {
+                        source: Arc::clone(&source),
+                        offsets,
+                        is_certain,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, donor: &Donor, entry: &SegmentEntry, why: &str) {
+        let (url, key) = (donor.url(), &entry.key);
+        self.refused
+            .push(format!("{key} of {url} was not used: {why}"));
+    }
+
+    /// Adds up what is there, and compares it with what the row states.
+    async fn finish(
+        mut self,
+        repository: &Repository,
+        entry: &SegmentEntry,
+    ) -> Result<Salvaged, RepoError> {
+        self = self.summed(repository, entry).await?;
+        let stated = u128::from_be_bytes(entry.content_digest.0);
+        let is_stated = |it: &Salvaged| (it.records, it.digests.content) == (entry.records, stated);
+        // A segment that was recovered itself states what was left of it.
+        let is_proved = self.lost.is_empty() && self.lost_before.is_empty() && is_stated(&self);
+        if !is_proved && self.fills.iter().any(|fill| !fill.is_certain) {
+            let why = "nothing proves that it is of the same log";
+            self.drop_fills(|fill| !fill.is_certain, why);
+            self = self.summed(repository, entry).await?;
+        }
+        if !self.lost_before.is_empty() {
+            self.is_whole = self.lost.is_empty();
+            return Ok(self);
+        }
+        if self.lost.is_empty() && !is_stated(&self) && !self.fills.is_empty() {
+            let why = "together with what is left here, it is not what the index states";
+            self.drop_fills(|_| true, why);
+            self = self.summed(repository, entry).await?;
+        }
+        self.is_whole = is_stated(&self);
+        if self.is_whole {
+            self.lost = Offsets::default();
+        }
+        Ok(self)
+    }
+
+    /// Leaves out what was taken, so that it is lost again.
+    fn drop_fills(&mut self, which: impl Fn(&Fill) -> bool, why: &str) {
+        let (dropped, kept) = std::mem::take(&mut self.fills)
+            .into_iter()
+            .partition::<Vec<Fill>, _>(which);
+        self.fills = kept;
+        let offsets = dropped.iter().flat_map(|fill| fill.offsets.iter());
+        self.lost = Offsets::of(self.lost.iter().chain(offsets));
+        let mut keys: Vec<&String> = dropped
+            .iter()
+            .flat_map(|fill| fill.source.from.iter().map(|(_, key)| key))
+            .collect();
+        keys.dedup();
+        let refused = keys
+            .into_iter()
+            .map(|key| format!("{key} was not used: {why}"));
+        self.refused.extend(refused.collect::<Vec<_>>());
+    }
+
+    async fn summed(
+        self,
+        repository: &Repository,
+        entry: &SegmentEntry,
+    ) -> Result<Salvaged, RepoError> {
+        let timestamp_type = entry.timestamp_type;
+        let summed = tokio::task::spawn_blocking(move || {
+            let sums = self.with_parts(|parts| sums(parts, timestamp_type));
+            (self, sums)
+        });
+        let failed = |source| unreadable(repository, &entry.key, source);
+        let (mut salvaged, sums) = joined(summed.await).map_err(failed)?;
+        (salvaged.records, salvaged.digests) = sums.map_err(|error| failed(error.into()))?;
+        Ok(salvaged)
+    }
+
+    /// Returns whether nothing is lost of what its bytes state, and the row states something else.
+    pub(super) fn contradicts_row(&self) -> bool {
+        self.lost.is_empty() && !self.is_whole
+    }
+
+    /// Returns whether something was found that an earlier recovery had lost.
+    pub(super) fn is_filled(&self) -> bool {
+        !self.fills.is_empty()
+    }
+
+    /// Calls a function with the parts of the new segment, in order.
+    pub(super) fn with_parts<T>(&self, work: impl FnOnce(&[Part<'_>]) -> T) -> T {
+        let own = self.own.slices();
+        let fills: Vec<Vec<&[u8]>> = self.fills.iter().map(|fill| fill.source.slices()).collect();
+        let mut parts = Vec::new();
+        let coverage = Offsets::one(self.own.salvage.coverage());
+        let filled = self.fills.iter().flat_map(|fill| fill.offsets.iter());
+        let filled = Offsets::of(filled);
+        // What was lost before is covered by blocks without records.
+        let rest = coverage.without(&filled).without(&self.lost);
+        let taken = rest.iter().map(|offsets| Part {
+            salvage: &self.own.salvage,
+            copies: &own,
+            offsets,
+        });
+        parts.extend(taken);
+        for (fill, copies) in self.fills.iter().zip(&fills) {
+            parts.extend(fill.offsets.iter().map(|offsets| Part {
+                salvage: &fill.source.salvage,
+                copies,
+                offsets,
+            }));
+        }
+        parts.sort_by_key(|part| part.offsets.start);
+        work(&parts)
+    }
+
+    /// Returns what its own objects prove.
+    pub(super) fn own(&self) -> &Salvage {
+        &self.own.salvage
+    }
+
+    /// Returns whether it has no object of its own.
+    pub(super) fn is_missing(&self) -> bool {
+        !self.own.from.iter().any(|(from, _)| from.is_none())
+    }
+
+    /// Returns the number of bytes that were searched.
+    pub(super) fn searched(&self) -> u64 {
+        let fills = self.fills.iter().map(|fill| &*fill.source);
+        let copies = std::iter::once(&*self.own).chain(fills);
+        let bytes = copies.flat_map(|source| source.copies.iter().map(|it| it.len() as u64));
+        bytes.fold(0, u64::saturating_add)
+    }
+
+    /// Returns which losses are left, each cut to the offsets that nothing else has.
+    pub(super) fn losses(&self) -> Vec<Loss> {
+        let mut left = Vec::new();
+        for loss in &self.own.salvage.losses {
+            let all = loss.offsets.base_offset..loss.offsets.end_offset;
+            let offsets = Offsets::one(all.clone()).and(&self.lost);
+            left.extend(offsets.iter().map(|part| Loss {
+                records: loss.records.filter(|_| part == all),
+                offsets: part.into(),
+                ..loss.clone()
+            }));
+        }
+        left
+    }
+
+    /// Returns what was taken from which object.
+    pub(super) fn taken(&self) -> Vec<Taken> {
+        let mut taken = Vec::new();
+        for (copy, (repository, key)) in self.own.from.iter().enumerate() {
+            let pieces = self.own.salvage.pieces.iter();
+            let blocks = pieces.filter(|it| it.copy == copy).count() as u64;
+            taken.push(Taken {
+                repository: repository.clone(),
+                key: key.clone(),
+                blocks,
+            });
+        }
+        for Fill {
+            source, offsets, ..
+        } in &self.fills
+        {
+            let within = |piece: &&Piece| {
+                let covered = Offsets::one(piece.base_offset..piece.end_offset);
+                !covered.and(offsets).is_empty()
+            };
+            let blocks = source.salvage.pieces.iter().filter(within).count() as u64;
+            for (repository, key) in &source.from {
+                taken.push(Taken {
+                    repository: repository.clone(),
+                    key: key.clone(),
+                    blocks,
+                });
+            }
+        }
+        taken.retain(|it| it.blocks > 0);
+        taken
+    }
+}
+
+/// Returns the offsets of which a segment has the record, or a reason why there never was one.
+fn whole_offsets(salvage: &Salvage) -> Offsets {
+    let pieces = salvage.pieces.iter();
+    let pieces = Offsets::of(pieces.map(|it| it.base_offset..it.end_offset));
+    let is_gone = |reason| matches!(reason, GapReason::Damaged | GapReason::Compacted);
+    // Which offsets these are is stated nowhere.
+    if is_gone(salvage.default_reason()) {
+        return Offsets::default();
+    }
+    let gaps = salvage.gaps().iter().filter(|gap| is_gone(gap.reason));
+    pieces.without(&Offsets::of(gaps.map(|gap| gap.from_offset..gap.to_offset)))
+}
+
+/// Searches copies of a segment on a thread of its own.
+async fn search(
+    repository: &Repository,
+    entry: &SegmentEntry,
+    copies: Vec<Arc<ObjectBytes>>,
+    known: Known,
+) -> Result<Source, RepoError> {
+    let searched = tokio::task::spawn_blocking(move || {
+        let slices: Vec<&[u8]> = copies.iter().map(|copy| &***copy).collect();
+        let salvage = Salvage::of_copies(&slices, &known);
+        Source {
+            salvage,
+            copies,
+            from: Vec::new(),
+        }
+    });
+    joined(searched.await).map_err(|source| unreadable(repository, &entry.key, source))
+}
+
+fn unreadable(repository: &Repository, key: &str, source: BoxedError) -> RepoError {
+    RepoError::of_store(Operation::Read, repository.store().url(), key, source)
+}
+
+/// How what two segments prove compares where they overlap.
+enum Agreement {
+    /// Nothing differs; the offset of the last record that is in both, if there is one.
+    Equal(Option<i64>),
+    /// They differ at this offset.
+    Contradictory(i64),
+}
+
+/// Compares the records that both have proved, offset by offset.
+fn agreement(own: &Source, other: &Source) -> Result<Agreement, FormatError> {
+    let (mut ours, mut theirs) = (Reader::new(own), Reader::new(other));
+    let mut equal = None;
+    let mut rest = other.salvage.pieces.as_slice();
+    for piece in &own.salvage.pieces {
+        while let Some((first, after)) = rest.split_first()
+            && first.end_offset <= piece.base_offset
+        {
+            rest = after;
+        }
+        for found in rest
+            .iter()
+            .take_while(|it| it.base_offset < piece.end_offset)
+        {
+            let start = piece.base_offset.max(found.base_offset);
+            let within = start..piece.end_offset.min(found.end_offset);
+            let (a, b) = (
+                ours.records(piece, &within)?,
+                theirs.records(found, &within)?,
+            );
+            let (mut a, mut b) = (a.iter().peekable(), b.iter().peekable());
+            loop {
+                let (source, offset) = match (a.peek(), b.peek()) {
+                    (None, None) => break,
+                    (Some(x), Some(y)) if x.0 == y.0 => {
+                        if x.1 != y.1 {
+                            return Ok(Agreement::Contradictory(x.0));
+                        }
+                        equal = Some(x.0);
+                        a.next();
+                        b.next();
+                        continue;
+                    }
+                    (Some(x), Some(y)) if y.0 < x.0 => (own, y.0),
+                    (Some(x), _) => (other, x.0),
+                    (None, Some(y)) => (own, y.0),
+                };
+                // Only where one of them states that it lost or removed the record, the other may have it.
+                let reason = source.salvage.gap_reason(offset);
+                if !matches!(reason, GapReason::Damaged | GapReason::Compacted) {
+                    return Ok(Agreement::Contradictory(offset));
+                }
+                match std::ptr::eq(source, own) {
+                    true => drop(b.next()),
+                    false => drop(a.next()),
+                }
+            }
+        }
+    }
+    Ok(Agreement::Equal(equal))
+}
+
+/// Reads the digests of records out of blocks.
+struct Reader<'a> {
+    source: &'a Source,
+    decoder: BlockDecoder,
+    columns: Columns,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a Source) -> Reader<'a> {
+        Reader {
+            source,
+            decoder: BlockDecoder::new(),
+            columns: Columns::new(),
+        }
+    }
+
+    fn records(
+        &mut self,
+        piece: &Piece,
+        within: &Range<i64>,
+    ) -> Result<Vec<(i64, u128)>, FormatError> {
+        let copy = self.source.copies.get(piece.copy);
+        let bytes = copy.map_or(&[][..], |copy| &***copy);
+        let (header, block) = piece.stored(bytes)?;
+        self.decoder
+            .decode(&header, block, Streams::All, &mut self.columns)?;
+        let records = self.columns.iter();
+        let records = records.filter(|record| within.contains(&record.offset));
+        let digest = |record: kbk_format::Record<'_>| {
+            let digests = Digests::of(&record, TimestampType::CreateTime);
+            (record.offset, digests.content)
+        };
+        Ok(records.map(digest).collect())
+    }
+}

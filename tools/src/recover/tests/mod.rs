@@ -1,0 +1,301 @@
+//! Recoveries of random repositories with random damage against a plain model, on stores that fail, beside other writers, and with copies.
+
+mod harm;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{PartitionId, Repository, Snapshot};
+
+use self::harm::{Harm, Harmed};
+use super::events::RecoverEvents;
+use super::ranges::Offsets;
+use super::{Donor, RecoverOptions, Recovery, RecoveryError, RecoveryPlan, plan, recover};
+use crate::compact::tests::world::{World, id, options as compact_options};
+use crate::testing::random::Random;
+use crate::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
+
+/// Seeds of each test: many more where there is time.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var_os("KBK_SOAK").is_some_and(|value| value != "0") {
+        true => 0..25 * count,
+        false => 0..count,
+    }
+}
+
+fn options() -> RecoverOptions {
+    RecoverOptions {
+        dry_run: false,
+        writer: "test".to_owned(),
+        policy: "test".to_owned(),
+        now: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn silent() -> Arc<dyn RecoverEvents> {
+    Arc::new(|_: u64| ())
+}
+
+async fn planned(repository: &Repository, snapshot: &Snapshot, fills: bool) -> RecoveryPlan {
+    let topics = snapshot.topics.iter();
+    let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
+    plan(repository, snapshot, &topics, fills, &silent())
+        .await
+        .unwrap()
+}
+
+async fn recovered(
+    world: &World,
+    donor: Option<&Donor>,
+    options: &RecoverOptions,
+) -> Result<Recovery, RecoveryError> {
+    let (repository, snapshot) = (world.open().await, world.latest().await);
+    let plan = planned(&repository, &snapshot, donor.is_some()).await;
+    recover(&repository, &snapshot, &plan, donor, options, silent()).await
+}
+
+/// A repository with the same objects.
+async fn fork(world: &World) -> World {
+    World {
+        objects: Arc::new(world.objects.fork()),
+        model: world.model.clone(),
+        keys: world.keys,
+    }
+}
+
+async fn donor(world: &World) -> Donor {
+    Donor::open(world.open().await).await.unwrap().unwrap()
+}
+
+/// Which offsets the newest snapshot states as lost to damage.
+async fn stated(world: &World) -> BTreeMap<PartitionId, Offsets> {
+    let snapshot = world.latest().await;
+    let partitions = world.model.keys().map(|id| {
+        let state = snapshot.partition(id).unwrap();
+        let ranges = state.damaged_ranges().map(|lost| lost.from..lost.to);
+        assert_eq!(state.incomplete.is_some(), state.damaged_offsets() > 0);
+        (id.clone(), Offsets::of(ranges))
+    });
+    partitions.collect()
+}
+
+/// Compares the newest snapshot with what must be left, and verifies it.
+async fn check(world: &World, harmed: &Harmed, seed: u64) {
+    let found = world.read().await;
+    let lost = stated(world).await;
+    for (id, model) in &world.model {
+        let expected = harmed.left(id, &model.records);
+        assert_eq!(found[id].records, expected, "seed {seed}: {id}");
+        assert_eq!(lost[id], harmed.lost(world, id).await, "seed {seed}: {id}");
+    }
+    let repository = world.open().await;
+    let newest = repository.latest().await.unwrap().unwrap();
+    let options = VerifyOptions {
+        snapshots: vec![newest.sequence],
+        depth: VerifyDepth::Sha256,
+        ..VerifyOptions::default()
+    };
+    let report = verify(&repository, &options, Arc::new(|_: u64| ())).await;
+    let known = [FindingKind::LostToDamage, FindingKind::DeletedBeforeRead];
+    assert!(
+        report.findings.iter().all(|it| known.contains(&it.kind)),
+        "seed {seed}: {:?}",
+        report.findings
+    );
+    let is_lost = lost.values().any(|it| !it.is_empty());
+    assert_eq!(newest.is_complete(), !is_lost, "seed {seed}");
+    let mut named = report.findings.iter();
+    let named = named.any(|it| it.kind == FindingKind::LostToDamage);
+    assert_eq!(named, is_lost, "seed {seed}");
+    let accepting = VerifyOptions {
+        accept_lost: true,
+        ..options
+    };
+    let report = verify(&repository, &accepting, Arc::new(|_: u64| ())).await;
+    assert!(report.is_intact(), "seed {seed}: {:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exactly_the_records_of_intact_blocks_are_kept_and_the_rest_is_named() {
+    let (mut lost, mut kept) = (0, 0);
+    for seed in seeds(60) {
+        let mut world = World::random(seed).await;
+        let before = world.keys().await;
+        let harmed = Harm::random(&mut Random::new(seed + 3)).apply(&world).await;
+        let damaged = fork(&world).await;
+        let dry = RecoverOptions {
+            dry_run: true,
+            ..options()
+        };
+        let would = recovered(&world, None, &dry).await.unwrap();
+        let recovery = recovered(&world, None, &options()).await.unwrap();
+        assert_eq!(
+            (would.records, would.lost_records, would.lost_offsets),
+            (
+                recovery.records,
+                recovery.lost_records,
+                recovery.lost_offsets
+            ),
+            "seed {seed}"
+        );
+        assert_eq!(would.recovered.len(), recovery.recovered.len());
+        assert_eq!(recovery.findings, [], "seed {seed}");
+        assert_eq!(
+            recovery.lost_records,
+            Some(harmed.lost_records()),
+            "seed {seed}"
+        );
+        assert_eq!(recovery.is_whole(), recovery.lost_offsets == 0);
+        check(&world, &harmed, seed).await;
+        // The damaged objects are as they were.
+        for key in before {
+            assert!(
+                harm::same(&damaged, &world, &key).await,
+                "seed {seed}: {key}"
+            );
+        }
+        lost += recovery.lost_records.unwrap();
+        kept += recovery.records;
+        // Nothing is left to do, and nothing is committed for it.
+        let snapshot = world.latest().await.sequence;
+        let again = recovered(&world, None, &options()).await.unwrap();
+        assert_eq!((again.recovered.len(), again.snapshot), (0, None));
+        assert_eq!(again.damaged_offsets > 0, recovery.damaged_offsets > 0);
+        assert_eq!(world.latest().await.sequence, snapshot);
+        // A later backup continues, and does not call it whole.
+        let complete = world.latest().await.is_complete();
+        world.backup(seed).await;
+        assert_eq!(world.latest().await.is_complete(), complete);
+        check(&world, &harmed, seed).await;
+    }
+    assert!(lost > 200 && kept > 200, "{lost} lost, {kept} kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_it_is_killed_the_old_state_is_there_or_the_new_one() {
+    let (mut crashed, mut done) = (0, 0);
+    for seed in seeds(12) {
+        let original = World::random(seed).await;
+        let harmed = Harm::random(&mut Random::new(seed + 3))
+            .apply(&original)
+            .await;
+        let sequence = original.latest().await.sequence;
+        let (repository, snapshot) = (original.open().await, original.latest().await);
+        let plan = planned(&repository, &snapshot, false).await;
+        if plan.segments() == 0 {
+            continue;
+        }
+        for calls in (3..).step_by(3) {
+            let world = fork(&original).await;
+            let store = world.store(0, Some(calls), Random::new(1));
+            let killed = match Repository::open(store).await {
+                Ok(faulty) => recover(&faulty, &snapshot, &plan, None, &options(), silent()).await,
+                Err(error) => Err(error.into()),
+            };
+            crashed += u64::from(killed.is_err());
+            if world.latest().await.sequence == sequence {
+                recovered(&world, None, &options()).await.unwrap();
+            } else {
+                done += 1;
+            }
+            check(&world, &harmed, seed).await;
+            if killed.is_ok() {
+                break;
+            }
+        }
+    }
+    assert!(crashed > 50 && done > 5, "{crashed} crashed, {done} done");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_commit_meanwhile_stays() {
+    let (mut outdated, mut replaced) = (0, 0);
+    for seed in seeds(20) {
+        let mut world = World::random(seed).await;
+        let harmed = Harm::random(&mut Random::new(seed + 3)).apply(&world).await;
+        let (repository, snapshot) = (world.open().await, world.latest().await);
+        let plan = planned(&repository, &snapshot, false).await;
+        match seed % 3 {
+            0 => world.backup(seed).await,
+            // Merges what is intact.
+            1 => drop(world.compact(&compact_options()).await.unwrap()),
+            // Another recovery is faster.
+            _ => drop(recovered(&world, None, &options()).await.unwrap()),
+        }
+        let options = options();
+        let recovery = recover(&repository, &snapshot, &plan, None, &options, silent());
+        let recovery = recovery.await.unwrap();
+        outdated += recovery.outdated_segments;
+        replaced += recovery.recovered.len();
+        check(&world, &harmed, seed).await;
+    }
+    assert!(
+        outdated > 5 && replaced > 5,
+        "{outdated} outdated, {replaced} replaced"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_fills_what_it_has() {
+    let mut merged = 0;
+    for seed in seeds(40) {
+        let world = World::random(seed).await;
+        let copy = fork(&world).await;
+        if seed % 2 == 0 {
+            // The same records in other segments.
+            let report = copy.compact(&compact_options()).await.unwrap();
+            merged += report.new_segments;
+        }
+        let other = Harm::random(&mut Random::new(seed + 9));
+        let other = match seed % 3 {
+            0 => other.apply(&copy).await,
+            _ => Harmed::default(),
+        };
+        let harmed = Harm::random(&mut Random::new(seed + 3)).apply(&world).await;
+        if seed % 5 == 0 {
+            // What was lost before is filled, too.
+            recovered(&world, None, &options()).await.unwrap();
+        }
+        let donor = donor(&copy).await;
+        let recovery = recovered(&world, Some(&donor), &options()).await.unwrap();
+        assert_eq!(recovery.not_taken, Vec::<String>::new(), "seed {seed}");
+        let both = harmed.and(&other, &world, seed % 5 == 0);
+        check(&world, &both, seed).await;
+        assert_eq!(
+            recovery.is_whole(),
+            both.is_empty(&world).await,
+            "seed {seed}: {recovery:?}"
+        );
+    }
+    assert!(merged > 20, "{merged}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_from_another_log() {
+    for seed in seeds(10) {
+        let world = World::random(seed).await;
+        // Another log under the same names.
+        let other = World::random(seed + 1_000).await;
+        let harmed = Harm::all(3).apply(&world).await;
+        let donor = donor(&other).await;
+        let recovery = recovered(&world, Some(&donor), &options()).await.unwrap();
+        check(&world, &harmed, seed).await;
+        let sources = recovery.recovered.iter().flat_map(|row| &row.sources);
+        let taken = sources.filter(|source| source.repository.is_some());
+        assert_eq!(taken.count(), 0, "seed {seed}: {recovery:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_of_which_everything_is_gone_says_so() {
+    let world = World::random(5).await;
+    let harmed = Harm::gone(id(0)).apply(&world).await;
+    let recovery = recovered(&world, None, &options()).await.unwrap();
+    assert_eq!(recovery.records, 0);
+    check(&world, &harmed, 5).await;
+    let snapshot = world.latest().await;
+    let state = snapshot.partition(&id(0)).unwrap();
+    assert_eq!(state.records, 0);
+    assert!(state.is_damaged() && state.missing_offsets() > Some(0));
+}
