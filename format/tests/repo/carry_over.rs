@@ -305,10 +305,7 @@ async fn a_change_that_breaks_the_rules_is_refused() {
     for (hole_or_overlap, lost) in [
         (entries([(0, 4), (5, 9)]), None),
         (entries([(0, 4), (3, 9)]), None),
-        (
-            entries([(0, 4), (4, 9)]),
-            Some(LostRange::deleted(8, 10)),
-        ),
+        (entries([(0, 4), (4, 9)]), Some(LostRange::deleted(8, 10))),
     ] {
         let partition = &mut change.topics[0].partitions[0];
         partition.segments = hole_or_overlap.to_vec();
