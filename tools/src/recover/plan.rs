@@ -80,7 +80,12 @@ pub async fn plan(
     let mut damaged = Damaged::default();
     for finding in report.findings {
         match (&finding.key, finding.kind) {
-            (Some(key), kind) if kind.is_damage_of_segment() => damaged.add(key, &finding),
+            // A new segment has no key filter, which is missed by nobody; a compaction makes one.
+            (Some(key), kind)
+                if kind.is_damage_of_segment() || kind == FindingKind::DamagedKeyFilter =>
+            {
+                damaged.add(key, &finding);
+            }
             // Known before, and nothing that a segment of this repository has.
             (
                 _,

@@ -183,9 +183,12 @@ impl Run<'_> {
         donor: Option<(&Donor, &DonorPartition)>,
     ) -> Result<Done, RecoveryError> {
         let Target {
-            id, entry, damage, ..
+            id,
+            entry,
+            lost,
+            damage,
         } = target;
-        let salvaged = Salvaged::of(self.repository, id, entry, donor).await?;
+        let salvaged = Salvaged::of(self.repository, id, entry, lost, donor).await?;
         self.events.searched(salvaged.searched());
         if damage.is_empty() && !salvaged.is_filled() {
             return Ok(Done::Kept);

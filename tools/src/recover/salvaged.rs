@@ -25,7 +25,7 @@ pub(super) struct Salvaged {
     fills: Vec<Fill>,
     /// Offsets that nothing has.
     pub(super) lost: Offsets,
-    /// Those of them that an earlier recovery had lost.
+    /// Those that an earlier recovery had lost, as the snapshot states it.
     pub(super) lost_before: Offsets,
     /// Number of the records that are there.
     pub(super) records: u64,
@@ -74,6 +74,7 @@ impl Salvaged {
         repository: &Repository,
         id: &PartitionId,
         entry: &SegmentEntry,
+        lost_before: &Offsets,
         donor: Option<(&Donor, &DonorPartition)>,
     ) -> Result<Salvaged, RepoError> {
         let limit = entry.size.saturating_add(MORE_BYTES);
@@ -99,14 +100,14 @@ impl Salvaged {
             coverage: Some(entry.base_offset..entry.end_offset),
         };
         let own = search(repository, entry, copies, known).await?;
-        let mut salvaged = Salvaged::of_source(Source { from, ..own }, id);
+        let mut salvaged = Salvaged::of_source(Source { from, ..own }, id, lost_before.clone());
         if let Some((donor, partition)) = donor {
             salvaged.fill(entry, donor, partition).await?;
         }
         salvaged.finish(repository, entry).await
     }
 
-    fn of_source(mut own: Source, id: &PartitionId) -> Salvaged {
+    fn of_source(mut own: Source, id: &PartitionId, lost_before: Offsets) -> Salvaged {
         // A header of another partition says nothing about this one.
         let is_other = own.salvage.header.as_ref().is_some_and(|header| {
             (&*header.topic, header.topic_id, header.partition)
@@ -117,12 +118,10 @@ impl Salvaged {
         }
         let losses = own.salvage.losses.iter();
         let losses = losses.map(|loss| loss.offsets.base_offset..loss.offsets.end_offset);
-        let gaps = own.salvage.gaps().iter();
-        let damaged = gaps.filter(|gap| gap.reason == GapReason::Damaged);
-        let before = Offsets::of(damaged.map(|gap| gap.from_offset..gap.to_offset));
         Salvaged {
-            lost: Offsets::of(losses.chain(before.iter())),
-            lost_before: before,
+            // The footer may be gone that names what was lost before.
+            lost: Offsets::of(losses.chain(lost_before.iter())),
+            lost_before,
             own: Arc::new(own),
             fills: Vec::new(),
             records: 0,
@@ -180,7 +179,12 @@ impl Salvaged {
                 }
             }
             let certain = Offsets::one(i64::MIN..certain);
-            let offsets = self.lost.and(&whole_offsets(&found.salvage));
+            let theirs = Arc::clone(&found);
+            let known = tokio::task::spawn_blocking(move || known_offsets(&theirs));
+            let failed = |source| unreadable(&donor.repository, &other.key, source);
+            let known = joined(known.await).map_err(failed)?;
+            let known = known.map_err(|error| failed(error.into()))?;
+            let offsets = self.lost.and(&known);
             self.lost = self.lost.without(&offsets);
             let source = found;
             for (offsets, is_certain) in [
@@ -377,16 +381,35 @@ impl Salvaged {
 }
 
 /// Returns the offsets of which a segment has the record, or a reason why there never was one.
-fn whole_offsets(salvage: &Salvage) -> Offsets {
+fn known_offsets(source: &Source) -> Result<Offsets, FormatError> {
+    let salvage = &source.salvage;
+    // Without a footer, no reason is known.
+    let is_gone = |reason| match reason {
+        GapReason::Damaged | GapReason::Compacted => true,
+        GapReason::Unknown => !salvage.has_footer,
+        _ => false,
+    };
+    let gaps = |gone: bool| {
+        let gaps = salvage.gaps().iter();
+        let gaps = gaps.filter(move |gap| is_gone(gap.reason) == gone);
+        Offsets::of(gaps.map(|gap| gap.from_offset..gap.to_offset))
+    };
     let pieces = salvage.pieces.iter();
-    let pieces = Offsets::of(pieces.map(|it| it.base_offset..it.end_offset));
-    let is_gone = |reason| matches!(reason, GapReason::Damaged | GapReason::Compacted);
-    // Which offsets these are is stated nowhere.
-    if is_gone(salvage.default_reason()) {
-        return Offsets::default();
+    let covered = Offsets::of(pieces.map(|it| it.base_offset..it.end_offset));
+    if !is_gone(salvage.default_reason()) {
+        return Ok(covered.without(&gaps(true)));
     }
-    let gaps = salvage.gaps().iter().filter(|gap| is_gone(gap.reason));
-    pieces.without(&Offsets::of(gaps.map(|gap| gap.from_offset..gap.to_offset)))
+    // Offsets without a name and without a record are gone, too.
+    let mut reader = Reader::new(source);
+    let mut known = gaps(false).and(&covered);
+    for piece in &salvage.pieces {
+        let records = reader.records(piece, &(piece.base_offset..piece.end_offset))?;
+        let offsets = records
+            .iter()
+            .map(|(offset, _)| *offset..offset.saturating_add(1));
+        known = Offsets::of(known.iter().chain(offsets));
+    }
+    Ok(known)
 }
 
 /// Searches copies of a segment on a thread of its own.

@@ -221,9 +221,8 @@ impl Harmed {
         Offsets::of(self.blocks(id)).without(&deleted)
     }
 
-    /// Returns what is damaged in both. Where nothing was recovered before, the index proves that nothing is lost of a segment of which no
-    /// record is.
-    pub(super) fn and(&self, other: &Harmed, world: &World, recovered_before: bool) -> Harmed {
+    /// Returns what is damaged in both, of the records.
+    pub(super) fn and(&self, other: &Harmed, world: &World) -> Harmed {
         let segments = self.segments.iter().map(|(id, segments)| {
             let theirs = other.segments.get(id).into_iter().flatten();
             let theirs = theirs.flat_map(|it| it.blocks.iter().map(|(offsets, _)| offsets.clone()));
@@ -235,7 +234,7 @@ impl Harmed {
                 let blocks = ours.and(&theirs);
                 let blocks = blocks.iter().map(|offsets| {
                     let lost = records.range(offsets.clone()).count() as u64;
-                    (offsets, lost + u64::from(recovered_before))
+                    (offsets, lost)
                 });
                 HarmedSegment {
                     blocks: blocks.collect(),
@@ -246,14 +245,5 @@ impl Harmed {
         Harmed {
             segments: segments.collect(),
         }
-    }
-
-    pub(super) async fn is_empty(&self, world: &World) -> bool {
-        for id in self.segments.keys() {
-            if !self.lost(world, id).await.is_empty() {
-                return false;
-            }
-        }
-        true
     }
 }

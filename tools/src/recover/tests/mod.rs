@@ -89,6 +89,34 @@ async fn check(world: &World, harmed: &Harmed, seed: u64) {
         assert_eq!(found[id].records, expected, "seed {seed}: {id}");
         assert_eq!(lost[id], harmed.lost(world, id).await, "seed {seed}: {id}");
     }
+    check_verified(world, &lost, seed).await;
+}
+
+/// The same where a copy filled what it could: all records are there that are intact in either, and where others were is stated. A copy may not
+/// know of all other offsets that no record was there.
+async fn check_filled(world: &World, (ours, both): (&Harmed, &Harmed), seed: u64) -> bool {
+    let found = world.read().await;
+    let lost = stated(world).await;
+    for (id, model) in &world.model {
+        let (found, lost) = (&found[id].records, &lost[id]);
+        assert_eq!(*found, both.left(id, &model.records), "seed {seed}: {id}");
+        let single = |offset: &i64| Offsets::of(std::iter::once(*offset..*offset + 1));
+        for offset in model.records.keys() {
+            let is_stated = !single(offset).and(lost).is_empty();
+            assert_ne!(
+                is_stated,
+                found.contains_key(offset),
+                "seed {seed}: {id}, {offset}"
+            );
+        }
+        let ours = ours.lost(world, id).await;
+        assert!(lost.without(&ours).is_empty(), "seed {seed}: {id}");
+    }
+    check_verified(world, &lost, seed).await;
+    lost.values().all(Offsets::is_empty)
+}
+
+async fn check_verified(world: &World, lost: &BTreeMap<PartitionId, Offsets>, seed: u64) {
     let repository = world.open().await;
     let newest = repository.latest().await.unwrap().unwrap();
     let options = VerifyOptions {
@@ -238,7 +266,7 @@ async fn what_others_commit_meanwhile_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_fills_what_it_has() {
-    let mut merged = 0;
+    let (mut merged, mut whole) = (0, 0);
     for seed in seeds(40) {
         let world = World::random(seed).await;
         let copy = fork(&world).await;
@@ -260,15 +288,34 @@ async fn a_copy_fills_what_it_has() {
         let donor = donor(&copy).await;
         let recovery = recovered(&world, Some(&donor), &options()).await.unwrap();
         assert_eq!(recovery.not_taken, Vec::<String>::new(), "seed {seed}");
-        let both = harmed.and(&other, &world, seed % 5 == 0);
-        check(&world, &both, seed).await;
-        assert_eq!(
-            recovery.is_whole(),
-            both.is_empty(&world).await,
-            "seed {seed}: {recovery:?}"
-        );
+        let both = harmed.and(&other, &world);
+        let is_whole = check_filled(&world, (&harmed, &both), seed).await;
+        assert_eq!(recovery.is_whole(), is_whole, "seed {seed}: {recovery:?}");
+        whole += u32::from(is_whole);
     }
-    assert!(merged > 20, "{merged}");
+    assert!(merged > 20 && whole > 15, "{merged} merged, {whole} whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_lost_before_stays_stated_whatever_is_damaged_next() {
+    let mut lost = 0;
+    for seed in seeds(20) {
+        let world = World::random(seed).await;
+        Harm::all(seed).apply(&world).await;
+        recovered(&world, None, &options()).await.unwrap();
+        let before = stated(&world).await;
+        // New segments, and among them footers alone, which name what was lost.
+        Harm::all(seed + 100).apply(&world).await;
+        recovered(&world, None, &options()).await.unwrap();
+        for (id, offsets) in stated(&world).await {
+            assert!(
+                before[&id].without(&offsets).is_empty(),
+                "seed {seed}: {id}"
+            );
+            lost += before[&id].count();
+        }
+    }
+    assert!(lost > 100, "{lost}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
