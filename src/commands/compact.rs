@@ -401,7 +401,9 @@ impl Compacting {
             (false, true) => "",
         };
         let named = named.join(", ");
-        format!("{lead}merged {what}, into {new}, {bytes}{removed}, as {snapshot} {named} records")
+        format!(
+            "{lead}merged {what}, into {new}, {bytes}{removed} (recorded in {snapshot} {named})"
+        )
     }
 
     fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -269,7 +269,7 @@ impl Expiring {
                 )
             }
             (true, _) => format!("would expire {what}"),
-            (false, Some(snapshot)) => format!("expired {what}, as snapshot {snapshot} records"),
+            (false, Some(snapshot)) => format!("expired {what} (recorded in snapshot {snapshot})"),
             (false, None) => format!("to expire: {what}"),
         };
         let partitions = |number| human::counted(number, "partition");

@@ -268,7 +268,7 @@ impl Forgetting {
             }
             (true, _) => format!("would forget {forgotten} and keep {kept}"),
             (false, Some(snapshot)) => {
-                format!("forgot {forgotten} and kept {kept}, as snapshot {snapshot} records")
+                format!("forgot {forgotten} and kept {kept} (recorded in snapshot {snapshot})")
             }
             (false, None) => format!("to forget: {forgotten}; to keep: {kept}"),
         };

@@ -261,7 +261,7 @@ impl Recovering {
             (offsets, None) => format!("{} lost", human::counted(offsets, "offset")),
         };
         let snapshot = match recovery.snapshot {
-            Some(snapshot) => format!(", as snapshot {snapshot} records"),
+            Some(snapshot) => format!(" (recorded in snapshot {snapshot})"),
             None => String::new(),
         };
         let lead = match recovery.findings.is_empty() {
