@@ -263,3 +263,32 @@ impl RecordHandler for Comparing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::repo::Hex;
+
+    use super::*;
+
+    #[test]
+    fn records_where_nothing_is_stored_for_damage_are_no_difference() {
+        let id = PartitionId {
+            topic: "orders".parse().unwrap(),
+            topic_id: Hex([7; 16]),
+            partition: 0.into(),
+        };
+        let window = Window {
+            offsets: 2..10,
+            records: vec![(2, StoredRecord::Digest(1))],
+        };
+        let damaged = vec![3..5, 6..8];
+        let (_, mut slot) = slot(0, &id, window, damaged);
+        for (offset, digest, different) in
+            [(2, 1, None), (4, 9, None), (7, 9, None), (8, 9, Some(8))]
+        {
+            slot.found(offset, digest);
+            assert_eq!(slot.comparison.different, different, "{offset}");
+        }
+        assert_eq!(slot.comparison.same, Some(2));
+    }
+}

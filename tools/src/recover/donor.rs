@@ -170,3 +170,54 @@ fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> 
     }
     (at == offsets.end_offset).then_some((records, digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::TimestampType;
+    use kbk_format::repo::{Hex, Id};
+
+    use super::*;
+
+    fn entries(segments: &[(i64, i64, u64)]) -> Vec<SegmentEntry> {
+        let entry = |(base_offset, end_offset, records): &(i64, i64, u64)| SegmentEntry {
+            key: String::new(),
+            segment_id: Id::random(),
+            size: 2,
+            footer_position: 1,
+            sha256: Hex([0; 32]),
+            base_offset: *base_offset,
+            end_offset: *end_offset,
+            min_timestamp: 0,
+            max_timestamp: 0,
+            min_known_timestamp: Some(0),
+            records: *records,
+            raw_bytes: 1,
+            timestamp_type: TimestampType::CreateTime,
+            content_digest: Hex(u128::from(*records).to_be_bytes()),
+            rendered: None,
+            whole_lines: None,
+            key_filter: false,
+        };
+        segments.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn rows_that_contradict_each_other_prove_that_it_is_another_log() {
+        let ours = entries(&[(0, 10, 5), (10, 20, 7), (20, 30, 0)]);
+        let proved = |theirs: &[(i64, i64, u64)], excused: bool| {
+            let proved = proved(&ours, &entries(theirs), |_| excused);
+            proved.map(|it| it.spans())
+        };
+        let up_to = |end: i64| Ok(vec![OffsetSpan::from(0..end)]);
+        assert_eq!(proved(&[(0, 10, 5), (10, 20, 7)], false), up_to(20));
+        // Merged, and continued elsewhere.
+        assert_eq!(proved(&[(0, 20, 12), (20, 40, 9)], false), up_to(20));
+        // Segments of both begin or end at other offsets: nothing is known.
+        assert_eq!(proved(&[(0, 15, 9), (15, 40, 9)], false), Ok(vec![]));
+        // What has no records proves nothing.
+        assert_eq!(proved(&[(20, 30, 0)], false), Ok(vec![]));
+        let other = [(0, 10, 5), (10, 20, 8), (20, 30, 0)];
+        assert_eq!(proved(&other, false), Err((10..20).into()));
+        assert_eq!(proved(&other, true), up_to(10));
+    }
+}
