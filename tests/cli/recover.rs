@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::program::run;
 use crate::world::World;
@@ -352,4 +352,119 @@ fn a_copy_makes_it_whole_again() {
     let itself = world.path("");
     let refused = world.kbk(&["recover", "--from", itself.to_str().unwrap()]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}
+
+#[test]
+fn a_partial_snapshot_is_called_partial_where_nothing_is_damaged() {
+    let world = World::sample();
+    let copy = copy_of(&world);
+    world.forge_partition("payments", 0, |partition| {
+        partition["high_watermark"] = json!(400);
+        partition["incomplete"] = json!({ "reason": "unreadable", "detail": "a batch is damaged" });
+    });
+    let from = copy.path().to_str().unwrap();
+    for args in [
+        &["recover"][..],
+        &["recover", "--dry-run"],
+        &["recover", "--from", from],
+    ] {
+        let ended = world.kbk(args);
+        assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+        let first = ended.stdout.lines().next().unwrap();
+        for part in [
+            "nothing to recover: ",
+            "none is damaged, but snapshot 2 is partial: 1 of ",
+            "(1 unreadable): payments/0: a batch is damaged",
+            "`kbk verify`",
+        ] {
+            assert!(first.contains(part), "{part}: {first}");
+        }
+        let json = world.kbk(&[args, &["--json"]].concat()).json();
+        assert_eq!(
+            (&json["verdict"], &json["complete"]),
+            (&json!("findings"), &json!(false))
+        );
+        assert_eq!(json["incomplete"][0]["reason"], "unreadable");
+        assert_eq!(json["lost_ranges"], json!([]));
+    }
+    let others = world.kbk(&["recover", "--topic", "orders"]);
+    assert_eq!(others.code, Some(0), "{}", others.stdout);
+    assert!(!others.stdout.contains("partial"), "{}", others.stdout);
+
+    // What is recovered does not make it whole.
+    damage(&world);
+    let ended = world.kbk(&["recover", "--from", from]);
+    assert_eq!(ended.code, Some(3), "{}{}", ended.stdout, ended.stderr);
+    let first = ended.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("recovered ") && first.contains(", but snapshot 3 is partial: "),
+        "{first}"
+    );
+}
+
+#[test]
+fn a_report_names_what_earlier_recoveries_lost_and_where_it_is_from() {
+    let world = World::sample();
+    let copy = copy_of(&world);
+    damage(&world);
+    let report = world.folder.path().join("lost.json");
+    let report = report.to_str().unwrap();
+    let saved = || serde_json::from_slice::<Value>(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(
+        world.kbk(&["recover", "--yes", "--report", report]).code,
+        Some(3)
+    );
+    let first = saved();
+    let loss = &first["recovered"][0]["losses"][0];
+    let named = json!([{
+        "topic": "orders", "topic_id": first["recovered"][0]["topic_id"], "partition": 0,
+        "base_offset": loss["base_offset"], "end_offset": loss["end_offset"],
+    }]);
+    assert_eq!(first["lost_ranges"], named);
+    let again = world.kbk(&["recover", "--report", report]);
+    assert_eq!(again.code, Some(3), "{}", again.stderr);
+    let range = format!(
+        "\norders/0: offsets {} to {} (exclusive) are stated as lost",
+        loss["base_offset"], loss["end_offset"]
+    );
+    assert!(again.stdout.contains(&range), "{}", again.stdout);
+    let second = saved();
+    assert_eq!(second["lost_ranges"], named);
+    assert_eq!(second["recovered"], json!([]));
+    assert_eq!(
+        (&first["verified_snapshot"], &first["snapshot"]),
+        (&json!(2), &json!(3))
+    );
+    assert_eq!(
+        (&second["verified_snapshot"], &second["snapshot"]),
+        (&json!(3), &json!(null))
+    );
+    let repository = world.path("");
+    assert_eq!(second["repository"], json!(repository.to_str().unwrap()));
+    let writer = second["writer"].as_str().unwrap();
+    assert!(writer.contains(env!("CARGO_PKG_VERSION")), "{writer}");
+    let time = second["time"].as_str().unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+
+    let from = copy.path().to_str().unwrap();
+    let would = world.kbk(&["recover", "--from", from, "--dry-run", "--json"]);
+    assert_eq!(would.code, Some(0), "{}", would.stdout);
+    let filled = world.kbk(&["recover", "--from", from, "--report", report]);
+    assert_eq!(filled.code, Some(0), "{}", filled.stdout);
+    assert_eq!(saved()["lost_ranges"], json!([]));
+}
+
+#[test]
+fn objects_that_are_gone_are_not_called_still_there() {
+    let said = "the damaged objects are still there";
+    let world = World::sample();
+    let missing = world.entries("payments", 0).remove(0).key;
+    fs::remove_file(world.path(&missing)).unwrap();
+    let done = world.kbk(&["recover", "--yes"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    assert!(done.stdout.starts_with("recovered "), "{}", done.stdout);
+    assert!(!done.stdout.contains(said), "{}", done.stdout);
+    damage(&world);
+    let done = world.kbk(&["recover", "--yes"]);
+    assert!(done.stdout.contains(said), "{}", done.stdout);
 }

@@ -1,12 +1,16 @@
 //! `kbk recover` in a repository: damaged segments are replaced by what is left of them.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kbk_format::repo::{RepoError, RepoErrorKind, Repository, Store};
+use kbk_format::repo::{
+    Id, IncompleteReason, RepoError, RepoErrorKind, Repository, Snapshot, Store, TopicName,
+};
+use kbk_tools::list::Completeness;
 use kbk_tools::recover::{
-    self, Donor, RecoverEvents, RecoverOptions, RecoveredRow, Recovery, RecoveryError,
+    self, Donor, LostRow, RecoverEvents, RecoverOptions, RecoveredRow, Recovery, RecoveryError,
 };
 use kbk_tools::verify::VerifyEvents;
 use serde::Serialize;
@@ -31,8 +35,25 @@ struct Recovering {
     from: Option<String>,
     /// Number of older snapshots, which still name the damaged segments.
     older_snapshots: u64,
+    /// The snapshot that was verified: the newest one.
+    verified_snapshot: u64,
     #[serde(flatten)]
     recovery: Recovery,
+    /// What the new snapshot states of the selected topics as lost to damage, by this recovery and earlier ones; where nothing was changed,
+    /// what the verified one states.
+    lost_ranges: Vec<LostRow>,
+    #[serde(flatten)]
+    completeness: Completeness,
+}
+
+/// What a report says of where it is from, besides what was recovered.
+#[derive(Serialize)]
+struct Saved<'a> {
+    repository: &'a str,
+    writer: String,
+    time: Timestamp,
+    #[serde(flatten)]
+    recovering: &'a Recovering,
 }
 
 /// Recovers, and prints what was done.
@@ -66,11 +87,14 @@ pub(super) async fn run(
         policy: args.in_words(),
         now: Timestamp::now(),
     };
-    let of = |recovery: Recovery, options: &RecoverOptions| Recovering {
+    let of = |recovery: Recovery, state: &Snapshot, options: &RecoverOptions| Recovering {
         dry_run: options.dry_run,
         policy: options.policy.clone(),
         from: donor.as_ref().map(|donor| donor.url().to_owned()),
         older_snapshots: 0,
+        verified_snapshot: newest.sequence,
+        lost_ranges: LostRow::all(state, &topics),
+        completeness: completeness(state, &topics, &recovery, options.dry_run),
         recovery,
     };
     let apply = async |options: &RecoverOptions| {
@@ -88,7 +112,7 @@ pub(super) async fn run(
         done.map_err(failed)
     };
     if !args.dry_run && !args.yes && plan.segments() > 0 {
-        let planned = of(apply(&options).await?, &options);
+        let planned = of(apply(&options).await?, &newest, &options);
         let lost = planned.recovery.lost_offsets;
         if lost > 0 && !planned.recovery.interrupted {
             context.output.step(&planned)?;
@@ -98,19 +122,50 @@ pub(super) async fn run(
     }
     options.dry_run = args.dry_run;
     options.now = Timestamp::now();
-    let mut done = of(apply(&options).await?, &options);
+    let recovery = apply(&options).await?;
+    let committed = match recovery.snapshot {
+        Some(sequence) => Some(repository.snapshot(sequence).await?),
+        None => None,
+    };
+    let state = committed.as_ref().unwrap_or(&newest);
+    let mut done = of(recovery, state, &options);
     let sequences = repository.sequences().await?.into_iter();
     let named = done.recovery.snapshot;
     let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
     done.older_snapshots = older.count() as u64;
     if let Some(file) = report_file {
-        super::save(&done, file)?;
+        let saved = Saved {
+            repository: repository.store().url(),
+            writer: commands::writer(),
+            time: options.now,
+            recovering: &done,
+        };
+        super::save(&saved, file)?;
     }
     let outcome = match done.recovery.interrupted {
         true => Outcome::Interrupted,
-        false => Outcome::clean_if(done.recovery.is_whole()),
+        false => Outcome::clean_if(done.completeness.complete),
     };
     context.conclude(&done, outcome)
+}
+
+/// Returns what these topics of a snapshot lack: for whatever reason, and what is damaged and was not replaced.
+fn completeness(
+    state: &Snapshot,
+    topics: &BTreeSet<(TopicName, Id)>,
+    recovery: &Recovery,
+    dry_run: bool,
+) -> Completeness {
+    let judged = state.judged();
+    let judged = judged.filter(|(topic, _)| topics.contains(&(topic.name.clone(), topic.topic_id)));
+    let mut found = Completeness::of_partitions(state.sequence, judged);
+    if dry_run && recovery.damaged_offsets == 0 {
+        // All that is lost would be there again.
+        let rows = &mut found.incomplete;
+        rows.retain(|row| row.reason != IncompleteReason::Damaged);
+    }
+    found.complete = found.incomplete.is_empty() && recovery.is_whole();
+    found
 }
 
 fn failed(error: RecoveryError) -> CliError {
@@ -218,16 +273,34 @@ impl RecoverEvents for Progress {
 }
 
 impl Recovering {
+    /// Says what was done, and that the snapshot is partial where it is for another reason than damage.
     fn summary(&self) -> String {
+        let done = self.done();
+        let mut rows = self.completeness.incomplete.iter();
+        let is_other = rows.any(|row| row.reason != IncompleteReason::Damaged);
+        match self.completeness.statement().filter(|_| is_other) {
+            Some(partial) => {
+                format!("{done}, but {partial} (`kbk verify` names all that is missing)")
+            }
+            None => done,
+        }
+    }
+
+    /// Returns how many offsets an earlier recovery had lost that are lost still.
+    fn lost_earlier(&self) -> u64 {
+        let recovery = &self.recovery;
+        recovery
+            .damaged_offsets
+            .saturating_sub(recovery.lost_offsets)
+    }
+
+    fn done(&self) -> String {
         let recovery = &self.recovery;
         if recovery.interrupted {
             return "interrupted: nothing was changed".to_owned();
         }
         let verified = human::counted(recovery.segments, "segment");
-        let earlier = recovery
-            .damaged_offsets
-            .saturating_sub(recovery.lost_offsets);
-        let still = match earlier {
+        let still = match self.lost_earlier() {
             0 => String::new(),
             earlier => format!(
                 "; {} that an earlier recovery had lost are lost still",
@@ -304,7 +377,23 @@ impl Recovering {
             let why = loss.reason.words();
             writeln!(out, "{topic}/{partition}: {} are lost: {why}", loss.offsets)?;
         }
-        more(losses.count(), out)
+        more(losses.count(), out)?;
+        if self.lost_earlier() == 0 {
+            return Ok(());
+        }
+        for row in self.lost_ranges.iter().take(SHOWN) {
+            let LostRow {
+                topic,
+                partition,
+                offsets,
+                ..
+            } = row;
+            writeln!(
+                out,
+                "{topic}/{partition}: {offsets} are stated as lost in the snapshot"
+            )?;
+        }
+        more(self.lost_ranges.len(), out)
     }
 
     fn write_sources(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -371,7 +460,9 @@ impl Report for Recovering {
                 "{segments} were expired or replaced by another run meanwhile, and left to it"
             )?;
         }
-        if recovery.snapshot.is_some() {
+        let mut rows = recovery.recovered.iter();
+        let is_left = rows.any(|row| !row.missing && !row.damage.is_empty());
+        if recovery.snapshot.is_some() && is_left {
             let older = human::counted(self.older_snapshots, "older snapshot");
             writeln!(
                 out,

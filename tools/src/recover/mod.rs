@@ -58,6 +58,6 @@ pub use self::error::RecoverError;
 pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
 pub use self::plan::{RecoveryPlan, plan};
-pub use self::recovery::{RecoveredRow, Recovery, RecoverySource};
+pub use self::recovery::{LostRow, RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};
 pub use self::run::{RecoverOptions, RecoveryError, recover};

@@ -1,6 +1,8 @@
 //! What a recovery in a repository did, or would do, in the shape of the JSON of `kbk recover`.
 
-use kbk_format::repo::{PartitionId, SegmentEntry};
+use std::collections::BTreeSet;
+
+use kbk_format::repo::{Id, PartitionId, SegmentEntry, Snapshot, TopicName};
 use kbk_format::salvage::Loss;
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
@@ -15,8 +17,6 @@ pub struct Recovery {
     pub snapshot: Option<u64>,
     /// Number of segments that were verified.
     pub segments: u64,
-    /// The segments that were replaced, or would be.
-    pub recovered: Vec<RecoveredRow>,
     /// Number of their records that are there.
     pub records: u64,
     /// Number of their records that are lost; null where it is not known.
@@ -27,12 +27,47 @@ pub struct Recovery {
     pub damaged_offsets: u64,
     /// Number of segments that another run has expired or replaced meanwhile, so that nothing was done with them.
     pub outdated_segments: u64,
+    /// The segments that were replaced, or would be.
+    pub recovered: Vec<RecoveredRow>,
     /// Of which partitions nothing was taken from the other repository, and why, for people.
     pub not_taken: Vec<String>,
     /// What is wrong and was left as it is.
     pub findings: Vec<Finding>,
     /// Whether a signal ended the recovery: nothing was changed.
     pub interrupted: bool,
+}
+
+/// Offsets that a snapshot states as lost to damage, by whichever recovery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostRow {
+    /// The topic's name.
+    pub topic: String,
+    /// Identifies the history of the topic.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// The offsets.
+    #[serde(flatten)]
+    pub offsets: OffsetSpan,
+}
+
+impl LostRow {
+    /// Returns everything that a snapshot states of these topics, in the order of partitions and offsets.
+    #[must_use]
+    pub fn all(snapshot: &Snapshot, topics: &BTreeSet<(TopicName, Id)>) -> Vec<LostRow> {
+        let selected = snapshot.topics.iter();
+        let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
+        let states = selected.flat_map(|topic| topic.partitions.iter().map(move |it| (topic, it)));
+        let rows = states.flat_map(|(topic, state)| {
+            state.damaged_ranges().map(|lost| LostRow {
+                topic: topic.name.to_string(),
+                topic_id: topic.topic_id.to_string(),
+                partition: state.partition,
+                offsets: lost.into(),
+            })
+        });
+        rows.collect()
+    }
 }
 
 /// A segment that was replaced.
