@@ -3,14 +3,19 @@
 //! What the rows of both state is compared first: between offsets at which segments of both begin or end, both must have as many records and the
 //! same sum of their content digests, unless one of them removed or lost some there. Logs that have an equal record are equal before it, too, since
 //! a log diverges by losing its end. So rows that agree prove that the originals were equal up to there, even where nothing is left here. Rows that
-//! contradict each other prove that one of the two logs is another one, and nothing is taken. Copies of one another need no such proof.
+//! contradict each other prove that one of the two logs is another one, and nothing is taken.
+//!
+//! Repositories that share a snapshot were one up to there, and need no such proof for what one of them had by then. Neither an equal id nor an
+//! origin is enough: a folder that was cloned and then backed up into may have read another log since.
 
 use std::collections::BTreeSet;
 
 use kbk_format::OffsetSpan;
 use kbk_format::repo::{
-    Digested, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    Digest, Digested, PartitionId, PartitionState, RepoError, RepoErrorKind, Repository,
+    SegmentEntry, Snapshot,
 };
+use tokio::sync::OnceCell;
 
 use super::ranges::Offsets;
 
@@ -19,6 +24,18 @@ use super::ranges::Offsets;
 pub struct Donor {
     pub(super) repository: Repository,
     snapshot: Digested<Snapshot>,
+    /// Of the repository that is recovered, which is always the same one.
+    shared: OnceCell<Shared>,
+}
+
+/// What two repositories are known to have in common as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shared {
+    Nothing,
+    /// Both have this snapshot, with the same number.
+    UpTo(u64),
+    /// One is a copy of a snapshot that the other has, or both are copies of the same one: neither was written to by itself.
+    Copy,
 }
 
 /// What it has of a partition.
@@ -27,8 +44,8 @@ pub(super) struct DonorPartition {
     pub(super) entries: Vec<SegmentEntry>,
     /// One past the last offset up to which the rows of both state the same records.
     pub(super) agreed_end: i64,
-    /// Whether one repository is a copy of the other.
-    pub(super) is_copy: bool,
+    /// Whether both have the same log, up to where one of them ends.
+    pub(super) is_same: bool,
 }
 
 /// Why nothing is taken from it.
@@ -53,16 +70,44 @@ impl Donor {
         Ok(snapshot.map(|snapshot| Donor {
             repository,
             snapshot,
+            shared: OnceCell::new(),
         }))
     }
 
-    /// Returns whether one of the two repositories is a copy of the other, or both are copies of one.
-    fn is_copy(&self, repository: &Repository, snapshot: &Snapshot) -> bool {
-        let root = |repository: &Repository, snapshot: &Snapshot| {
-            let origin = snapshot.origin.as_ref();
-            origin.map_or(repository.identity().repository_id, |it| it.repository_id)
+    /// Finds out what this and the repository that is recovered have in common.
+    async fn shared(&self, ours: &Repository, snapshot: &Snapshot) -> Result<Shared, RepoError> {
+        let theirs = &self.repository;
+        let (our_id, their_id) = (
+            ours.identity().repository_id,
+            theirs.identity().repository_id,
+        );
+        let origins = (snapshot.origin.as_ref(), self.snapshot.origin.as_ref());
+        let is_copy = match origins {
+            (Some(a), Some(b)) if a == b => true,
+            (_, Some(origin)) if origin.repository_id == our_id => {
+                has(ours, origin.sequence, &origin.sha256).await?
+            }
+            (Some(origin), _) if origin.repository_id == their_id => {
+                has(theirs, origin.sequence, &origin.sha256).await?
+            }
+            _ => false,
         };
-        root(&self.repository, &self.snapshot) == root(repository, snapshot)
+        if is_copy {
+            return Ok(Shared::Copy);
+        }
+        if our_id != their_id {
+            return Ok(Shared::Nothing);
+        }
+        let listed: BTreeSet<u64> = ours.sequences().await?.into_iter().collect();
+        for sequence in theirs.sequences().await?.into_iter().rev() {
+            if listed.contains(&sequence)
+                && let Some(digest) = digest(theirs, sequence).await?
+                && has(ours, sequence, &digest).await?
+            {
+                return Ok(Shared::UpTo(sequence));
+            }
+        }
+        Ok(Shared::Nothing)
     }
 
     /// Returns its location.
@@ -105,14 +150,38 @@ impl Donor {
             })
         };
         match proved(ours, &entries, excused) {
-            Ok(proved) => Ok(Ok(DonorPartition {
-                entries,
-                agreed_end: proved.iter().last().map_or(0, |range| range.end),
-                is_copy: self.is_copy(repository, snapshot),
-            })),
+            Ok(proved) => {
+                let shared = || self.shared(repository, snapshot);
+                let is_same = match self.shared.get_or_try_init(shared).await? {
+                    Shared::Nothing => false,
+                    // Whatever one of them appended later, the other has nothing of its own beside it.
+                    Shared::UpTo(sequence) => *sequence >= state.appended.min(theirs.appended),
+                    Shared::Copy => true,
+                };
+                Ok(Ok(DonorPartition {
+                    entries,
+                    agreed_end: proved.iter().last().map_or(0, |range| range.end),
+                    is_same,
+                }))
+            }
             Err(offsets) => Ok(Err(NotTaken::Contradictory(offsets))),
         }
     }
+}
+
+/// Returns the digest of a snapshot; `None` where there is none that can be read.
+async fn digest(repository: &Repository, sequence: u64) -> Result<Option<Digest>, RepoError> {
+    match repository.manifest(sequence).await {
+        Ok(manifest) => Ok(Some(manifest.sha256)),
+        Err(error) if error.kind().is_about_content() => Ok(None),
+        Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns whether a repository has this snapshot.
+async fn has(repository: &Repository, sequence: u64, sha256: &Digest) -> Result<bool, RepoError> {
+    Ok(digest(repository, sequence).await?.as_ref() == Some(sha256))
 }
 
 /// Returns the offsets of which the rows of both state the same records; the error is a range of which they state others.

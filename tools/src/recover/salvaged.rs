@@ -160,7 +160,7 @@ impl Salvaged {
             let from = vec![(Some(donor.url().to_owned()), other.key.clone())];
             let found = search(&donor.repository, other, vec![Arc::new(bytes)], known).await?;
             let found = Arc::new(Source { from, ..found });
-            let mut certain = match partition.is_copy {
+            let mut certain = match partition.is_same {
                 true => i64::MAX,
                 false => partition.agreed_end,
             };

@@ -2,6 +2,8 @@
 
 mod harm;
 
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -345,4 +347,51 @@ async fn a_partition_of_which_everything_is_gone_says_so() {
     let state = snapshot.partition(&id(0)).unwrap();
     assert_eq!(state.records, 0);
     assert!(state.is_damaged() && state.missing_offsets() > Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clone_that_was_written_to_gives_no_record_of_its_own_log() {
+    let mut missing = 0;
+    for seed in seeds(10) {
+        let mut world = World::random(seed).await;
+        let mut clone = fork(&world).await;
+        let before = world.keys().await;
+        // From the same offsets on, both read something else.
+        world.backup(seed + 100).await;
+        clone.backup(seed + 200).await;
+        let added = world.keys().await;
+        for key in added
+            .difference(&before)
+            .filter(|key| key.ends_with(".kseg"))
+        {
+            let path = Path::from(key.as_str());
+            world.objects.delete(&path).await.unwrap();
+        }
+        if seed % 2 == 0 {
+            // No row states the lost records any more.
+            recovered(&world, None, &options()).await.unwrap();
+        }
+        let donor = donor(&clone).await;
+        recovered(&world, Some(&donor), &options()).await.unwrap();
+        let (found, lost) = (world.read().await, stated(&world).await);
+        for (id, model) in &world.model {
+            let found = &found[id].records;
+            for (offset, record) in found {
+                assert_eq!(
+                    model.records.get(offset),
+                    Some(record),
+                    "seed {seed}: {id}, {offset}"
+                );
+            }
+            for offset in model.records.keys().filter(|it| !found.contains_key(it)) {
+                let single = Offsets::of(std::iter::once(*offset..*offset + 1));
+                assert!(
+                    !single.and(&lost[id]).is_empty(),
+                    "seed {seed}: {id}, {offset}"
+                );
+                missing += 1;
+            }
+        }
+    }
+    assert!(missing > 100, "{missing} records are lost");
 }
