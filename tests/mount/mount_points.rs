@@ -58,7 +58,7 @@ fn invalid_arguments_are_rejected_before_mounting() {
             &["--show", "records,recrods"],
             "`recrods` is not a part of a partition; the parts are records, values",
         ),
-        (&["-o", "show=x"], "by-time, segments, log, and all"),
+        (&["-o", "show=x"], "by-time, segments, log, by-key, and all"),
         (&["--snapshot", "7"], "snapshot 7"),
         (&["--memory", "1MiB"], "out of bounds"),
     ] {

@@ -3,16 +3,17 @@
 use std::process::Command;
 
 use crate::blocks::blocks;
-use crate::mounted::Mount;
+use crate::mounted::{Mount, kbk};
 use crate::world::World;
 
 /// What the page says, and what it is called here. The page's tools are the ones that are run, except for two.
-const NAMES: [(&str, &str); 11] = [
+const NAMES: [(&str, &str); 12] = [
     ("orders/3", "orders/0"),
     ("8123456", "7"),
     ("2026-11-22T14", "1970-01-01T00"),
     ("T00:05", "T00:00"),
     ("customer-4711", "offset 7"),
+    ("order-42", "key-7"),
     ("/tmp/", "../"),
     ("snapshots/41", "snapshots/1"),
     ("topics/audit/0", "topics/orders/0"),
@@ -27,6 +28,11 @@ const NAMES: [(&str, &str); 11] = [
 #[test]
 fn every_recipe_works() {
     let world = World::sample();
+    // Without key filters there is no by-key.
+    let repository = world.path("");
+    let mut compact = kbk(&["compact", "--key-filter", "--repo"]);
+    let compacted = compact.arg(&repository).output().unwrap();
+    assert!(compacted.status.success(), "{compacted:?}");
     let mount = Mount::of(&world);
     let blocks = blocks("docs/mount.md");
     let recipes = blocks.iter().find(|block| block.heading == "Recipes");
