@@ -131,6 +131,14 @@ pub enum ViewError {
         /// The most segments.
         most: usize,
     },
+    /// A key was looked up in a partition of which some segments have no key filter.
+    #[error(
+        "{location}: segments of it have no key filter, so that whether it has a key is not known; `kbk compact --key-filter` gives them one, and `kbk grep --key` searches without"
+    )]
+    NoKeyFilter {
+        /// The partition.
+        location: Location,
+    },
     /// The folder of `--cache-dir` is unusable.
     #[error(
         "cannot use {folder} as a cache: {source}; check that it is a folder that this user may write to"

@@ -16,6 +16,7 @@ pub(super) fn errno(error: &ViewError) -> Errno {
         ViewError::Forbidden { .. } => Errno::EACCES,
         ViewError::Deadline { .. } => Errno::ETIMEDOUT,
         ViewError::TooManyFiles { .. } => Errno::EFBIG,
+        ViewError::NoKeyFilter { .. } => Errno::EOPNOTSUPP,
         ViewError::Damaged { .. }
         | ViewError::Missing { .. }
         | ViewError::Store { .. }

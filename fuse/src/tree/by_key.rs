@@ -1,4 +1,5 @@
-//! `by-key/` of a partition: the records of any key that is looked up, where all segments have a key filter.
+//! `by-key/` of a partition: the records of any key that is looked up, where all segments have a key filter. Elsewhere each look-up is an error,
+//! since whether the key is there is not known.
 //!
 //! Nothing is listed: which keys there are is known only to all blocks. Each file is remembered from its lookup until the kernel forgets it.
 
@@ -172,8 +173,12 @@ async fn key_file(
     key: &Arc<[u8]>,
 ) -> Result<Option<KeyFile>, ViewError> {
     let index = tree.reader.partition_index(partition).await?;
-    match index.has_key_filters() {
-        true => tree.reader.key_file(partition, &index, key).await,
-        false => Ok(None),
+    // Without records, no key is there.
+    match (index.times.is_some(), index.has_key_filters()) {
+        (false, _) => Ok(None),
+        (true, true) => tree.reader.key_file(partition, &index, key).await,
+        (true, false) => Err(ViewError::NoKeyFilter {
+            location: partition.location(),
+        }),
     }
 }

@@ -162,7 +162,8 @@ impl Family for PartitionNode {
             return Ok(None);
         };
         let index = self.index(tree).await?;
-        let is_found = part.is_none_or(|part| is_shown(part, &index));
+        // `by-key` is there in any case: what is looked up in a folder that is not there would be called absent.
+        let is_found = part.is_none_or(|part| part == Part::ByKey || is_shown(part, &index));
         Ok(is_found.then_some(node))
     }
 

@@ -125,27 +125,29 @@ async fn a_key_that_is_not_there_costs_a_page_per_segment() {
 }
 
 #[tokio::test]
-async fn the_folder_is_there_only_where_all_segments_have_a_filter() {
+async fn where_segments_have_no_filter_no_key_is_called_absent() {
     let mut world = world(None).await;
-    let view = View::open(world.store(), ViewOptions::default())
-        .await
-        .unwrap();
-    assert!(matches!(
-        find(&view, FOLDER).await,
-        Err(ViewError::NotFound)
-    ));
-    // A later segment that has one does not make up for the first ones.
-    world.key_filter = Some(KeyFilterBits::default());
-    world
-        .backup(&[("orders", 1, 0, vec![Part::plain(900, 950)])])
-        .await;
-    let view = View::open(world.store(), ViewOptions::default())
-        .await
-        .unwrap();
-    assert!(matches!(
-        find(&view, FOLDER).await,
-        Err(ViewError::NotFound)
-    ));
+    for filter in [None, Some(KeyFilterBits::default())] {
+        // A later segment that has one does not make up for the first ones.
+        world.key_filter = filter;
+        let base = 900 + 50 * i64::from(filter.is_some());
+        world
+            .backup(&[("orders", 1, 0, vec![Part::plain(base, base + 50)])])
+            .await;
+        let view = View::open(world.store(), ViewOptions::default())
+            .await
+            .unwrap();
+        let listed = names(&view, "latest/topics/orders/0").await;
+        assert!(!listed.iter().any(|name| name == "by-key"), "{listed:?}");
+        assert!(find(&view, FOLDER).await.is_ok());
+        for name in ["common", "order-1", "nobody"] {
+            let found = find(&view, &format!("{FOLDER}/{name}")).await;
+            assert!(
+                matches!(found, Err(ViewError::NoKeyFilter { .. })),
+                "{name}: {found:?}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
