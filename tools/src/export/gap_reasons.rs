@@ -33,10 +33,16 @@ impl GapReasons {
         damaged: &[OffsetSpan],
     ) -> Gap {
         let at = gap.start;
-        let lost = self.lost.iter().map(|lost| OffsetSpan::from(*lost));
+        let lost = self.lost.iter().map(|lost| {
+            let reason = match lost.is_damaged() {
+                true => GapReason::Damaged,
+                false => GapReason::Lost,
+            };
+            (OffsetSpan::from(*lost), reason)
+        });
         let mut end = gap.end;
         let stated = damaged.iter().map(|span| (*span, GapReason::Damaged));
-        for (span, reason) in stated.chain(lost.map(|span| (span, GapReason::Lost))) {
+        for (span, reason) in stated.chain(lost) {
             if span.base_offset <= at && at < span.end_offset {
                 return Gap {
                     from_offset: at,

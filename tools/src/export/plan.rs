@@ -39,7 +39,7 @@ pub(super) struct ExportedFrom {
     pub(super) snapshot: u64,
     /// Why the snapshot itself lacks records of the partition, if it does.
     pub(super) incomplete: Option<String>,
-    /// Offsets that were deleted from the source before they were read.
+    /// Offsets that were deleted from the source before they were read, and those that a recovery lost to damage.
     pub(super) lost: Vec<LostRange>,
 }
 

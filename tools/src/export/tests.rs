@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::pending;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use kbk_format::batch::{BatchBuilder, BatchDecoder, BatchOptions, RecordBatches};
 use kbk_format::kafka_log::encode_metadata;
 use kbk_format::repo::{Identity, Repository, Store};
@@ -19,6 +20,7 @@ use tokio::runtime::Runtime;
 use super::*;
 use crate::import::{self, ImportFindingKind, ImportOptions};
 use crate::read::{ReadPlan, Selection};
+use crate::recover::{self, RecoverOptions};
 
 const RECORDS: i64 = 3_000;
 
@@ -30,6 +32,45 @@ struct World {
 }
 
 impl World {
+    /// Returns the only segment.
+    fn segment(&self) -> PathBuf {
+        let mut path = self.folder.path().join("repo/data/t");
+        while path.is_dir() {
+            path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
+        }
+        path
+    }
+
+    /// Damages a block in the middle of the only segment.
+    fn damage(&self) {
+        let path = self.segment();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+
+    /// Replaces what is damaged, as `kbk recover` does.
+    fn recover(&self) {
+        let options = RecoverOptions {
+            dry_run: false,
+            writer: "test".to_owned(),
+            policy: "test".to_owned(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let silent: Arc<dyn recover::RecoverEvents> = Arc::new(|_: u64| ());
+        self.runtime.block_on(async {
+            let snapshot = self.repository.latest().await.unwrap().unwrap();
+            let topics = snapshot.topics.iter();
+            let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
+            let plan = recover::plan(&self.repository, &snapshot, &topics, false, &silent);
+            let plan = plan.await.unwrap();
+            let repository = &self.repository;
+            let done = recover::recover(repository, &snapshot, &plan, None, &options, silent);
+            done.await.unwrap();
+        });
+    }
+
     fn new() -> World {
         World::of(1)
     }
@@ -129,6 +170,14 @@ fn parquet() -> ExportFormat {
     ExportFormat::Parquet(ParquetLayout {
         zstd_level: Some(1),
         folders: ParquetFolders::Hive,
+        file_bytes: 1 << 20,
+    })
+}
+
+fn parquet_by_date() -> ExportFormat {
+    ExportFormat::Parquet(ParquetLayout {
+        zstd_level: Some(1),
+        folders: ParquetFolders::HiveByDate,
         file_bytes: 1 << 20,
     })
 }
@@ -362,14 +411,7 @@ fn an_import_of_an_export_knows_why_offsets_are_missing() {
     );
     assert_eq!(imported_again(&world, &log), (vec![], vec![end]));
 
-    let mut path = world.folder.path().join("repo/data/t");
-    while path.is_dir() {
-        path = fs::read_dir(&path).unwrap().next().unwrap().unwrap().path();
-    }
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&path, bytes).unwrap();
+    world.damage();
     let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
     let missing = report.findings[0].offsets.unwrap();
     let damaged = Gap {
@@ -379,4 +421,79 @@ fn an_import_of_an_export_knows_why_offsets_are_missing() {
     };
     let expected = (vec![ImportFindingKind::MissingInExport], vec![damaged, end]);
     assert_eq!(imported_again(&world, &log), expected);
+}
+
+/// Returns what the Parquet files below a folder say of themselves: whether they have rows, their offsets, and what is missing.
+fn stated(folder: &Path) -> Vec<(bool, std::ops::Range<i64>, String)> {
+    let mut stated = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            stated.extend(self::stated(&path));
+            continue;
+        }
+        let file = fs::File::open(path).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        let about = reader.metadata().file_metadata();
+        let of = |name: &str| {
+            let mut pairs = about.key_value_metadata().unwrap().iter();
+            let pair = pairs.find(|pair| pair.key == name);
+            pair.unwrap().value.clone().unwrap()
+        };
+        let offset = |name: &str| of(name).parse().unwrap();
+        let offsets = offset("kbk.base_offset")..offset("kbk.end_offset");
+        stated.push((about.num_rows() > 0, offsets, of("kbk.missing")));
+    }
+    stated
+}
+
+/// Returns the statements of the files that speak for all offsets.
+fn stated_of_all(world: &World) -> Vec<(bool, String)> {
+    let stated = stated(&world.folder.path().join("out/topic=t")).into_iter();
+    let all = stated.filter(|(_, offsets, _)| *offsets == (0..RECORDS + 10));
+    all.map(|(has_rows, _, missing)| (has_rows, missing))
+        .collect()
+}
+
+#[test]
+fn what_is_damaged_stays_damaged_after_a_recovery() {
+    let world = World::new();
+    world.damage();
+    let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
+    let missing = report.findings[0].offsets.unwrap();
+    let said = serde_json::to_string(&[missing]).unwrap();
+    let log = world.folder.path().join("out/t-0");
+    let before = imported_again(&world, &log);
+    assert_eq!(before.0, [ImportFindingKind::MissingInExport]);
+    for is_recovered in [false, true] {
+        if is_recovered {
+            world.recover();
+        }
+        let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
+        assert_eq!(report.lacks_records(), !is_recovered);
+        assert_eq!(imported_again(&world, &log), before);
+        // The only file of the partition, with and without rows.
+        for (format, has_rows) in [(parquet(), true), (parquet_by_date(), false)] {
+            world.export(format, true, Arc::new(())).unwrap();
+            assert_eq!(stated_of_all(&world), [(has_rows, said.clone())]);
+        }
+    }
+}
+
+#[test]
+fn a_partition_that_is_lost_is_stated_by_date() {
+    let world = World::new();
+    fs::remove_file(world.segment()).unwrap();
+    let all = format!(r#"[{{"base_offset":0,"end_offset":{}}}]"#, RECORDS + 10);
+    for is_recovered in [false, true] {
+        if is_recovered {
+            world.recover();
+        }
+        let report = world.export(parquet_by_date(), true, Arc::new(())).unwrap();
+        let [partition] = &report.partitions[..] else {
+            panic!("{report:#?}")
+        };
+        assert_eq!((partition.records, partition.segments), (0, 1));
+        assert_eq!(stated_of_all(&world), [(false, all.clone())]);
+    }
 }

@@ -115,6 +115,7 @@ pub(super) struct Parquet {
     later: BTreeSet<Day>,
     /// Whether the first pass is over, which has found all days.
     is_repeated: bool,
+    /// Selected offsets whose records are damaged: those that a recovery has lost, and those that were found so far.
     missing: Vec<OffsetSpan>,
     /// One past the offsets that the last file speaks for that was ended.
     closed_to: i64,
@@ -150,7 +151,7 @@ impl Parquet {
             days: BTreeSet::new(),
             later: BTreeSet::new(),
             is_repeated: false,
-            missing: Vec::new(),
+            missing: lost_to_damage(planned),
             closed_to: planned.offsets.start,
             complete: Vec::new(),
             written: Written::default(),
@@ -175,13 +176,18 @@ impl Parquet {
 
     /// Begins the file of a day, named after its first offset.
     fn open(&mut self, day: Day, base_offset: i64) -> Result<&mut OpenFile, ExportError> {
+        let file = self.create_file(day, &format!("{base_offset:020}"), base_offset)?;
+        Ok(self.open.entry(day).or_insert(file))
+    }
+
+    fn create_file(&self, day: Day, name: &str, base_offset: i64) -> Result<OpenFile, ExportError> {
         let mut path = self.folder.clone();
         if self.is_by_date() {
             path.push(day.to_string());
             fs::create_dir_all(&path).map_err(ExportError::io("create", &path))?;
         }
         // No half file has a name that ends in .parquet: DuckDB's ** looks into folders that begin with a dot, too.
-        path.push(format!("{base_offset:020}.{}", Self::INCOMPLETE));
+        path.push(format!("{name}.{}", Self::INCOMPLETE));
         let id = self.planned.read.partition_id();
         let options = FileOptions {
             zstd_level: self.layout.zstd_level,
@@ -189,14 +195,13 @@ impl Parquet {
         };
         let writer = File::create_new(&path)
             .and_then(|file| ParquetFile::new(file, &id.topic, id.partition, options));
-        let file = OpenFile {
+        Ok(OpenFile {
             writer: writer.map_err(ExportError::io("create", &path))?,
             path,
             base_offset,
             last_offset: None,
             is_full: false,
-        };
-        Ok(self.open.entry(day).or_insert(file))
+        })
     }
 
     /// Ends a file, which speaks for the offsets before `end_offset`.
@@ -231,7 +236,7 @@ impl Parquet {
         let missing = self.missing.iter().filter(|missing| {
             missing.base_offset < offsets.end && missing.end_offset > offsets.start
         });
-        let missing: Vec<&OffsetSpan> = missing.collect();
+        let missing = joined(missing.copied().collect());
         let mut metadata = vec![
             ("kbk.version", env!("CARGO_PKG_VERSION").to_owned()),
             ("kbk.repository", from.repository.to_string()),
@@ -356,12 +361,29 @@ impl RecordFile for Parquet {
                 false => self.close(day, end_offset)?,
             }
         }
+        let lacks = !self.missing.is_empty();
+        let is_unsaid = self.complete.is_empty() && self.planned.from.incomplete.is_some();
+        if self.is_by_date() && (lacks || is_unsaid) {
+            self.state_missing(end_offset)?;
+        }
         self.name_all()?;
         Ok(self.written)
     }
 }
 
 impl Parquet {
+    /// Name of the file that has no row and states what is missing.
+    const MISSING: &str = "missing";
+
+    /// Writes a file without rows that speaks for all selected offsets. Files of days speak only for what is between their records, and
+    /// nobody knows of which day missing records are.
+    fn state_missing(&mut self, end_offset: i64) -> Result<(), ExportError> {
+        let (day, base_offset) = (Day(None), self.planned.offsets.start);
+        let file = self.create_file(day, Self::MISSING, base_offset)?;
+        self.open.insert(day, file);
+        self.close(day, end_offset)
+    }
+
     /// Ends a file, which has a record: it speaks for the offsets up to its last one.
     fn close_day(&mut self, day: Day) -> Result<(), ExportError> {
         let file = self.open.get(&day);
@@ -371,4 +393,28 @@ impl Parquet {
             last.map_or(self.planned.offsets.start, |last| last + 1),
         )
     }
+}
+
+/// Returns the selected offsets that a recovery has lost.
+fn lost_to_damage(planned: &PlannedExport) -> Vec<OffsetSpan> {
+    let selected = &planned.offsets;
+    let damaged = planned.from.lost.iter().filter(|lost| lost.is_damaged());
+    let within = damaged.map(|lost| lost.from.max(selected.start)..lost.to.min(selected.end));
+    let within = within.filter(|offsets| offsets.start < offsets.end);
+    within.map(OffsetSpan::from).collect()
+}
+
+/// Returns spans in order, with those that touch as one.
+fn joined(mut spans: Vec<OffsetSpan>) -> Vec<OffsetSpan> {
+    spans.sort_by_key(|span| span.base_offset);
+    let mut joined: Vec<OffsetSpan> = Vec::new();
+    for span in spans {
+        match joined.last_mut() {
+            Some(last) if span.base_offset <= last.end_offset => {
+                last.end_offset = last.end_offset.max(span.end_offset);
+            }
+            _ => joined.push(span),
+        }
+    }
+    joined
 }
