@@ -309,7 +309,7 @@ fn moment(now: Timestamp, span: Span) -> Result<i64, CliError> {
 /// Passes on what is merged.
 struct Progress {
     run: RunProgress,
-    /// Whether the snapshot is that is compacted.
+    /// Whether the snapshot that is compacted is complete.
     complete: bool,
 }
 

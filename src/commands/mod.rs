@@ -111,7 +111,7 @@ pub enum Command {
     Cat(cat::Args),
     /// Search records by key, header, value or JSON member, on all cores; count them, or sort them by time
     Grep(grep::Args),
-    /// Export records as files: Kafka's own log segments, which a broker can be started on, or JSON lines
+    /// Export records as files: Kafka's own log segments, which a broker can be started on, Apache Parquet or JSON lines
     Export(export::Args),
     /// Mount the repository as files, to read with ls, less, grep, jq and cp
     Mount(mount::Args),
