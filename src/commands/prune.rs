@@ -264,6 +264,10 @@ impl Report for PruneReport {
                 human::moment(due_at)
             )?;
         }
+        let young = format!(
+            "are named by no snapshot and younger than the grace period of {}: a `kbk prune` lists what is older. Until then they may belong to a backup or copy that runs now, or one that was interrupted left them for the next one",
+            human::age(Duration::from_secs(self.grace_seconds))
+        );
         let rest = [
             (
                 self.waiting,
@@ -271,7 +275,7 @@ impl Report for PruneReport {
             ),
             (
                 self.young,
-                "are named by no snapshot and younger than the grace period: they may belong to a backup or copy that runs now, or one that was interrupted left them for the next one",
+                &young,
             ),
             (
                 self.claimed,
