@@ -55,37 +55,23 @@ impl BatchDecoder {
 
     fn decode_batch<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<BatchRecords<'a>> {
         let header = *batch.header();
-        let stored = batch.after(super::HEADER_LENGTH);
-        let count = header.record_count.unwrap_or_default();
-        // Kafka keeps the header of a batch without records, whatever its codec was.
-        let bytes = match count {
-            0 => stored,
-            _ => self.inflate(batch, stored)?,
-        };
-        let fault = |detail: String| error(ErrorClass::Inconsistent, batch.position(), detail);
-        let mut rest = bytes;
-        let (mut previous, last) = (-1, header.last_offset - header.base_offset);
-        for number in 0..count {
-            let record = records::take(&mut rest)
-                .ok_or_else(|| fault(format!("record {number} of {count} is malformed")))?;
-            let delta = i64::from(record.offset_delta);
-            if delta <= previous || delta > last {
-                let detail = format!(
-                    "record {number} has the offset delta {delta}, after {previous} and up to {last}"
-                );
-                return Err(fault(detail));
-            }
-            previous = delta;
-        }
-        if !rest.is_empty() {
-            let detail = format!("{} bytes after the last of {count} records", rest.len());
-            return Err(fault(detail));
-        }
+        let bytes = self.records_of(batch)?;
+        records::walk(batch, bytes, |_| Ok(()))?;
         Ok(BatchRecords(Kind::Batch {
             header,
             rest: bytes,
-            left: count,
+            left: header.record_count.unwrap_or_default(),
         }))
+    }
+
+    /// Returns the records of a batch of format v2, not compressed and not checked.
+    pub(super) fn records_of<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<&'a [u8]> {
+        let stored = batch.after(super::HEADER_LENGTH);
+        match batch.header().record_count {
+            // Kafka keeps the header of a batch without records, whatever its codec was.
+            Some(0) => Ok(stored),
+            _ => self.inflate(batch, stored),
+        }
     }
 
     fn decode_message<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<BatchRecords<'a>> {

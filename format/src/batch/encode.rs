@@ -311,20 +311,20 @@ fn put_bytes(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// The header of a batch that is written.
-struct Written {
-    base_offset: i64,
-    last_offset_delta: i32,
-    leader_epoch: i32,
-    attributes: Attributes,
-    base_timestamp: i64,
-    max_timestamp: i64,
-    producer: Producer,
-    count: i32,
+pub(super) struct Written {
+    pub(super) base_offset: i64,
+    pub(super) last_offset_delta: i32,
+    pub(super) leader_epoch: i32,
+    pub(super) attributes: Attributes,
+    pub(super) base_timestamp: i64,
+    pub(super) max_timestamp: i64,
+    pub(super) producer: Producer,
+    pub(super) count: i32,
 }
 
 impl Written {
     /// Fills the header of `batch`, whose records are there already.
-    fn put(&self, batch: &mut [u8]) -> Result<()> {
+    pub(super) fn put(&self, batch: &mut [u8]) -> Result<()> {
         let length = i32::try_from(batch.len()).map_err(|_| {
             let detail = format!("{} bytes; Kafka states lengths in 31 bits", batch.len());
             FormatError::new(ErrorClass::Limit, "record batch", 0, detail)

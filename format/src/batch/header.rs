@@ -15,6 +15,7 @@ impl Attributes {
     const LOG_APPEND_TIME: i16 = 0x08;
     const TRANSACTIONAL: i16 = 0x10;
     const CONTROL: i16 = 0x20;
+    const DELETE_HORIZON: i16 = 0x40;
 
     /// Combines what is set.
     #[must_use]
@@ -56,6 +57,28 @@ impl Attributes {
     #[must_use]
     pub fn is_control(self) -> bool {
         self.0 & Self::CONTROL != 0
+    }
+
+    /// Returns whether the base timestamp is the time from which on Kafka's cleaner may remove tombstones. Timestamps are relative to it all
+    /// the same.
+    #[must_use]
+    pub fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
+    /// Returns these attributes, of a transaction or not.
+    #[must_use]
+    pub fn with_transactional(self, transactional: bool) -> Self {
+        match transactional {
+            true => Attributes(self.0 | Self::TRANSACTIONAL),
+            false => Attributes(self.0 & !Self::TRANSACTIONAL),
+        }
+    }
+
+    /// Returns these attributes with a base timestamp that is one.
+    #[must_use]
+    pub fn without_delete_horizon(self) -> Self {
+        Attributes(self.0 & !Self::DELETE_HORIZON)
     }
 }
 

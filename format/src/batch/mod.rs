@@ -59,6 +59,9 @@
 //! | `decode` | from a batch to its records |
 //! | `encode` | from records to a batch of format v2 |
 //! | `control` | transaction markers |
+//! | `adopt` | other producer fields in a header, without a pass over the batch; what Kafka does not let a client produce |
+//! | `merge` | one batch of several small ones |
+//! | `crc` | CRC-32C of concatenations and of changes |
 //!
 //! # Limits
 //!
@@ -69,8 +72,10 @@
 //! All errors are [`FormatError`]s, whose position is that of the batch: *truncated*, *checksum*, *inconsistent*, *limit*, and *unsupported*
 //! where magic or codec are none of Kafka's.
 
+mod adopt;
 mod codec;
 mod control;
+mod crc;
 mod decode;
 mod deflate;
 mod encode;
@@ -79,21 +84,27 @@ mod header;
 mod inflate;
 pub(crate) mod layout;
 mod lz4_frame;
+mod merge;
 mod messages;
 mod records;
+#[cfg(test)]
+mod rewrite_tests;
 mod snappy_frame;
 #[cfg(test)]
 mod tests;
 mod varint;
 
+pub use adopt::{Adoption, NotProducible};
 pub use codec::BatchCodec;
 pub use control::ControlRecord;
+pub use crc::{BatchesCrc, crc32c_combine};
 pub use decode::{BatchDecoder, BatchRecords};
 pub use encode::{BatchBuilder, BatchOptions, RecordSize, record_size};
 pub use frame::{RecordBatch, RecordBatches, frame_length};
 pub use header::{Attributes, BatchHeader, Producer};
 pub use inflate::DECODED_BYTES;
 pub use layout::{HEADER_LENGTH, PREFIX_LENGTH};
+pub use merge::{BatchMerger, CannotMerge, Merge, MergeOptions};
 pub use records::BatchHeaders;
 
 use crate::error::{ErrorClass, FormatError};

@@ -1,16 +1,55 @@
 //! Records of batches of format v2 (Kafka's `DefaultRecord`).
 
+use super::error;
+use super::frame::RecordBatch;
 use super::varint::{take_i32, take_i64};
+use crate::error::{ErrorClass, Result};
 use crate::record::Header;
 
 /// A record as it is in a batch: relative to its header.
 #[derive(Clone, Copy)]
 pub(super) struct RawRecord<'a> {
+    pub(super) attributes: u8,
     pub(super) timestamp_delta: i64,
     pub(super) offset_delta: i32,
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
     pub(super) headers: BatchHeaders<'a>,
+    /// Its bytes from the key's length on, which no delta changes.
+    pub(super) payload: &'a [u8],
+}
+
+/// Passes every record of a batch of format v2 to `visit`, and checks them all; `bytes` are its records, not compressed.
+pub(super) fn walk<'a>(
+    batch: &RecordBatch<'_>,
+    bytes: &'a [u8],
+    mut visit: impl FnMut(RawRecord<'a>) -> Result<()>,
+) -> Result<()> {
+    let header = batch.header();
+    let count = header.record_count.unwrap_or_default();
+    let fault = |detail: String| error(ErrorClass::Inconsistent, batch.position(), detail);
+    let mut rest = bytes;
+    let (mut previous, last) = (-1, header.last_offset - header.base_offset);
+    for number in 0..count {
+        let record = take(&mut rest)
+            .ok_or_else(|| fault(format!("record {number} of {count} is malformed")))?;
+        let delta = i64::from(record.offset_delta);
+        if delta <= previous || delta > last {
+            let detail = format!(
+                "record {number} has the offset delta {delta}, after {previous} and up to {last}"
+            );
+            return Err(fault(detail));
+        }
+        previous = delta;
+        visit(record)?;
+    }
+    match rest.is_empty() {
+        true => Ok(()),
+        false => {
+            let detail = format!("{} bytes after the last of {count} records", rest.len());
+            Err(fault(detail))
+        }
+    }
 }
 
 /// Takes the record at the front of `bytes`; `None` where its bytes are not one.
@@ -18,10 +57,12 @@ pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<RawRecord<'a>> {
     let mut rest = *bytes;
     let length = usize::try_from(take_i32(&mut rest)?).ok()?;
     let (mut record, rest) = rest.split_at_checked(length)?;
-    // The attributes: no bit has a meaning so far.
-    record = record.split_first()?.1;
+    // No bit of the attributes has a meaning so far.
+    let (attributes, after) = record.split_first()?;
+    record = after;
     let timestamp_delta = take_i64(&mut record)?;
     let offset_delta = take_i32(&mut record)?;
+    let payload = record;
     let key = take_bytes(&mut record)?;
     let value = take_bytes(&mut record)?;
     let count = u32::try_from(take_i32(&mut record)?).ok()?;
@@ -34,11 +75,13 @@ pub(super) fn take<'a>(bytes: &mut &'a [u8]) -> Option<RawRecord<'a>> {
     }
     *bytes = rest;
     Some(RawRecord {
+        attributes: *attributes,
         timestamp_delta,
         offset_delta,
         key,
         value,
         headers,
+        payload,
     })
 }
 

@@ -8,7 +8,7 @@ use super::deflate::Deflater;
 use super::*;
 use crate::record::{Header, Headers, Record, TimestampType};
 
-const CODECS: [BatchCodec; 5] = [
+pub(super) const CODECS: [BatchCodec; 5] = [
     BatchCodec::None,
     BatchCodec::Gzip,
     BatchCodec::Snappy,
@@ -18,17 +18,17 @@ const CODECS: [BatchCodec; 5] = [
 
 /// A record that owns its bytes.
 #[derive(Clone, Debug, PartialEq)]
-struct Owned {
-    offset: i64,
-    timestamp: i64,
-    control: bool,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+pub(super) struct Owned {
+    pub(super) offset: i64,
+    pub(super) timestamp: i64,
+    pub(super) control: bool,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Owned {
-    fn copy(record: &Record<'_>) -> Owned {
+    pub(super) fn copy(record: &Record<'_>) -> Owned {
         let headers = record.headers.clone();
         assert_eq!(headers.count(), record.headers.clone().count());
         Owned {
@@ -45,7 +45,7 @@ impl Owned {
         }
     }
 
-    fn lend<T>(&self, use_it: impl FnOnce(&Record<'_>) -> T) -> T {
+    pub(super) fn lend<T>(&self, use_it: impl FnOnce(&Record<'_>) -> T) -> T {
         let headers = self.headers.iter();
         let headers: Vec<Header<'_>> = headers
             .map(|(name, value)| Header {
@@ -64,7 +64,7 @@ impl Owned {
     }
 }
 
-fn record(offset: i64, timestamp: i64, value: &[u8]) -> Owned {
+pub(super) fn record(offset: i64, timestamp: i64, value: &[u8]) -> Owned {
     Owned {
         offset,
         timestamp,
@@ -76,7 +76,7 @@ fn record(offset: i64, timestamp: i64, value: &[u8]) -> Owned {
 }
 
 /// Decodes a log with one decoder, checksums included.
-fn decode(log: &[u8]) -> Result<Vec<Owned>, FormatError> {
+pub(super) fn decode(log: &[u8]) -> Result<Vec<Owned>, FormatError> {
     decode_with(&mut BatchDecoder::new(), log)
 }
 
@@ -94,14 +94,14 @@ fn class(log: &[u8]) -> Option<ErrorClass> {
     decode(log).err().map(|error| error.class)
 }
 
-fn options(codec: BatchCodec) -> BatchOptions {
+pub(super) fn options(codec: BatchCodec) -> BatchOptions {
     BatchOptions {
         codec,
         ..BatchOptions::default()
     }
 }
 
-fn encode(options: BatchOptions, records: &[Owned]) -> Vec<u8> {
+pub(super) fn encode(options: BatchOptions, records: &[Owned]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(options);
     for record in records {
         record.lend(|record| builder.push(record)).unwrap();
@@ -111,7 +111,7 @@ fn encode(options: BatchOptions, records: &[Owned]) -> Vec<u8> {
     log
 }
 
-fn records() -> impl Strategy<Value = Vec<Owned>> {
+pub(super) fn records() -> impl Strategy<Value = Vec<Owned>> {
     let bytes = || proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40));
     let timestamp = prop_oneof![
         Just(-1),
