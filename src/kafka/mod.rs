@@ -1,4 +1,4 @@
-//! The Kafka client of kbk: the only module that names rdkafka.
+//! The Kafka clients of kbk: the only module that names rdkafka.
 //!
 //! ```text
 //!                  ClientSettings   --bootstrap-server, --command-config, -X
@@ -37,6 +37,7 @@
 //! | callbacks, logging, connecting | `client` |
 //! | what a client's callbacks have reported: failures, answers, quotas | `events` |
 //! | what librdkafka reports, in kbk's words; what is said of an outage | `cause`, `outage` |
+//! | the client that reads record batches as brokers store them | [`wire`] |
 //! | the in-process cluster of `kbk demo` and of tests | [`mock`] |
 
 pub mod admin;
@@ -62,6 +63,7 @@ pub mod settings;
 mod tests;
 mod topic;
 pub mod transaction;
+pub mod wire;
 
 pub use admin::{
     AclListing, Admin, Cluster, ClusterRights, CommittedTopic, ConfigEntry, ConfigSource,

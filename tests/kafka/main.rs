@@ -58,3 +58,5 @@ mod support;
 mod target_verify;
 mod targets;
 mod unreadable;
+mod wire_outages;
+mod wire_reading;

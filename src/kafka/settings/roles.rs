@@ -13,6 +13,18 @@ const LONGEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(60);
 const SHORTEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ClientSettings {
+    /// What the user has set, for the client that speaks to brokers itself.
+    pub(in crate::kafka) fn own(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// How long a request of that client may take.
+    pub(in crate::kafka) fn attempt_timeout(&self) -> Duration {
+        let own = self.config.get("socket.timeout.ms");
+        let own = own.and_then(|milliseconds| milliseconds.parse().ok());
+        own.map_or_else(|| self.socket_timeout(), Duration::from_millis)
+    }
+
     /// For metadata, offsets and configurations.
     ///
     /// With connections made on demand, librdkafka 2.12.1 does not back off from a broker that refuses them while a request waits
@@ -142,7 +154,7 @@ impl ClientSettings {
         config
     }
 
-    /// When a request counts as unanswered: librdkafka then logs its name, which `Timeout` errors quote.
+    /// When a request counts as unanswered, unless the user has set it: librdkafka then logs its name, which `Timeout` errors quote.
     fn socket_timeout(&self) -> Duration {
         // Half of the time that is waited for any request, so that the name is known by then.
         let half = self.timeout() / 2;

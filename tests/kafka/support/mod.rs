@@ -35,6 +35,7 @@ pub(crate) mod synthetic;
 pub(crate) mod topics;
 pub(crate) mod wait;
 pub(crate) mod wire;
+pub(crate) mod wire_client;
 
 /// Reports whether this is `make soak`: the same tests with more seeds, kills and data.
 pub(crate) fn soak() -> bool {

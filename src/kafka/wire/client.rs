@@ -1,0 +1,240 @@
+//! The client: brokers, the connections to them for small requests, and the table of leaders.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::address::Address;
+use super::backoff::Backoff;
+use super::connection::{Connection, Limits};
+use super::deadline::Deadline;
+use super::error::{BrokerName, WireError};
+use super::leaders::{ClusterMetadata, Leader, Leaders};
+use super::pool::FramePool;
+use super::protocol::{ErrorCode, MetadataRequest, Request};
+use super::settings::WireSettings;
+use crate::kafka::partition::TopicPartition;
+
+/// A client of one cluster. Clones share its connections.
+#[derive(Clone)]
+pub struct WireClient(Arc<Shared>);
+
+struct Shared {
+    settings: WireSettings,
+    leaders: Mutex<Leaders>,
+    /// Who last described the cluster.
+    answered: Mutex<Option<Peer>>,
+    /// One connection per broker, opened when it is first needed.
+    control: Mutex<HashMap<Peer, Arc<AsyncMutex<Option<Connection>>>>>,
+}
+
+/// Whom a connection leads to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Peer {
+    /// An address in `bootstrap.servers`.
+    Bootstrap(Arc<Address>),
+    /// A broker, by its number.
+    Broker(i32),
+}
+
+/// What a response to a small request may take. Metadata of 200,000 partitions are 20 MB.
+const CONTROL: Limits = Limits {
+    expected_bytes: 0,
+    most_bytes: 256 << 20,
+};
+
+/// How long one attempt of a small request may take: the deadline covers all of them, and another broker may answer.
+pub(super) const ATTEMPT: Duration = Duration::from_secs(10);
+
+impl WireClient {
+    /// Creates a client, which connects when it is first asked for something.
+    #[must_use]
+    pub fn new(settings: WireSettings) -> WireClient {
+        WireClient(Arc::new(Shared {
+            settings,
+            leaders: Mutex::default(),
+            answered: Mutex::default(),
+            control: Mutex::default(),
+        }))
+    }
+
+    pub(super) fn settings(&self) -> &WireSettings {
+        &self.0.settings
+    }
+
+    fn leaders(&self) -> MutexGuard<'_, Leaders> {
+        self.0
+            .leaders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(
+            self.settings().first_backoff,
+            self.settings().longest_backoff,
+        )
+    }
+
+    /// Describes the cluster, and some topics or all of them. A topic that does not exist, or may not be described, has an error of its own.
+    ///
+    /// # Errors
+    ///
+    /// Where no broker answers within the time of a request, the last failure.
+    pub async fn metadata(&self, topics: Option<&[&str]>) -> Result<ClusterMetadata, WireError> {
+        let deadline = Deadline::after(self.settings().request_timeout);
+        self.metadata_by(topics, deadline).await
+    }
+
+    pub(super) async fn metadata_by(
+        &self,
+        topics: Option<&[&str]>,
+        deadline: Deadline,
+    ) -> Result<ClusterMetadata, WireError> {
+        let request = MetadataRequest { topics };
+        let mut backoff = self.backoff();
+        loop {
+            let mut last = None;
+            for peer in self.peers() {
+                let asked = self.ask(peer.clone(), &request, deadline, |response| {
+                    ClusterMetadata::of(&response)
+                });
+                match asked.await {
+                    Ok(metadata) => {
+                        *self.answered() = Some(peer);
+                        self.leaders().learn(&metadata);
+                        return Ok(metadata);
+                    }
+                    Err(error) if error.is_transient() => last = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+            let pause = backoff.pause();
+            match last {
+                Some(error) if deadline.left() <= pause => return Err(error),
+                _ => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    /// Returns everyone who can describe the cluster, in the order in which to ask: who answered last, brokers, then the addresses that
+    /// were given.
+    fn peers(&self) -> Vec<Peer> {
+        let answered = self.answered().clone();
+        let brokers: Vec<Peer> = self.leaders().brokers().map(Peer::Broker).collect();
+        let bootstrap = self.settings().bootstrap.iter().cloned();
+        let bootstrap = bootstrap.map(Peer::Bootstrap);
+        let others = brokers.into_iter().chain(bootstrap);
+        let others = others.filter(|peer| Some(peer) != answered.as_ref());
+        answered.clone().into_iter().chain(others).collect()
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Option<Peer>> {
+        self.0
+            .answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, peer: &Peer) -> Result<BrokerName, WireError> {
+        match peer {
+            Peer::Bootstrap(address) => Ok(BrokerName {
+                id: None,
+                address: Arc::clone(address),
+            }),
+            Peer::Broker(id) => {
+                let address = self.leaders().address(*id);
+                let address = address.ok_or(WireError::UnknownBroker { id: *id })?;
+                Ok(BrokerName {
+                    id: Some(*id),
+                    address,
+                })
+            }
+        }
+    }
+
+    pub(super) fn broker_name(&self, broker: i32) -> Result<BrokerName, WireError> {
+        self.name(&Peer::Broker(broker))
+    }
+
+    /// Sends a request to a broker that the cluster has named.
+    pub(super) async fn ask_broker<R: Request, T>(
+        &self,
+        broker: i32,
+        request: &R,
+        deadline: Deadline,
+        convert: impl Fn(R::Response<'_>) -> T,
+    ) -> Result<T, WireError> {
+        self.ask(Peer::Broker(broker), request, deadline, convert)
+            .await
+    }
+
+    /// Sends a request on the connection to a peer, which is opened where there is none. A broker closes idle connections, so a request
+    /// that finds one closed is sent again on a new one.
+    async fn ask<R: Request, T>(
+        &self,
+        peer: Peer,
+        request: &R,
+        deadline: Deadline,
+        convert: impl Fn(R::Response<'_>) -> T,
+    ) -> Result<T, WireError> {
+        let deadline = deadline.part(self.settings().attempt_timeout.min(ATTEMPT));
+        let slot = {
+            let mut control = self
+                .0
+                .control
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(control.entry(peer.clone()).or_default())
+        };
+        let mut slot = slot.lock().await;
+        let name = self.name(&peer)?;
+        // Taken out, so that a call that is cancelled leaves no connection with half a frame.
+        let idle = slot.take().filter(|idle| *idle.broker() == name);
+        if let Some(mut connection) = idle {
+            match connection.call(request, deadline, &convert).await {
+                Err(WireError::Disconnected { .. }) => {}
+                // Nothing was sent. A new connection would only pass over what the broker asked for.
+                Err(error @ WireError::Throttled { .. }) => {
+                    *slot = Some(connection);
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+                Ok(converted) => {
+                    *slot = Some(connection);
+                    return Ok(converted);
+                }
+            }
+        }
+        let pool = FramePool::new(0, 0);
+        let opened = Connection::open(name, self.settings(), pool, CONTROL, deadline);
+        let mut connection = opened.await?;
+        let converted = connection.call(request, deadline, convert).await?;
+        *slot = Some(connection);
+        Ok(converted)
+    }
+
+    /// Opens a connection to a broker for one purpose alone.
+    pub(super) async fn connect(
+        &self,
+        broker: i32,
+        pool: FramePool,
+        limits: Limits,
+        deadline: Deadline,
+    ) -> Result<Connection, WireError> {
+        let name = self.name(&Peer::Broker(broker))?;
+        Connection::open(name, self.settings(), pool, limits, deadline).await
+    }
+
+    /// Returns the leader of a partition as it is known; `None` where nobody has been asked.
+    pub(super) fn leader(&self, partition: &TopicPartition) -> Option<Result<Leader, ErrorCode>> {
+        self.leaders().of(partition)
+    }
+
+    /// Notes that the leader of a partition may have changed.
+    pub(super) fn forget_leader(&self, partition: &TopicPartition) {
+        self.leaders().forget(partition);
+    }
+}

@@ -1,0 +1,318 @@
+//! One connection to a broker: requests out, responses in, in the same order.
+//!
+//! A broker answers the requests of a connection one after the other, so that several may be under way: [`Connection::send`] the next,
+//! then [`Connection::receive`] the response to the first. After an error, or where a call was cancelled, a connection is useless, since
+//! nobody knows how much of a frame was read or written: whoever owns it drops it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::deadline::Deadline;
+use super::error::{BrokerName, WireError};
+use super::frame::{FrameError, read_frame};
+use super::pool::FramePool;
+use super::protocol::{
+    Api, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Input, Malformed, Output, Request,
+    Response,
+};
+use super::settings::WireSettings;
+use super::stream::{Stream, connect};
+
+/// A connection whose broker has said which requests it answers.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    broker: BrokerName,
+    client_id: String,
+    versions: ApiVersionsResponse,
+    /// Requests without a response yet.
+    pending: VecDeque<Pending>,
+    next_correlation_id: i32,
+    /// Until when the broker asks to be sent nothing (KIP-219: it is up to the client).
+    silent_until: Option<Instant>,
+    pool: FramePool,
+    limits: Limits,
+}
+
+/// Sizes of responses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// What is allocated at once.
+    pub(super) expected_bytes: usize,
+    /// What is accepted.
+    pub(super) most_bytes: usize,
+}
+
+/// A request under way.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    api: Api,
+    version: i16,
+    correlation_id: i32,
+}
+
+/// A response, not decoded yet.
+#[derive(Debug)]
+pub(super) struct Frame {
+    /// Everything after the length.
+    pub(super) bytes: Bytes,
+    pub(super) broker: BrokerName,
+    request: Pending,
+}
+
+impl Frame {
+    /// Decodes the response. What it returns borrows from the frame.
+    pub(super) fn decode<R: Request>(&self) -> Result<R::Response<'_>, WireError> {
+        decode_as::<R>(&self.bytes, self.request)
+            .map_err(|error| malformed(&self.broker, self.request, error.to_string()))
+    }
+}
+
+fn decode_as<R: Request>(bytes: &[u8], request: Pending) -> Result<R::Response<'_>, Malformed> {
+    let Pending { api, version, .. } = request;
+    let mut input = Input::new(bytes);
+    let _correlation_id = input.int32()?;
+    input.set_flexible(api.has_flexible_response_header(version));
+    input.tags()?;
+    input.set_flexible(api.is_flexible(version));
+    let response = R::decode(version, &mut input)?;
+    input.finish()?;
+    Ok(response)
+}
+
+fn malformed(broker: &BrokerName, request: Pending, cause: String) -> WireError {
+    WireError::Malformed {
+        broker: broker.clone(),
+        request: request.api,
+        version: request.version,
+        cause,
+    }
+}
+
+impl Connection {
+    /// Connects, and asks which requests the broker answers.
+    pub(super) async fn open(
+        broker: BrokerName,
+        settings: &WireSettings,
+        pool: FramePool,
+        limits: Limits,
+        deadline: Deadline,
+    ) -> Result<Connection, WireError> {
+        let deadline = deadline.part(settings.connect_timeout);
+        let stream = connect(&broker.address, settings, deadline)
+            .await
+            .map_err(|cause| WireError::Connect {
+                broker: broker.clone(),
+                cause,
+            })?;
+        let mut connection = Connection {
+            stream: Box::new(stream),
+            broker,
+            client_id: settings.client_id.clone(),
+            versions: ApiVersionsResponse::default(),
+            pending: VecDeque::new(),
+            next_correlation_id: 0,
+            silent_until: None,
+            pool,
+            limits,
+        };
+        connection.ask_versions(deadline).await?;
+        Ok(connection)
+    }
+
+    /// Asks in the latest version that is known here, then in the one that all brokers know.
+    async fn ask_versions(&mut self, deadline: Deadline) -> Result<(), WireError> {
+        let request = ApiVersionsRequest {
+            software_name: "kbk",
+            software_version: env!("CARGO_PKG_VERSION"),
+        };
+        for version in [*Api::ApiVersions.versions().end(), 0] {
+            self.send_version(&request, version, deadline).await?;
+            let frame = self.receive(deadline).await?;
+            let response = frame.decode::<ApiVersionsRequest>()?;
+            self.note_throttle(response.throttle());
+            match response.error {
+                ErrorCode::NONE => {
+                    self.versions = response;
+                    return Ok(());
+                }
+                ErrorCode::UNSUPPORTED_VERSION => {}
+                code => {
+                    return Err(WireError::Broker {
+                        broker: self.broker.clone(),
+                        request: Api::ApiVersions,
+                        code,
+                    });
+                }
+            }
+        }
+        Err(self.no_version(Api::ApiVersions))
+    }
+
+    pub(super) fn broker(&self) -> &BrokerName {
+        &self.broker
+    }
+
+    /// Whether responses are still to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Returns the latest version of a request that both sides know, and that can say what it says.
+    fn version<R: Request>(&self, request: &R) -> Result<i16, WireError> {
+        let (api, ours) = (R::API, request.versions());
+        let common = self.versions.range(api).and_then(|theirs| {
+            let version = theirs.max.min(*ours.end());
+            (version >= theirs.min && version >= *ours.start()).then_some(version)
+        });
+        common.ok_or_else(|| self.no_version(api))
+    }
+
+    fn no_version(&self, api: Api) -> WireError {
+        WireError::NoVersion {
+            broker: self.broker.clone(),
+            request: api,
+            theirs: self.versions.range(api),
+        }
+    }
+
+    /// Notes for how long the broker asks to be sent nothing.
+    fn note_throttle(&mut self, throttle: Duration) {
+        if !throttle.is_zero() {
+            self.silent_until = Some(Instant::now() + throttle);
+        }
+    }
+
+    /// Sends a request, after the pause that the broker may have asked for.
+    pub(super) async fn send<R: Request>(
+        &mut self,
+        request: &R,
+        deadline: Deadline,
+    ) -> Result<(), WireError> {
+        let version = self.version(request)?;
+        self.send_version(request, version, deadline).await
+    }
+
+    async fn send_version<R: Request>(
+        &mut self,
+        request: &R,
+        version: i16,
+        deadline: Deadline,
+    ) -> Result<(), WireError> {
+        if let Some(until) = self.silent_until {
+            if until > deadline.at() {
+                // Waiting would not help.
+                return Err(WireError::Throttled {
+                    broker: self.broker.clone(),
+                    request: R::API,
+                    left: until.saturating_duration_since(Instant::now()),
+                });
+            }
+            sleep_until(until).await;
+            self.silent_until = None;
+        }
+        let correlation_id = self.next_correlation_id;
+        self.next_correlation_id = correlation_id.wrapping_add(1);
+        let mut output = Output::new(R::API, version, correlation_id, &self.client_id);
+        request.encode(version, &mut output);
+        let bytes = output.finish().map_err(|error| WireError::Unsendable {
+            broker: self.broker.clone(),
+            request: R::API,
+            cause: error.to_string(),
+        })?;
+        match timeout_at(deadline.at(), self.stream.write_all(&bytes)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.disconnected(R::API, error.to_string())),
+            Err(_) => return Err(self.timeout(R::API, deadline, "it does not read the request")),
+        }
+        // Written, but for what TLS may hold back.
+        match timeout_at(deadline.at(), self.stream.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(self.disconnected(R::API, error.to_string())),
+            Err(_) => return Err(self.timeout(R::API, deadline, "it does not read the request")),
+        }
+        self.pending.push_back(Pending {
+            api: R::API,
+            version,
+            correlation_id,
+        });
+        Ok(())
+    }
+
+    /// Receives the response to the first request that has none.
+    ///
+    /// # Panics
+    ///
+    /// Where no request is under way, which is a mistake of the caller.
+    pub(super) async fn receive(&mut self, deadline: Deadline) -> Result<Frame, WireError> {
+        let request = self.pending.pop_front().expect("a request is under way");
+        let Limits {
+            expected_bytes,
+            most_bytes,
+        } = self.limits;
+        let reading = read_frame(&mut self.stream, &self.pool, expected_bytes, most_bytes);
+        let bytes = match timeout_at(deadline.at(), reading).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(FrameError::Ended(cause))) => return Err(self.disconnected(request.api, cause)),
+            Ok(Err(FrameError::Length { found, limit })) => {
+                let cause = format!("expected a length of 4 to {limit} bytes, found {found}");
+                return Err(malformed(&self.broker, request, cause));
+            }
+            Err(_) => return Err(self.timeout(request.api, deadline, "the connection is open")),
+        };
+        let found = Input::new(&bytes).int32();
+        let expected = request.correlation_id;
+        if found != Ok(expected) {
+            let found = found.map_or_else(|error| error.to_string(), |found| found.to_string());
+            let cause = format!("expected the correlation id {expected}, found {found}");
+            return Err(malformed(&self.broker, request, cause));
+        }
+        Ok(Frame {
+            bytes,
+            broker: self.broker.clone(),
+            request,
+        })
+    }
+
+    /// Decodes a response and heeds its throttle time.
+    pub(super) fn decode<'a, R: Request>(
+        &mut self,
+        frame: &'a Frame,
+    ) -> Result<R::Response<'a>, WireError> {
+        let response = frame.decode::<R>()?;
+        self.note_throttle(response.throttle());
+        Ok(response)
+    }
+
+    /// Sends a request and converts its response.
+    pub(super) async fn call<R: Request, T>(
+        &mut self,
+        request: &R,
+        deadline: Deadline,
+        convert: impl FnOnce(R::Response<'_>) -> T,
+    ) -> Result<T, WireError> {
+        self.send(request, deadline).await?;
+        let frame = self.receive(deadline).await?;
+        Ok(convert(self.decode::<R>(&frame)?))
+    }
+
+    fn disconnected(&self, request: Api, cause: String) -> WireError {
+        WireError::Disconnected {
+            broker: self.broker.clone(),
+            request,
+            cause,
+        }
+    }
+
+    fn timeout(&self, request: Api, deadline: Deadline, cause: &'static str) -> WireError {
+        WireError::Timeout {
+            broker: self.broker.clone(),
+            request,
+            waited: deadline.waited(),
+            cause,
+        }
+    }
+}

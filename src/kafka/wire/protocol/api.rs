@@ -1,0 +1,121 @@
+//! The requests, and the versions of them that are encoded here.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Input, Malformed, Output};
+
+/// A kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Api {
+    /// Reads record batches.
+    Fetch,
+    /// Finds offsets: the first, the last, or by time.
+    ListOffsets,
+    /// Describes brokers, topics and partitions.
+    Metadata,
+    /// Finds where a leader epoch ends.
+    OffsetForLeaderEpoch,
+    /// Lists the requests that a broker answers.
+    ApiVersions,
+}
+
+impl Api {
+    /// Every kind.
+    pub const ALL: [Api; 5] = [
+        Api::Fetch,
+        Api::ListOffsets,
+        Api::Metadata,
+        Api::OffsetForLeaderEpoch,
+        Api::ApiVersions,
+    ];
+
+    /// Returns the number in request headers.
+    #[must_use]
+    pub fn key(self) -> i16 {
+        match self {
+            Api::Fetch => 1,
+            Api::ListOffsets => 2,
+            Api::Metadata => 3,
+            Api::ApiVersions => 18,
+            Api::OffsetForLeaderEpoch => 23,
+        }
+    }
+
+    /// Returns the name in Kafka's documentation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Api::Fetch => "Fetch",
+            Api::ListOffsets => "ListOffsets",
+            Api::Metadata => "Metadata",
+            Api::ApiVersions => "ApiVersions",
+            Api::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
+        }
+    }
+
+    /// Returns the versions that are encoded and decoded here. The oldest are those of Apache Kafka 2.1: the first with leader epochs.
+    #[must_use]
+    pub fn versions(self) -> RangeInclusive<i16> {
+        match self {
+            Api::Fetch => 4..=17,
+            Api::ListOffsets => 1..=10,
+            Api::Metadata => 1..=12,
+            Api::ApiVersions => 0..=3,
+            Api::OffsetForLeaderEpoch => 2..=4,
+        }
+    }
+
+    /// Whether a version has compact lengths and tagged fields.
+    #[must_use]
+    pub fn is_flexible(self, version: i16) -> bool {
+        let first = match self {
+            Api::Fetch => 12,
+            Api::ListOffsets => 6,
+            Api::Metadata => 9,
+            Api::ApiVersions => 3,
+            Api::OffsetForLeaderEpoch => 4,
+        };
+        version >= first
+    }
+
+    /// Whether the header of a response has tagged fields. That of ApiVersions never has: it is read before versions are known.
+    #[must_use]
+    pub fn has_flexible_response_header(self, version: i16) -> bool {
+        self != Api::ApiVersions && self.is_flexible(version)
+    }
+}
+
+/// A request, and how its response is read.
+pub trait Request {
+    /// Which one it is.
+    const API: Api;
+    /// What is answered; it borrows from the frame.
+    type Response<'a>: Response;
+
+    /// Returns the versions that can say what this request says.
+    fn versions(&self) -> RangeInclusive<i16> {
+        Self::API.versions()
+    }
+
+    /// Writes the body.
+    fn encode(&self, version: i16, output: &mut Output);
+
+    /// Reads the body of a response.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are not such a response.
+    fn decode<'a>(version: i16, input: &mut Input<'a>) -> Result<Self::Response<'a>, Malformed>;
+}
+
+/// What every response has.
+pub trait Response {
+    /// Returns for how long the broker asks to be sent nothing.
+    fn throttle(&self) -> Duration;
+}
+
+/// Converts a throttle time. A negative one, which no broker sends, is none.
+pub(super) fn throttle(milliseconds: i32) -> Duration {
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))
+}

@@ -1,0 +1,356 @@
+//! Reads the partitions of one broker over one connection, of which the next request always leaves before the last response is used.
+
+use bytes::Bytes;
+use kbk_format::{ErrorClass, FormatError};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::client::WireClient;
+use super::connection::{Connection, Frame, Limits};
+use super::deadline::Deadline;
+use super::error::WireError;
+use super::fetched::{FetchedBatches, check_crcs, walk};
+use super::fetcher::FetchOptions;
+use super::pool::FramePool;
+use super::protocol::{
+    Api, ErrorCode, FetchPartition, FetchRequest, FetchTopic, FetchedPartition, TopicId,
+};
+use crate::kafka::partition::TopicPartition;
+
+/// A partition that is being read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) partition: TopicPartition,
+    /// By which a topic that was created again is known.
+    pub(super) topic_id: Option<TopicId>,
+    /// The epoch of the leader that is read from; -1 before the first.
+    pub(super) current_epoch: i32,
+    /// The next offset.
+    pub(super) position: i64,
+    /// The epoch of the last record before it, by which a truncation is known.
+    pub(super) last_epoch: Option<i32>,
+    /// Where to stop.
+    pub(super) end: Option<i64>,
+    /// A batch that is larger than what is usually asked for.
+    needed_bytes: Option<usize>,
+    /// Whether the last response had records of it.
+    had_records: bool,
+    /// When its leader last answered; at first, when it was added.
+    pub(super) heard: Instant,
+    /// Since when its topic is said not to exist.
+    pub(super) unknown_since: Option<Instant>,
+    pub(super) backoff: Backoff,
+}
+
+impl Reading {
+    pub(super) fn new(
+        partition: TopicPartition,
+        position: i64,
+        last_epoch: Option<i32>,
+        end: Option<i64>,
+        backoff: Backoff,
+    ) -> Reading {
+        Reading {
+            partition,
+            topic_id: None,
+            current_epoch: -1,
+            position,
+            last_epoch,
+            end,
+            needed_bytes: None,
+            had_records: false,
+            heard: Instant::now(),
+            unknown_since: None,
+            backoff,
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.end.is_some_and(|end| self.position >= end)
+    }
+}
+
+/// Reads from one broker.
+pub(super) struct Reader {
+    client: WireClient,
+    options: FetchOptions,
+    pool: FramePool,
+    connection: Option<Connection>,
+    pub(super) broker: i32,
+    pub(super) readings: Vec<Reading>,
+}
+
+/// What one response has brought.
+pub(super) struct ReadStep {
+    pub(super) reader: Reader,
+    pub(super) fetched: Vec<FetchedBatches>,
+    /// Partitions that reached their ends.
+    pub(super) finished: Vec<TopicPartition>,
+    /// Partitions that are no longer read from this broker.
+    pub(super) lost: Vec<(Reading, WireError)>,
+}
+
+impl Reader {
+    pub(super) fn new(
+        client: WireClient,
+        options: FetchOptions,
+        pool: FramePool,
+        broker: i32,
+    ) -> Reader {
+        Reader {
+            client,
+            options,
+            pool,
+            connection: None,
+            broker,
+            readings: Vec::new(),
+        }
+    }
+
+    /// Receives one response, and sends the next request.
+    pub(super) async fn step(mut self) -> ReadStep {
+        let mut fetched = Vec::new();
+        let mut finished = Vec::new();
+        let mut lost = Vec::new();
+        let result = self.try_step(&mut fetched, &mut finished, &mut lost).await;
+        if let Err(error) = result {
+            self.connection = None;
+            let all = self.readings.drain(..);
+            lost.extend(all.map(|reading| (reading, error.clone())));
+        }
+        ReadStep {
+            reader: self,
+            fetched,
+            finished,
+            lost,
+        }
+    }
+
+    async fn try_step(
+        &mut self,
+        fetched: &mut Vec<FetchedBatches>,
+        finished: &mut Vec<TopicPartition>,
+        lost: &mut Vec<(Reading, WireError)>,
+    ) -> Result<(), WireError> {
+        let attempt = self.client.settings().attempt_timeout;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect(Deadline::after(attempt)).await?,
+        };
+        if !connection.is_waiting() {
+            self.send(&mut connection, Deadline::after(attempt)).await?;
+        }
+        let deadline = Deadline::after(self.options.max_wait + attempt);
+        let frame = connection.receive(deadline).await?;
+        let received = self.read(&mut connection, &frame)?;
+        for (reading, error) in received.lost {
+            lost.push((reading, error));
+        }
+        let (done, open): (Vec<Reading>, Vec<Reading>) =
+            self.readings.drain(..).partition(Reading::is_finished);
+        self.readings = open;
+        // Those that got nothing come first next time: a broker fills a response in this order.
+        self.readings.sort_by_key(|reading| reading.had_records);
+        // Before the checksums are computed, and long before the caller has used the records.
+        if !self.readings.is_empty() {
+            self.send(&mut connection, Deadline::after(attempt)).await?;
+        }
+        self.connection = Some(connection);
+        self.readings.extend(done);
+        for batches in received.fetched {
+            match check_crcs(&batches.bytes) {
+                Ok(()) => fetched.push(batches),
+                Err(source) => {
+                    let partition = batches.partition;
+                    let damaged = |reading: &mut Reading| reading.partition == partition;
+                    // The request under way asks for it as well; that answer is passed over.
+                    lost.extend(self.readings.extract_if(.., damaged).map(|reading| {
+                        let error = WireError::Batch {
+                            broker: frame.broker.clone(),
+                            partition: partition.clone(),
+                            source: source.clone(),
+                        };
+                        (reading, error)
+                    }));
+                }
+            }
+        }
+        let done = self
+            .readings
+            .extract_if(.., |reading| reading.is_finished());
+        finished.extend(done.map(|reading| reading.partition));
+        Ok(())
+    }
+
+    async fn connect(&self, deadline: Deadline) -> Result<Connection, WireError> {
+        let limits = Limits {
+            expected_bytes: self.options.response_bytes.saturating_add(64 << 10),
+            most_bytes: self.client.settings().most_response_bytes,
+        };
+        let pool = self.pool.clone();
+        self.client
+            .connect(self.broker, pool, limits, deadline)
+            .await
+    }
+
+    async fn send(&self, connection: &mut Connection, deadline: Deadline) -> Result<(), WireError> {
+        let topics = self
+            .readings
+            .chunk_by(|a, b| a.partition.topic == b.partition.topic)
+            .filter_map(|chunk| {
+                let first = chunk.first()?;
+                let partitions = chunk.iter().map(|reading| FetchPartition {
+                    partition: reading.partition.partition.get(),
+                    current_leader_epoch: reading.current_epoch,
+                    offset: reading.position,
+                    max_bytes: number(
+                        reading
+                            .needed_bytes
+                            .unwrap_or_default()
+                            .max(self.options.partition_bytes),
+                    ),
+                });
+                Some(FetchTopic {
+                    name: &first.partition.topic,
+                    id: first.topic_id.unwrap_or_default(),
+                    partitions: partitions.collect(),
+                })
+            });
+        let request = FetchRequest {
+            max_wait_ms: i32::try_from(self.options.max_wait.as_millis()).unwrap_or(i32::MAX),
+            min_bytes: 1,
+            max_bytes: number(self.options.response_bytes),
+            isolation: self.options.isolation,
+            topics: topics.collect(),
+        };
+        connection.send(&request, deadline).await
+    }
+
+    /// Reads a response to what [`send`](Self::send) asked for, and moves the positions.
+    fn read(&mut self, connection: &mut Connection, frame: &Frame) -> Result<Received, WireError> {
+        let response = connection.decode::<FetchRequest<'_>>(frame)?;
+        if response.error != ErrorCode::NONE {
+            return Err(WireError::Broker {
+                broker: frame.broker.clone(),
+                request: Api::Fetch,
+                code: response.error,
+            });
+        }
+        let mut received = Received::default();
+        let mut kept = Vec::with_capacity(self.readings.len());
+        let readings = std::mem::take(&mut self.readings);
+        let mut readings: Vec<Option<Reading>> = readings.into_iter().map(Some).collect();
+        // Brokers answer in the order of the request, but nothing says so.
+        let mut next = 0;
+        for answer in &response.partitions {
+            let mut places = (next..readings.len()).chain(0..next);
+            let asked = places.find_map(|place| {
+                let slot = readings.get_mut(place)?;
+                let reading = slot.take_if(|reading| is_about(answer, reading))?;
+                next = place + 1;
+                Some(reading)
+            });
+            // One that was not asked for, a second time, or one that was damaged in the response before.
+            let Some(mut reading) = asked else {
+                continue;
+            };
+            match self.advance(&mut reading, answer, frame) {
+                Ok(batches) => {
+                    received.fetched.extend(batches);
+                    kept.push(reading);
+                }
+                Err(error) => received.lost.push((reading, error)),
+            }
+        }
+        received
+            .lost
+            .extend(readings.into_iter().flatten().map(|reading| {
+                let error = WireError::Missing {
+                    broker: frame.broker.clone(),
+                    request: Api::Fetch,
+                    partition: reading.partition.clone(),
+                };
+                (reading, error)
+            }));
+        self.readings = kept;
+        Ok(received)
+    }
+
+    fn advance(
+        &self,
+        reading: &mut Reading,
+        answer: &FetchedPartition<'_>,
+        frame: &Frame,
+    ) -> Result<Option<FetchedBatches>, WireError> {
+        if answer.error != ErrorCode::NONE {
+            return Err(WireError::Partition {
+                broker: frame.broker.clone(),
+                request: Api::Fetch,
+                subject: reading.partition.to_string(),
+                code: answer.error,
+            });
+        }
+        let damaged = |source| WireError::Batch {
+            broker: frame.broker.clone(),
+            partition: reading.partition.clone(),
+            source,
+        };
+        let walked = walk(answer.records).map_err(damaged)?;
+        reading.heard = Instant::now();
+        reading.unknown_since = None;
+        reading.backoff.reset();
+        reading.needed_bytes = walked.needed_bytes;
+        reading.had_records = walked.last.is_some();
+        let Some(last) = walked.last else {
+            return Ok(None);
+        };
+        let next_position = last.last_offset + 1;
+        if next_position <= reading.position {
+            let detail = format!(
+                "ends before offset {next_position}, and offset {} was asked for",
+                reading.position
+            );
+            let class = ErrorClass::Inconsistent;
+            return Err(damaged(FormatError::new(class, "record batch", 0, detail)));
+        }
+        let whole = answer.records.get(..walked.whole_bytes);
+        let bytes: Bytes = frame.bytes.slice_ref(whole.unwrap_or_default());
+        let position = std::mem::replace(&mut reading.position, next_position);
+        if last.leader_epoch >= 0 {
+            reading.last_epoch = Some(last.leader_epoch);
+        }
+        Ok(Some(FetchedBatches {
+            partition: reading.partition.clone(),
+            position,
+            next_position,
+            high_watermark: answer.high_watermark,
+            last_stable_offset: Some(answer.last_stable_offset).filter(|offset| *offset >= 0),
+            log_start_offset: Some(answer.log_start_offset).filter(|offset| *offset >= 0),
+            leader_epoch: reading.last_epoch,
+            isolation: self.options.isolation,
+            aborted: answer.aborted.clone(),
+            bytes,
+        }))
+    }
+}
+
+/// What a response has, before checksums.
+#[derive(Default)]
+struct Received {
+    fetched: Vec<FetchedBatches>,
+    lost: Vec<(Reading, WireError)>,
+}
+
+/// Whether an answer is about this partition. It names the topic or the topic's id.
+fn is_about(answer: &FetchedPartition<'_>, reading: &Reading) -> bool {
+    let is_topic = match answer.topic {
+        "" => reading.topic_id == Some(answer.topic_id),
+        name => name == reading.partition.topic,
+    };
+    is_topic && answer.partition == reading.partition.partition.get()
+}
+
+/// A size as requests have it.
+fn number(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,338 @@
+//! Reading: requests ahead of responses, leaders that move, logs that were truncated, damaged batches.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicUsize};
+use std::time::{Duration, Instant};
+
+use kbk_format::batch::{BatchBuilder, BatchOptions};
+use kbk_format::{Headers, Record};
+
+use super::support::{
+    EPOCHS, FETCH, FakeBroker, METADATA, Reply, Request, client_with, epoch_end, fetched, metadata,
+    own_port, partition, versions,
+};
+use crate::kafka::wire::{FetchEvent, FetchOptions, FetchRange, Fetcher, WireError};
+
+/// A batch of ten records. Its leader epoch is 3.
+fn batch(first: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    for offset in first..first + 10 {
+        builder
+            .push(&Record {
+                offset,
+                timestamp: offset,
+                control: false,
+                key: None,
+                value: Some(&[7; 100]),
+                headers: Headers::EMPTY,
+            })
+            .unwrap();
+    }
+    let mut bytes = Vec::new();
+    builder.finish(first + 9, &mut bytes).unwrap();
+    // Outside of the checksum.
+    bytes[12..16].copy_from_slice(&3_i32.to_be_bytes());
+    bytes
+}
+
+/// The offset that a Fetch request of version 11 asks for, of the only partition.
+fn asked(request: &Request) -> i64 {
+    // Fixed fields, one topic of six letters, one partition, the epoch.
+    let at = 4 + 4 + 4 + 4 + 1 + 8 + 4 + 8 + 4 + 4 + 4;
+    i64::from_be_bytes(request.body[at..at + 8].try_into().unwrap())
+}
+
+fn range(number: i32, end: Option<i64>) -> FetchRange {
+    FetchRange {
+        partition: partition(number),
+        start: 0,
+        end,
+        last_epoch: None,
+    }
+}
+
+/// A broker that leads everything, and answers Fetch as the test says.
+async fn leader(
+    partitions: usize,
+    fetch: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> FakeBroker {
+    let (port, own) = own_port();
+    let broker = FakeBroker::start(move |request| match request.api {
+        METADATA => metadata(&[own.load(Relaxed)], &vec![(1, 3); partitions]),
+        FETCH => fetch(request),
+        EPOCHS => epoch_end(3, 1000),
+        _ => versions(request),
+    })
+    .await;
+    port.store(broker.port, Relaxed);
+    broker
+}
+
+fn fetcher(broker: &FakeBroker, ranges: Vec<FetchRange>) -> Fetcher {
+    let client = client_with(&broker.address(), Duration::from_secs(5), &[]);
+    let options = FetchOptions {
+        max_wait: Duration::from_millis(50),
+        ..FetchOptions::default()
+    };
+    client.fetcher(options, ranges)
+}
+
+async fn event(fetcher: &mut Fetcher) -> FetchEvent {
+    let event = tokio::time::timeout(Duration::from_secs(20), fetcher.next());
+    event.await.expect("in time").expect("an event")
+}
+
+async fn batches(fetcher: &mut Fetcher) -> (i64, i64) {
+    match event(fetcher).await {
+        FetchEvent::Batches(fetched) => (fetched.position, fetched.next_position),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn failure(fetcher: &mut Fetcher) -> WireError {
+    match event(fetcher).await {
+        FetchEvent::Failed(_, error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_next_request_leaves_before_the_last_response_is_used() {
+    let broker = leader(1, |request| match asked(request) {
+        0 => fetched(0, &[(0, 0, &batch(0))]),
+        _ => Reply::Silence,
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    // Nobody polls the fetcher, and the broker has the next request.
+    let started = Instant::now();
+    while broker.requests(FETCH).len() < 2 {
+        assert!(started.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(asked(&broker.requests(FETCH)[1]), 10);
+}
+
+#[tokio::test]
+async fn a_range_ends_where_its_position_reaches_the_end() {
+    let broker = leader(1, |request| {
+        let records = [batch(asked(request)), batch(asked(request) + 10)].concat();
+        // The second batch is cut off.
+        fetched(0, &[(0, 0, &records[..records.len() - 7])])
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, Some(25)), range(1, Some(0))]);
+    assert!(matches!(event(&mut fetcher).await, FetchEvent::Finished(it) if it == partition(1)));
+    for first in [0, 10, 20] {
+        assert_eq!(batches(&mut fetcher).await, (first, first + 10));
+    }
+    assert!(matches!(event(&mut fetcher).await, FetchEvent::Finished(it) if it == partition(0)));
+    assert!(fetcher.next().await.is_none());
+    assert_eq!(
+        broker.requests(FETCH).len(),
+        3,
+        "nothing past the end is asked for"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_a_response_is_asked_for_whole() {
+    let large = batch(0);
+    let length = i32::try_from(large.len()).unwrap();
+    let broker = leader(1, move |request| {
+        let most = i32::from_be_bytes(
+            request.body[request.body.len() - 10..][..4]
+                .try_into()
+                .unwrap(),
+        );
+        let sent = usize::try_from(most.min(length)).unwrap();
+        fetched(0, &[(0, 0, &large[..sent])])
+    })
+    .await;
+    let client = client_with(&broker.address(), Duration::from_secs(5), &[]);
+    let options = FetchOptions {
+        partition_bytes: 100,
+        ..FetchOptions::default()
+    };
+    let mut fetcher = client.fetcher(options, vec![range(0, Some(10))]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+}
+
+#[tokio::test]
+async fn a_damaged_batch_fails_its_partition_alone() {
+    let broker = leader(2, |request| {
+        let mut damaged = batch(0);
+        damaged[80] ^= 1;
+        let whole = batch(0);
+        match request.body.len() {
+            // Both partitions are asked for.
+            length if length > 90 => fetched(0, &[(1, 0, &damaged), (0, 0, &whole)]),
+            _ => fetched(0, &[(0, 0, &batch(asked(request)))]),
+        }
+    })
+    .await;
+    let ranges = vec![range(0, Some(10)), range(1, None)];
+    let mut fetcher = fetcher(&broker, ranges);
+    let (mut seen, mut failed) = (Vec::new(), Vec::new());
+    while let Some(event) = fetcher.next().await {
+        match event {
+            FetchEvent::Batches(fetched) => seen.push(fetched.partition),
+            FetchEvent::Failed(partition, error) => failed.push((partition, error)),
+            FetchEvent::Finished(_) => {}
+        }
+    }
+    assert_eq!(seen, [partition(0)]);
+    let [(damaged, error)] = &failed[..] else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(*damaged, partition(1));
+    let text = error.to_string();
+    assert!(
+        text.contains("orders/1") && text.contains("CRC-32C"),
+        "{text}"
+    );
+    assert!(text.contains(&broker.address()), "{text}");
+}
+
+#[tokio::test]
+async fn a_leader_that_moves_is_followed() {
+    let new = FakeBroker::start(|request| match request.api {
+        FETCH => fetched(0, &[(0, 0, &batch(asked(request)))]),
+        EPOCHS => epoch_end(3, 10),
+        _ => versions(request),
+    })
+    .await;
+    let (port, own) = own_port();
+    let (new_port, fetches) = (new.port, AtomicUsize::new(0));
+    let old = FakeBroker::start(move |request| match request.api {
+        METADATA => {
+            let ports = [own.load(Relaxed), new_port];
+            match fetches.load(Relaxed) {
+                0 | 1 => metadata(&ports, &[(1, 3)]),
+                _ => metadata(&ports, &[(2, 4)]),
+            }
+        }
+        FETCH => match fetches.fetch_add(1, Relaxed) {
+            0 => fetched(0, &[(0, 0, &batch(0))]),
+            _ => fetched(0, &[(0, 6, &[])]),
+        },
+        _ => versions(request),
+    })
+    .await;
+    port.store(old.port, Relaxed);
+    let mut fetcher = fetcher(&old, vec![range(0, Some(20))]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    assert_eq!(batches(&mut fetcher).await, (10, 20));
+    assert_eq!(
+        new.requests(EPOCHS).len(),
+        1,
+        "the new leader's log is checked"
+    );
+}
+
+#[tokio::test]
+async fn a_new_leader_with_a_shorter_log_is_found_out() {
+    let (port, own) = own_port();
+    let epoch = Arc::new(AtomicI32::new(3));
+    let present = Arc::clone(&epoch);
+    let broker = FakeBroker::start(move |request| match request.api {
+        METADATA => metadata(&[own.load(Relaxed)], &[(1, present.load(Relaxed))]),
+        FETCH if present.swap(4, Relaxed) == 3 => fetched(0, &[(0, 0, &batch(0))]),
+        FETCH => fetched(0, &[(0, 74, &[])]),
+        // Epoch 3 ends before what was read of it.
+        EPOCHS => epoch_end(3, 7),
+        _ => versions(request),
+    })
+    .await;
+    port.store(broker.port, Relaxed);
+    let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    let error = failure(&mut fetcher).await;
+    let is_found = matches!(
+        &error,
+        WireError::Truncated {
+            position: 10,
+            end_offset: 7,
+            ..
+        }
+    );
+    assert!(is_found, "{error}");
+    assert!(fetcher.next().await.is_none());
+}
+
+#[tokio::test]
+async fn errors_that_do_not_pass_are_reported_at_once() {
+    for code in [1, 29] {
+        let broker = leader(1, move |_| fetched(0, &[(0, code, &[])])).await;
+        let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+        let started = Instant::now();
+        let error = failure(&mut fetcher).await;
+        assert_eq!(error.code().map(|code| code.0), Some(code));
+        assert!(error.to_string().contains("orders/0"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+}
+
+#[tokio::test]
+async fn batches_that_do_not_advance_are_refused() {
+    let broker = leader(1, |_| fetched(0, &[(0, 0, &batch(0))])).await;
+    let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    let error = failure(&mut fetcher).await.to_string();
+    assert!(error.contains("and offset 10 was asked for"), "{error}");
+}
+
+#[tokio::test]
+async fn a_broker_that_stops_answering_fails_within_the_time_of_a_stall() {
+    let broker = leader(1, |request| match asked(request) {
+        0 => fetched(0, &[(0, 0, &batch(0))]),
+        _ => Reply::Silence,
+    })
+    .await;
+    let client = client_with(
+        &broker.address(),
+        Duration::from_secs(3),
+        &[("socket.timeout.ms", "500")],
+    );
+    let mut fetcher = client.fetcher(FetchOptions::default(), vec![range(0, None)]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    let started = Instant::now();
+    let error = failure(&mut fetcher).await;
+    let text = error.to_string();
+    assert!(matches!(error, WireError::Timeout { .. }), "{text}");
+    let named = format!("broker 1 ({})", broker.address());
+    assert!(text.contains(&named) && text.contains("Fetch"), "{text}");
+    assert!(started.elapsed() < Duration::from_secs(8), "{started:?}");
+}
+
+#[tokio::test]
+async fn a_partition_that_the_broker_leaves_out_is_asked_for_again() {
+    let times = AtomicUsize::new(0);
+    let broker = leader(1, move |_| match times.fetch_add(1, Relaxed) {
+        0 => fetched(0, &[]),
+        _ => fetched(0, &[(0, 0, &batch(0))]),
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, Some(10))]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+}
+
+#[tokio::test]
+async fn a_cancelled_call_loses_nothing() {
+    let broker = leader(1, |request| {
+        std::thread::sleep(Duration::from_millis(30));
+        fetched(0, &[(0, 0, &batch(asked(request)))])
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, Some(50))]);
+    let mut next = 0;
+    while next < 50 {
+        let event = tokio::time::timeout(Duration::from_millis(7), fetcher.next());
+        if let Ok(Some(FetchEvent::Batches(fetched))) = event.await {
+            assert_eq!(fetched.position, next);
+            next = fetched.next_position;
+        }
+    }
+}

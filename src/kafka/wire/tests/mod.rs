@@ -1,0 +1,6 @@
+//! The client against brokers that these tests script, byte by byte. Apache Kafka itself is in `tests/kafka/`.
+
+mod brokers;
+mod fetching;
+mod hostile;
+mod support;

@@ -1,0 +1,241 @@
+//! A broker on loopback that answers as a test says.
+
+use std::sync::atomic::AtomicU16;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kbk_format::PartitionNumber;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::kafka::wire::{WireClient, WireSettings};
+use crate::kafka::{ClientSettings, TopicPartition};
+
+pub(super) const FETCH: i16 = 1;
+pub(super) const LIST_OFFSETS: i16 = 2;
+pub(super) const METADATA: i16 = 3;
+pub(super) const API_VERSIONS: i16 = 18;
+pub(super) const EPOCHS: i16 = 23;
+
+/// A request as a broker sees it.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) api: i16,
+    pub(super) version: i16,
+    pub(super) correlation_id: i32,
+    pub(super) body: Vec<u8>,
+}
+
+/// What a broker does with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// A response with the correlation id of the request, and this body.
+    Body(Vec<u8>),
+    /// These bytes, length and all.
+    Raw(Vec<u8>),
+    /// These bytes, and the end of the connection.
+    Last(Vec<u8>),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// A broker that answers each request by a function of the test's.
+pub(super) struct FakeBroker {
+    pub(super) port: u16,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl FakeBroker {
+    pub(super) async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        FakeBroker::start_at("127.0.0.1:0", answer).await
+    }
+
+    pub(super) async fn start_at(
+        address: &str,
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(Mutex::default());
+        let (all, answer) = (Arc::clone(&seen), Arc::new(answer));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, Arc::clone(&all), Arc::clone(&answer)));
+            }
+        });
+        FakeBroker { port, seen }
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the requests of one kind so far.
+    pub(super) fn requests(&self, api: i16) -> Vec<Request> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|it| it.api == api).cloned().collect()
+    }
+}
+
+/// A port that a broker's answers name, and that is known once the broker is started.
+pub(super) fn own_port() -> (Arc<AtomicU16>, Arc<AtomicU16>) {
+    let port = Arc::new(AtomicU16::new(0));
+    (Arc::clone(&port), port)
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    seen: Arc<Mutex<Vec<Request>>>,
+    answer: Arc<impl Fn(&Request) -> Reply>,
+) -> std::io::Result<()> {
+    loop {
+        let length = stream.read_i32().await?;
+        let mut bytes = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut bytes).await?;
+        let number = |at: usize| i16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        let client_id = usize::try_from(number(8)).unwrap();
+        let request = Request {
+            api: number(0),
+            version: number(2),
+            correlation_id: i32::from_be_bytes(bytes[4..8].try_into().unwrap()),
+            body: bytes[10 + client_id..].to_vec(),
+        };
+        seen.lock().unwrap().push(request.clone());
+        match answer(&request) {
+            Reply::Body(body) => {
+                stream
+                    .write_all(&framed(request.correlation_id, &body))
+                    .await?
+            }
+            Reply::Raw(bytes) => stream.write_all(&bytes).await?,
+            Reply::Last(bytes) => return stream.write_all(&bytes).await,
+            Reply::Silence => {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+pub(super) fn framed(correlation_id: i32, body: &[u8]) -> Vec<u8> {
+    let mut frame = i32::try_from(body.len() + 4)
+        .unwrap()
+        .to_be_bytes()
+        .to_vec();
+    frame.extend(correlation_id.to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// The versions of a broker without flexible versions: Apache Kafka 2.3.
+pub(super) fn versions(request: &Request) -> Reply {
+    let mut body = Vec::new();
+    if request.version > 2 {
+        body.extend(35_i16.to_be_bytes());
+        body.extend([0; 4]);
+        return Reply::Body(body);
+    }
+    let ranges = [
+        [FETCH, 4, 11],
+        [LIST_OFFSETS, 1, 5],
+        [METADATA, 1, 8],
+        [API_VERSIONS, 0, 2],
+        [EPOCHS, 2, 3],
+    ];
+    body.extend(0_i16.to_be_bytes());
+    body.extend(5_i32.to_be_bytes());
+    body.extend(ranges.as_flattened().iter().flat_map(|it| it.to_be_bytes()));
+    Reply::Body(body)
+}
+
+fn text(body: &mut Vec<u8>, text: &str) {
+    body.extend(i16::try_from(text.len()).unwrap().to_be_bytes());
+    body.extend(text.as_bytes());
+}
+
+pub(super) const TOPIC: &str = "orders";
+
+pub(super) fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new(TOPIC, PartitionNumber::new(number).unwrap())
+}
+
+/// Metadata of version 8: brokers 1, 2… at these ports, and the leaders and epochs of the topic's partitions.
+pub(super) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
+    let mut body = 0_i32.to_be_bytes().to_vec();
+    body.extend(i32::try_from(ports.len()).unwrap().to_be_bytes());
+    for (id, port) in (1_i32..).zip(ports) {
+        body.extend(id.to_be_bytes());
+        text(&mut body, "127.0.0.1");
+        body.extend(i32::from(*port).to_be_bytes());
+        body.extend((-1_i16).to_be_bytes());
+    }
+    text(&mut body, "cluster");
+    body.extend(1_i32.to_be_bytes());
+    body.extend(1_i32.to_be_bytes());
+    body.extend(0_i16.to_be_bytes());
+    text(&mut body, TOPIC);
+    body.push(0);
+    body.extend(i32::try_from(leaders.len()).unwrap().to_be_bytes());
+    for (number, (leader, epoch)) in (0_i32..).zip(leaders) {
+        body.extend(0_i16.to_be_bytes());
+        body.extend(
+            [number, *leader, *epoch, 0, 0, 0]
+                .iter()
+                .flat_map(|it| it.to_be_bytes()),
+        );
+    }
+    body.extend(0_i32.to_be_bytes());
+    body.extend(0_i32.to_be_bytes());
+    Reply::Body(body)
+}
+
+/// A Fetch response of version 11: the error and the records of each partition.
+pub(super) fn fetched(throttle_ms: i32, partitions: &[(i32, i16, &[u8])]) -> Reply {
+    let mut body = throttle_ms.to_be_bytes().to_vec();
+    body.extend([0; 6]);
+    body.extend(1_i32.to_be_bytes());
+    text(&mut body, TOPIC);
+    body.extend(i32::try_from(partitions.len()).unwrap().to_be_bytes());
+    for (number, error, records) in partitions {
+        body.extend(number.to_be_bytes());
+        body.extend(error.to_be_bytes());
+        body.extend([1000_i64, 1000, 0].iter().flat_map(|it| it.to_be_bytes()));
+        body.extend((-1_i32).to_be_bytes());
+        body.extend((-1_i32).to_be_bytes());
+        body.extend(i32::try_from(records.len()).unwrap().to_be_bytes());
+        body.extend(*records);
+    }
+    Reply::Body(body)
+}
+
+/// The answer of version 3 about where an epoch of partition 0 ends.
+pub(super) fn epoch_end(epoch: i32, end_offset: i64) -> Reply {
+    let mut body = 0_i32.to_be_bytes().to_vec();
+    body.extend(1_i32.to_be_bytes());
+    text(&mut body, TOPIC);
+    body.extend(1_i32.to_be_bytes());
+    body.extend(0_i16.to_be_bytes());
+    body.extend(0_i32.to_be_bytes());
+    body.extend(epoch.to_be_bytes());
+    body.extend(end_offset.to_be_bytes());
+    Reply::Body(body)
+}
+
+/// A client whose requests have a second.
+pub(super) fn client(bootstrap: &str) -> WireClient {
+    client_with(bootstrap, Duration::from_secs(1), &[])
+}
+
+pub(super) fn client_with(
+    bootstrap: &str,
+    timeout: Duration,
+    properties: &[(&str, &str)],
+) -> WireClient {
+    let properties: Vec<_> = properties
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    let settings = ClientSettings::new(Some(bootstrap), None, &properties).unwrap();
+    let settings = settings.with_timeout(Some(timeout));
+    WireClient::new(WireSettings::new(&settings).unwrap())
+}
