@@ -454,6 +454,12 @@ impl Report for Compacting {
         }
         self.write_findings(out)?;
         let report = &self.report;
+        if self.dry_run && !rows.is_empty() {
+            writeln!(
+                out,
+                "whether they are intact was not checked: damaged segments stay as they are; `kbk verify` finds them before"
+            )?;
+        }
         if report.adopted_segments > 0 {
             let adopted = human::counted(report.adopted_segments, "segment");
             writeln!(

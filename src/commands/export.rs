@@ -129,7 +129,8 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub file_size: Option<FileSize>,
 
-    /// Replace files and folders that exist
+    /// Replace the files and folders of partitions that exist, each as a whole: with --since, or another selection, what an earlier
+    /// export wrote of other records goes, too, folders of other dates included
     #[arg(long)]
     pub overwrite: bool,
 
@@ -350,6 +351,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
                 records: None,
                 bytes: Some(plan.stored_bytes()),
             };
+            warn_of_removal(&plan, &options)?;
             let progress = Arc::new(RunProgress::start(context, "exporting", totals));
             let events: Arc<dyn ExportEvents> = Arc::clone(&progress) as _;
             // The progress leaves the screen before the result is written.
@@ -380,6 +382,25 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         false => Outcome::clean_if(whole),
     };
     context.conclude(&exporting, outcome)
+}
+
+/// Says beforehand which folders go, besides those that are written again.
+fn warn_of_removal(plan: &ExportPlan, options: &ExportOptions) -> Result<(), CliError> {
+    let removed = plan.removes(options).map_err(failed)?;
+    if let Some(folders) = folders_in_words(&removed) {
+        tracing::warn!("--overwrite replaces each partition as a whole: {folders} go with it");
+    }
+    Ok(())
+}
+
+/// Counts folders and names the first and the last one; `None` where there is none.
+fn folders_in_words(folders: &[String]) -> Option<String> {
+    let count = human::counted(folders.len() as u64, "folder");
+    match folders {
+        [] => None,
+        [one] => Some(format!("{count} ({one})")),
+        [first, .., last] => Some(format!("{count} ({first} to {last})")),
+    }
 }
 
 /// Tells invalid arguments from failures.
@@ -421,6 +442,35 @@ impl Report for Exporting {
                 "exported {partitions} of snapshot {snapshot} to {to}: {records}, {}",
                 human::bytes(report.bytes)
             )?,
+        }
+        if report.unread_records > 0 {
+            writeln!(
+                out,
+                "they were counted and not read: damage of their bytes shows only in the export, and in `kbk verify`"
+            )?;
+        }
+        let replaced = report.partitions.iter().filter(|it| it.replaced).count();
+        if replaced > 0 {
+            let replaced = human::counted(replaced as u64, "partition");
+            let were = match self.dry_run {
+                true => "would be",
+                false => "were",
+            };
+            writeln!(out, "{replaced} existed and {were} replaced as a whole")?;
+        }
+        let removed = report.partitions.iter().flat_map(|partition| {
+            let folders = partition.removed.iter();
+            folders.map(|folder| format!("{}/{folder}", partition.name))
+        });
+        let removed: Vec<String> = removed.collect();
+        if let Some(folders) = folders_in_words(&removed) {
+            match self.dry_run {
+                true => writeln!(
+                    out,
+                    "{folders} would be removed, and any other without a selected record"
+                )?,
+                false => writeln!(out, "{folders} removed with what was replaced")?,
+            }
         }
         table(&report.partitions, self.dry_run).write(out)
     }

@@ -123,22 +123,6 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let mut found = import::find(&args.folders)?;
     select(&mut found, args.topics.selection())?;
     let logs = rows(&found);
-    if args.dry_run {
-        for log in &found.logs {
-            if let Some(problem) = &log.problem {
-                tracing::warn!("{}/{}: {problem}", log.topic, log.partition);
-            }
-        }
-        let importing = Importing {
-            logs,
-            dry_run: true,
-            complete: None,
-            incomplete: Vec::new(),
-            partial: None,
-            report: ImportReport::default(),
-        };
-        return context.conclude(&importing, Outcome::Clean);
-    }
     let options = ImportOptions {
         compression: args.compression.unwrap_or_default(),
         block_bytes: args.block_size.unwrap_or_default().bytes() as usize,
@@ -147,6 +131,18 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         threads: thread::available_parallelism().map_or(1, usize::from),
         writer: super::writer(),
     };
+    if args.dry_run {
+        let report = import::dry_run(&repository, found, &options).await;
+        let importing = Importing {
+            logs,
+            dry_run: true,
+            complete: None,
+            incomplete: Vec::new(),
+            partial: None,
+            report: report?,
+        };
+        return conclude(&importing, context);
+    }
     let totals = Totals {
         records: None,
         bytes: Some(found.logs.iter().map(|log| log.bytes).sum()),
@@ -168,6 +164,11 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         incomplete: completeness.map_or_else(Vec::new, |it| it.incomplete),
         report,
     };
+    conclude(&importing, context)
+}
+
+/// Prints what was found and done.
+fn conclude(importing: &Importing, context: &Context) -> Result<Outcome, CliError> {
     for finding in &importing.report.findings {
         tracing::warn!("{}", finding.message);
     }
@@ -175,7 +176,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         true => Outcome::Interrupted,
         false => Outcome::clean_if(importing.report.is_whole()),
     };
-    context.conclude(&importing, outcome)
+    context.conclude(importing, outcome)
 }
 
 /// Keeps the logs of the selected topics.
@@ -245,7 +246,15 @@ impl Report for Importing {
             // One of which nothing can be read is listed, too.
             let readable = self.logs.iter().filter(|log| log.segments > 0).count();
             let logs = human::counted(readable as u64, "log");
+            if !self.report.is_whole() {
+                let findings = human::counted(self.report.findings.len() as u64, "finding");
+                writeln!(out, "the import would lack records: {findings}")?;
+            }
             writeln!(out, "would import {logs}, {}", human::bytes(bytes))?;
+            writeln!(
+                out,
+                "they were found and not read: what is damaged or open in them shows only in the import"
+            )?;
             return logs_table(&self.logs).write(out);
         }
         let report = &self.report;

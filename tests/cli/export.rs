@@ -1,7 +1,9 @@
 //! `kbk export`: what it says of what it does not write.
 
+use kbk_format::Segment;
 use serde_json::{Value, json};
 
+use crate::program::Ended;
 use crate::world::World;
 
 #[test]
@@ -78,19 +80,115 @@ fn a_dry_run_counts_exactly_and_writes_nothing() {
     assert!(first.ends_with("1,200 records"), "{first}");
 }
 
-#[test]
-fn a_dry_run_names_what_is_damaged() {
-    let world = World::sample();
-    let damaged = world.entries("orders", 0)[1].clone();
-    // Within the footer: a dry run reads no blocks that it need not count.
-    world.flip(&damaged.key, damaged.size as usize - 100);
-    let out = world.folder.path().join("out");
-    let export = ["export", out.to_str().unwrap(), "orders", "-f", "parquet"];
-    let ended = world.kbk(&[&export[..], &["--dry-run", "--json"]].concat());
-    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+/// Returns the exit code, the number of records, and the kinds and offsets of findings.
+fn found(ended: &Ended) -> (Option<i32>, Value, Vec<Value>) {
     let document = ended.json();
-    assert_eq!(document["complete"], false);
-    assert_eq!(document["findings"][0]["kind"], "damaged_records");
+    let findings = document["findings"].as_array().unwrap().iter();
+    let findings = findings.map(|it| json!([it["kind"], it["partition"], it["offsets"]]));
+    (ended.code, document["records"].clone(), findings.collect())
+}
+
+#[test]
+fn a_dry_run_counts_and_names_what_the_export_will() {
+    let world = World::sample();
+    let [first, second] = [0, 1].map(|number| world.entries("orders", 0)[number].clone());
+    let gone = world.entries("orders", 1)[2].clone();
+    // Within the footer, within the header of a block that is cut, and all of a segment.
+    let footer = (second.key.as_str(), second.size as usize - 100);
+    let bytes = std::fs::read(world.path(&first.key)).unwrap();
+    let blocks = Segment::open_whole(&bytes).unwrap().index().range(0..1);
+    let cut_block = (first.key.as_str(), blocks.unwrap().start as usize + 40);
+    std::fs::remove_file(world.path(&gone.key)).unwrap();
+    let out = world.folder.path().join("out");
+    let out = out.to_str().unwrap();
+    for (key, position) in [footer, cut_block] {
+        world.flip(key, position);
+        for selection in [&[][..], &["--from-offset", "3", "--to-offset", "-7"]] {
+            let export = ["export", out, "orders", "-f", "jsonl", "--json"];
+            let export = [&export[..], selection].concat();
+            let planned = world.kbk(&[&export[..], &["--dry-run"]].concat());
+            let done = world.kbk(&export);
+            assert_eq!(planned.json()["complete"], false);
+            assert_eq!(done.json()["unread_records"], 0);
+            let (code, records, findings) = found(&done);
+            let is_read = !selection.is_empty() || (key, position) == footer;
+            if is_read {
+                assert_eq!(found(&planned), (code, records.clone(), findings));
+                assert_eq!(planned.json()["unread_records"], records);
+            } else {
+                // The blocks were not read, which is what it says.
+                let unread = planned.json()["unread_records"].as_u64().unwrap();
+                assert!(Some(unread) > records.as_u64() && planned.code == Some(3));
+            }
+            std::fs::remove_dir_all(out).unwrap();
+        }
+        world.flip(key, position);
+    }
+    let shown = world.kbk(&["export", out, "payments", "-f", "parquet", "--dry-run"]);
+    assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+    let second = shown.stdout.lines().nth(1).unwrap();
+    assert!(
+        second.starts_with("they were counted and not read: "),
+        "{second}"
+    );
+}
+
+#[test]
+fn folders_of_dates_that_go_are_named() {
+    let world = World::sample();
+    let out = world.folder.path().join("out");
+    let place = out.join("topic=orders/partition=0");
+    let dates = ["1969-12-31", "1970-01-01", "2026-11-28"].map(|date| format!("date={date}"));
+    let put = || {
+        for date in &dates {
+            std::fs::create_dir_all(place.join(date)).unwrap();
+            std::fs::write(place.join(date).join("old.parquet"), "").unwrap();
+        }
+    };
+    put();
+    let by_date = ["--partition-by", "topic,partition,date", "--overwrite"];
+    let export = ["export", out.to_str().unwrap(), "orders/0", "-f", "parquet"];
+    let export = [&export[..], &by_date].concat();
+    let planned = world.kbk(&[&export[..], &["--dry-run"]].concat());
+    assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+    let range = "2 folders (topic=orders/partition=0/date=1969-12-31 to topic=orders/partition=0/date=2026-11-28)";
+    for says in [
+        format!("{range} would be removed, and any other without a selected record"),
+        "1 partition existed and would be replaced as a whole".to_owned(),
+    ] {
+        assert!(planned.stdout.contains(&says), "{says}: {}", planned.stdout);
+    }
+    assert!(place.join(&dates[0]).exists());
+    let done = world.kbk(&export);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert!(
+        done.stderr.contains(&format!("{range} go with it")),
+        "{}",
+        done.stderr
+    );
+    assert!(
+        done.stdout.contains(&format!("{range} removed")),
+        "{}",
+        done.stdout
+    );
+    put();
+    for dry_run in [&["--dry-run"][..], &[]] {
+        let document = world
+            .kbk(&[&export[..], &["--json"], dry_run].concat())
+            .json();
+        let partition = &document["partitions"][0];
+        assert_eq!(partition["replaced"], true);
+        assert_eq!(partition["removed"], json!([dates[0], dates[2]]));
+    }
+    assert!(!place.join(&dates[1]).join("old.parquet").exists());
+    assert!(place.join(&dates[1]).exists() && !place.join(&dates[2]).exists());
+    std::fs::remove_dir_all(&out).unwrap();
+    let first = world.kbk(&[&export[..], &["--json"]].concat()).json();
+    let partition = &first["partitions"][0];
+    assert_eq!(
+        (&partition["replaced"], &partition["removed"]),
+        (&json!(false), &json!([]))
+    );
 }
 
 #[test]

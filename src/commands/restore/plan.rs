@@ -111,6 +111,12 @@ impl Report for RestorePlan {
             self.manifest.snapshot.sequence,
             if selection.is_empty() { "" } else { ": " },
         )?;
+        if records > 0 {
+            writeln!(
+                out,
+                "whether they are intact was not checked: a restore stops at what is damaged; `kbk verify` finds it before"
+            )?;
+        }
         match describe_rate(self.rate_limit) {
             limit if limit.is_empty() => Ok(()),
             limit => writeln!(out, "no faster than {limit}"),

@@ -18,6 +18,7 @@
 //! | `plan` | which partitions are written, under which names |
 //! | `run` | all partitions, on all cores |
 //! | `partition` | one partition, past what is damaged |
+//! | `count` | the same without writing anything |
 //! | `gap_reasons` | why offsets have no record |
 //! | `output` | temporary names, and how they become real ones |
 //! | `kafka_log`, `json_lines`, `parquet` | the formats |
@@ -26,6 +27,7 @@
 //!
 //! A further format is a variant of [`ExportFormat`] and a `RecordFile`.
 
+mod count;
 mod error;
 mod gap_reasons;
 mod json_lines;

@@ -1,5 +1,6 @@
 //! Temporary names, and how they become real ones.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,22 +45,57 @@ impl Output {
         &self.temporary
     }
 
-    /// Gives it its name. Its files are durable already; so is the name when this returns.
-    pub(super) fn publish(mut self, overwrite: bool) -> Result<(), ExportError> {
+    /// Gives it its name, and returns what gave way to it. Its files are durable already; so is the name when this returns.
+    pub(super) fn publish(mut self, overwrite: bool) -> Result<Replaced, ExportError> {
         let path = self.folder.join(&self.name);
-        let replaced = self.folder.join(format!(".{}.replaced", self.name));
-        if exists(&path)? {
+        let aside = self.folder.join(format!(".{}.replaced", self.name));
+        let mut replaced = Replaced::at(&path)?;
+        if replaced.exists {
             if !overwrite {
                 return Err(ExportError::Exists { path });
             }
             // A folder cannot be renamed onto one that has files. A crash between the two leaves the old one under the other name.
-            remove(&replaced).map_err(ExportError::io("remove", &replaced))?;
-            fs::rename(&path, &replaced).map_err(ExportError::io("rename", &path))?;
+            remove(&aside).map_err(ExportError::io("remove", &aside))?;
+            fs::rename(&path, &aside).map_err(ExportError::io("rename", &path))?;
         }
         fs::rename(&self.temporary, &path).map_err(ExportError::io("rename", &self.temporary))?;
         self.is_published = true;
         sync_folder(&self.folder)?;
-        remove(&replaced).map_err(ExportError::io("remove", &replaced))
+        remove(&aside).map_err(ExportError::io("remove", &aside))?;
+        let new = Replaced::at(&path)?.folders;
+        replaced.folders.retain(|folder| !new.contains(folder));
+        Ok(replaced)
+    }
+}
+
+/// What gives way to an export.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Replaced {
+    /// Whether anything of the name exists.
+    pub(super) exists: bool,
+    /// The folders in it, by their names.
+    pub(super) folders: BTreeSet<String>,
+}
+
+impl Replaced {
+    /// Finds what exists of this name.
+    pub(super) fn at(path: &Path) -> Result<Replaced, ExportError> {
+        let mut replaced = Replaced {
+            exists: exists(path)?,
+            folders: BTreeSet::new(),
+        };
+        if !path.is_dir() {
+            return Ok(replaced);
+        }
+        let failed = || ExportError::io("look at", path);
+        for entry in fs::read_dir(path).map_err(failed())? {
+            let entry = entry.map_err(failed())?;
+            if entry.file_type().map_err(failed())?.is_dir() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                replaced.folders.insert(name);
+            }
+        }
+        Ok(replaced)
     }
 }
 

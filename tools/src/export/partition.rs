@@ -1,6 +1,6 @@
 //! One partition, past what is damaged.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use kbk_format::repo::RepoError;
 use kbk_format::{Gap, OffsetSpan, Record, Streams, TimestampType};
@@ -105,27 +105,9 @@ pub(super) async fn export(
         records, findings, ..
     } = reading;
     let written = file.finish(planned.offsets.end).map_err(name_it)?;
-    output.publish(options.overwrite)?;
-    let exported = planned.exported(records, written);
+    let replaced = output.publish(options.overwrite)?;
+    let exported = planned.exported(records, written, replaced);
     Ok(Some((exported, findings)))
-}
-
-/// Counts the records of a partition without writing them. Where that fails because of damage, the number is that of the index, and a finding.
-pub(super) async fn count(mut planned: PlannedExport) -> Result<Exported, ExportError> {
-    let mut findings = Vec::new();
-    let records = match planned.count().await {
-        Ok(records) => records,
-        Err(error) if error.kind().is_about_content() => {
-            let offsets = error.records().map(|(_, offsets)| offsets);
-            let offsets = offsets.unwrap_or(planned.offsets.clone().into());
-            let id = planned.read.partition_id();
-            findings.push(ExportFinding::damaged(id, offsets, &error.to_string()));
-            let segments = planned.read.segments().iter();
-            segments.map(|segment| segment.records).sum()
-        }
-        Err(error) => return Err(error.into()),
-    };
-    Ok((planned.exported(records, Written::default()), findings))
 }
 
 fn create(
@@ -261,15 +243,9 @@ impl Reading<'_> {
         error: Box<RepoError>,
         file: &mut dyn RecordFile,
     ) -> Result<i64, ExportError> {
-        let selected = &self.planned.offsets;
-        let offsets = error.records().map(|(_, offsets)| offsets);
-        let is_damage = error.kind().is_about_content();
-        let Some(offsets) = offsets.filter(|it| is_damage && it.end_offset > from) else {
+        let Some((missing, next)) = missing(&self.planned.offsets, from, &error) else {
             return Err((*error).into());
         };
-        let missing = OffsetSpan::from(
-            offsets.base_offset.max(selected.start)..offsets.end_offset.min(selected.end),
-        );
         // A further pass finds the same damage again.
         if !self.findings.iter().any(|it| it.offsets == Some(missing)) {
             let id = self.planned.read.partition_id();
@@ -277,8 +253,21 @@ impl Reading<'_> {
             self.findings.push(finding);
             file.missing(missing);
         }
-        Ok(offsets.end_offset)
+        Ok(next)
     }
+}
+
+/// Returns which of the selected offsets are missing where reading from `from` on has met an error, and where it resumes; `None` if the error
+/// does not say that of stored bytes.
+pub(super) fn missing(
+    selected: &Range<i64>,
+    from: i64,
+    error: &RepoError,
+) -> Option<(OffsetSpan, i64)> {
+    let (_, offsets) = error.records()?;
+    let is_damage = error.kind().is_about_content() && offsets.end_offset > from;
+    let within = offsets.base_offset.max(selected.start)..offsets.end_offset.min(selected.end);
+    is_damage.then(|| (within.into(), offsets.end_offset))
 }
 
 /// How reading ended.

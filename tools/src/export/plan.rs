@@ -1,21 +1,18 @@
 //! Which partitions are written, under which names.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use kbk_format::kafka_log::partition_folder;
-use kbk_format::repo::{
-    Id, LostRange, PartitionState, RepoError, Repository, Snapshot, TopicState,
-};
-use tokio::runtime::Handle;
+use kbk_format::repo::{Id, LostRange, PartitionState, Repository, Snapshot, TopicState};
 
 use super::error::ExportError;
-use super::output;
+use super::output::{self, Replaced};
 use super::partition::Written;
 use super::report::ExportedPartition;
 use super::{ExportFormat, ExportOptions};
-use crate::read::{Needs, ReadPlan, Selection};
+use crate::read::{ReadPlan, Selection};
 
 /// One partition to write.
 #[derive(Clone, Debug)]
@@ -50,25 +47,13 @@ impl PlannedExport {
         &self.name
     }
 
-    /// Counts the selected records.
-    pub(super) async fn count(&mut self) -> Result<u64, RepoError> {
-        let of_segments = self.read.clone();
-        let mut needs = Needs::default();
-        let opened = self.read.open_all(|segment| {
-            needs = needs + of_segments.needs(segment);
-        });
-        if let Err(error) = opened.await {
-            return Err(self.read.explain(error).await);
-        }
-        let cut = match needs.cut_blocks {
-            0 => 0,
-            _ => self.read.clone().count_cut(&Handle::current()).await?,
-        };
-        Ok(needs.whole_records + cut)
-    }
-
     /// Returns the row of the partition in the report.
-    pub(super) fn exported(&self, records: u64, written: Written) -> ExportedPartition {
+    pub(super) fn exported(
+        &self,
+        records: u64,
+        written: Written,
+        replaced: Replaced,
+    ) -> ExportedPartition {
         let id = self.read.partition_id();
         ExportedPartition {
             topic: id.topic.to_string(),
@@ -80,7 +65,31 @@ impl PlannedExport {
             records,
             segments: written.segments,
             bytes: written.bytes,
+            replaced: replaced.exists,
+            removed: replaced.folders.into_iter().collect(),
         }
+    }
+
+    /// Returns what exists under its name, and the folders in it that no selected record is for by its timestamp.
+    pub(super) fn replaces(&self, options: &ExportOptions) -> Result<Replaced, ExportError> {
+        let mut replaced = Replaced::at(&options.out.join(&self.name))?;
+        if let ExportFormat::Parquet(layout) = options.format {
+            let times = self.times();
+            replaced
+                .folders
+                .retain(|folder| !layout.folders.may_write(folder, times.as_ref()));
+        }
+        Ok(replaced)
+    }
+
+    /// Returns the times that selected records may have; `None` where there is no such record.
+    fn times(&self) -> Option<RangeInclusive<i64>> {
+        let segments = self.read.segments().iter();
+        let first = segments.clone().map(|it| it.min_timestamp).min()?;
+        let last = segments.map(|it| it.max_timestamp).max()?;
+        let selected = self.read.times();
+        let times = first.max(*selected.start())..=last.min(*selected.end());
+        (!times.is_empty()).then_some(times)
     }
 }
 
@@ -140,6 +149,23 @@ impl ExportPlan {
         let segments = self.partitions.iter();
         let segments = segments.flat_map(|partition| partition.read.segments());
         segments.map(|segment| segment.size).sum()
+    }
+
+    /// Returns the folders that an export removes for certain, since it replaces partitions as a whole, by their names in the folder that is
+    /// exported to: those of dates outside of the times of the selected records. There may be more.
+    ///
+    /// # Errors
+    ///
+    /// If what exists cannot be listed.
+    pub fn removes(&self, options: &ExportOptions) -> Result<Vec<String>, ExportError> {
+        let mut all = Vec::new();
+        if options.overwrite {
+            for planned in &self.partitions {
+                let folders = planned.replaces(options)?.folders.into_iter();
+                all.extend(folders.map(|folder| format!("{}/{folder}", planned.name)));
+            }
+        }
+        Ok(all)
     }
 
     /// Fails where a name is taken, by another partition or by what exists.

@@ -11,6 +11,8 @@ pub struct ExportReport {
     pub partitions: Vec<ExportedPartition>,
     /// Number of their records.
     pub records: u64,
+    /// Number of those that were counted and not read, as a dry run does: whether they are intact is not known. 0 after an export.
+    pub unread_records: u64,
     /// Bytes of their files.
     pub bytes: u64,
     /// What is not as it should be.
@@ -40,6 +42,11 @@ pub struct ExportedPartition {
     pub segments: u64,
     /// Bytes of all files.
     pub bytes: u64,
+    /// Whether something of the name existed, which was replaced as a whole.
+    pub replaced: bool,
+    /// Folders in what was replaced that are not there any more, such as those of dates without a selected record. In a dry run, those
+    /// of dates outside of the times of the selected records: there may be more.
+    pub removed: Vec<String>,
 }
 
 /// What is not as it should be.
@@ -88,7 +95,7 @@ impl ExportFinding {
             partition: id.partition,
             offsets: None,
             message: format!(
-                "{}/{}: no partition.metadata was written, since the cluster gave the topic no id; --topic-id states one",
+                "{}/{}: the folder has no partition.metadata, since the cluster gave the topic no id; --topic-id states one",
                 id.topic, id.partition
             ),
         }

@@ -497,3 +497,33 @@ fn a_partition_that_is_lost_is_stated_by_date() {
         assert_eq!(stated_of_all(&world), [(false, all.clone())]);
     }
 }
+
+#[test]
+fn a_dry_run_finds_that_a_topic_has_no_id() {
+    let world = World::new();
+    let format = kafka_log();
+    let report = world.runtime.block_on(async {
+        let snapshot = world.repository.latest().await.unwrap().unwrap();
+        let topic = &snapshot.topics[0];
+        let mut plan = ExportPlan::default();
+        let of = (topic, &topic.partitions[0]);
+        let all = Selection::all();
+        plan.add(&world.repository, &snapshot, of, all, &format)
+            .await
+            .unwrap();
+        plan.partitions[0].kafka_id = None;
+        let options = ExportOptions {
+            out: world.folder.path().join("out"),
+            format,
+            overwrite: false,
+            threads: 1,
+        };
+        let planned = dry_run(plan.clone(), &options).await.unwrap();
+        assert_eq!(planned.unread_records, RECORDS as u64);
+        let done = export(plan, &options, Arc::new(())).await.unwrap();
+        assert_eq!(done.unread_records, 0);
+        assert_eq!(planned.findings, done.findings);
+        done
+    });
+    assert_eq!(report.findings[0].kind, ExportFindingKind::NoTopicId);
+}

@@ -69,6 +69,56 @@ pub async fn import(
     imported
 }
 
+/// Says what [`import`] finds before it reads a log: folders that are missing or cannot be read, and topics that the repository has. Nothing is
+/// written.
+///
+/// # Errors
+///
+/// As [`import`].
+pub async fn dry_run(
+    repository: &Repository,
+    found: FoundLogs,
+    options: &ImportOptions,
+) -> Result<ImportReport, ImportError> {
+    let newest = repository.latest().await?;
+    let newest = newest.as_deref();
+    check_cluster(repository, &found, newest, options)?;
+    let planned = plan(found.logs, newest)?;
+    let replaced = replaced(&planned, newest);
+    let mut findings = Vec::new();
+    for (name, topic) in &planned {
+        findings.extend(stored_beside(name, &replaced));
+        findings.extend(without_id(name, topic));
+        let found = topic.logs.iter().map(|log| log.partition).collect();
+        let missing = topic.missing(&found).into_iter();
+        findings.extend(missing.map(|number| topic.missing_partition(name, number).1));
+    }
+    Ok(ImportReport {
+        findings,
+        ..ImportReport::default()
+    })
+}
+
+/// Fails where the folders are of another cluster than what is stored.
+fn check_cluster(
+    repository: &Repository,
+    found: &FoundLogs,
+    newest: Option<&Snapshot>,
+    options: &ImportOptions,
+) -> Result<(), ImportError> {
+    let stored = newest.and_then(|newest| newest.cluster_id.clone());
+    match (stored, found.cluster_id.clone()) {
+        (Some(stored), Some(found)) if stored != found && !options.allow_cluster_change => {
+            Err(ImportError::OtherCluster {
+                what: format!("the newest snapshot of {}", repository.store().url()),
+                stored,
+                found,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
 struct Run<'a> {
     repository: &'a Repository,
     held: &'a HeldClaim,
@@ -85,11 +135,52 @@ struct PlannedTopic {
     unreadable: Vec<FoundLog>,
 }
 
+impl PlannedTopic {
+    /// Returns the partitions up to the last one that was found, but for those of `found`.
+    fn missing(&self, found: &BTreeSet<PartitionNumber>) -> Vec<PartitionNumber> {
+        let unreadable = self.unreadable.iter().map(|log| log.partition);
+        let last = unreadable.chain(found.iter().copied()).max();
+        let last = last.unwrap_or_default();
+        let numbers = PartitionNumber::all().take_while(|number| *number <= last);
+        numbers.filter(|number| !found.contains(number)).collect()
+    }
+
+    /// Returns the state of one of them, whose folder was not given, or has nothing that can be read.
+    fn missing_partition(
+        &self,
+        topic: &TopicName,
+        partition: PartitionNumber,
+    ) -> (PartitionChange, ImportFinding) {
+        let mut unreadable = self.unreadable.iter();
+        let unreadable = unreadable.find(|log| log.partition == partition);
+        let problem = unreadable.and_then(|log| log.problem.as_deref());
+        let detail = problem.unwrap_or("its folder is in none of those that were given");
+        let change = PartitionChange {
+            partition,
+            log_start_offset: -1,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            incomplete: Some(Incomplete {
+                reason: IncompleteReason::Unreadable,
+                detail: detail.to_owned(),
+            }),
+            segments: Vec::new(),
+            lost: Vec::new(),
+        };
+        let kind = match unreadable.is_some_and(|log| log.has_swap) {
+            true => ImportFindingKind::UnfinishedCompaction,
+            false => ImportFindingKind::MissingPartition,
+        };
+        let finding = ImportFinding::new(kind, topic, Some(partition), detail.to_owned());
+        (change, finding)
+    }
+}
+
 impl Run<'_> {
     async fn run(&self, found: FoundLogs) -> Result<ImportReport, ImportError> {
         let started_at = Timestamp::now();
         let base = self.repository.latest().await?;
-        self.check_cluster(&found, base.as_deref())?;
+        check_cluster(self.repository, &found, base.as_deref(), &self.options)?;
         let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let stored_id = base.as_ref().and_then(|base| base.cluster_id.clone());
         let cluster_id = found.cluster_id.or(stored_id);
@@ -130,26 +221,6 @@ impl Run<'_> {
         let snapshot = self.commit(&change).await?;
         report.snapshot = Some(snapshot.sequence);
         Ok(report)
-    }
-
-    fn check_cluster(
-        &self,
-        found: &FoundLogs,
-        newest: Option<&Snapshot>,
-    ) -> Result<(), ImportError> {
-        let stored = newest.and_then(|newest| newest.cluster_id.clone());
-        match (stored, found.cluster_id.clone()) {
-            (Some(stored), Some(found))
-                if stored != found && !self.options.allow_cluster_change =>
-            {
-                Err(ImportError::OtherCluster {
-                    what: format!("the newest snapshot of {}", self.repository.store().url()),
-                    stored,
-                    found,
-                })
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Imports every log, in the order of the plan; `None` if a signal ended it.
@@ -277,13 +348,7 @@ fn changes(
     let replaced = replaced(planned, newest);
     let mut changes = Vec::new();
     for (name, topic) in planned {
-        if replaced.iter().any(|(stored, _)| stored == name) {
-            let message = "the repository has this topic: the import is stored beside it, and what was stored before is kept as a replaced \
-                           history";
-            let kind = ImportFindingKind::StoredBeside;
-            let finding = ImportFinding::new(kind, name, None, message.to_owned());
-            report.findings.push(finding);
-        }
+        report.findings.extend(stored_beside(name, &replaced));
         report.findings.extend(without_id(name, topic));
         let mut partitions: BTreeMap<PartitionNumber, PartitionChange> = BTreeMap::new();
         for Imported {
@@ -300,19 +365,11 @@ fn changes(
             report.findings.extend(findings);
             partitions.insert(change.partition, change);
         }
-        let unreadable = |number: PartitionNumber| {
-            let mut logs = topic.unreadable.iter();
-            logs.find(|log| log.partition == number)
-        };
-        let numbers = topic.unreadable.iter().map(|log| log.partition);
-        let last = numbers.chain(partitions.keys().copied()).max();
-        let last = last.unwrap_or_default();
-        for number in PartitionNumber::all().take_while(|number| *number <= last) {
-            partitions.entry(number).or_insert_with(|| {
-                let (missing, finding) = missing(name, number, unreadable(number));
-                report.findings.push(finding);
-                missing
-            });
+        let found = partitions.keys().copied().collect();
+        for number in topic.missing(&found) {
+            let (missing, finding) = topic.missing_partition(name, number);
+            report.findings.push(finding);
+            partitions.insert(number, missing);
         }
         changes.push(TopicChange {
             name: name.clone(),
@@ -327,6 +384,14 @@ fn changes(
     changes
 }
 
+/// Says that the repository has a topic, if it is one of those that give way.
+fn stored_beside(name: &TopicName, replaced: &[(TopicName, Id)]) -> Option<ImportFinding> {
+    let is_stored = replaced.iter().any(|(stored, _)| stored == name);
+    let message = "the repository has this topic: an import is stored beside it, and what was stored before is kept as a replaced history";
+    let kind = ImportFindingKind::StoredBeside;
+    is_stored.then(|| ImportFinding::new(kind, name, None, message.to_owned()))
+}
+
 /// Says which folders of a topic do not state its id, where others do.
 fn without_id(name: &TopicName, topic: &PlannedTopic) -> Vec<ImportFinding> {
     let unnamed = topic.logs.iter().filter(|log| log.topic_id.is_none());
@@ -339,32 +404,4 @@ fn without_id(name: &TopicName, topic: &PlannedTopic) -> Vec<ImportFinding> {
         ImportFinding::new(ImportFindingKind::NoTopicId, name, Some(log.partition), message)
     });
     unnamed.collect()
-}
-
-/// Returns the state of a partition whose folder was not given, or has nothing that can be read.
-fn missing(
-    topic: &TopicName,
-    partition: PartitionNumber,
-    unreadable: Option<&FoundLog>,
-) -> (PartitionChange, ImportFinding) {
-    let problem = unreadable.and_then(|log| log.problem.as_deref());
-    let detail = problem.unwrap_or("its folder is in none of those that were imported");
-    let change = PartitionChange {
-        partition,
-        log_start_offset: -1,
-        high_watermark: -1,
-        last_stable_offset: -1,
-        incomplete: Some(Incomplete {
-            reason: IncompleteReason::Unreadable,
-            detail: detail.to_owned(),
-        }),
-        segments: Vec::new(),
-        lost: Vec::new(),
-    };
-    let kind = match unreadable.is_some_and(|log| log.has_swap) {
-        true => ImportFindingKind::UnfinishedCompaction,
-        false => ImportFindingKind::MissingPartition,
-    };
-    let finding = ImportFinding::new(kind, topic, Some(partition), detail.to_owned());
-    (change, finding)
 }

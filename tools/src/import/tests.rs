@@ -55,6 +55,27 @@ impl World {
         folder
     }
 
+    fn options() -> ImportOptions {
+        ImportOptions {
+            compression: Compression::Lz4,
+            block_bytes: 1 << 16,
+            segment_bytes: 1 << 20,
+            allow_cluster_change: false,
+            threads: 2,
+            writer: "test".to_owned(),
+        }
+    }
+
+    /// Returns what a dry run finds in all folders.
+    fn planned(&self) -> Vec<ImportFinding> {
+        let found = find(&[self.data()]).unwrap();
+        let options = World::options();
+        let planned = dry_run(&self.repository, found, &options);
+        let planned = self.runtime.block_on(planned).unwrap();
+        assert_eq!((planned.snapshot, planned.records), (None, 0));
+        planned.findings
+    }
+
     fn import(&self, folders: &[PathBuf]) -> Result<ImportReport, ImportError> {
         self.import_with(folders, Arc::new(()))
     }
@@ -64,14 +85,7 @@ impl World {
         folders: &[PathBuf],
         events: Arc<dyn ImportEvents>,
     ) -> Result<ImportReport, ImportError> {
-        let options = ImportOptions {
-            compression: Compression::Lz4,
-            block_bytes: 1 << 16,
-            segment_bytes: 1 << 20,
-            allow_cluster_change: false,
-            threads: 2,
-            writer: "test".to_owned(),
-        };
+        let options = World::options();
         let found = find(folders)?;
         let claim_events = Arc::new(|_: &crate::claims::ClaimEvent| ());
         let import = import(
@@ -530,7 +544,13 @@ fn every_folder_that_is_named_after_a_partition_is_imported_or_named() {
     fs::rename(&folder, &other).unwrap();
     symlink(&other, world.data().join("t-0")).unwrap();
     symlink(&other, world.data().join("payments-1")).unwrap();
+    // All of it is known before a log is read; so is, the next time, that the topics are stored already.
+    let planned = world.planned();
     let report = world.import(&[world.data()]).unwrap();
+    assert_eq!(planned, report.findings);
+    let beside = world.planned().into_iter();
+    let beside = beside.filter(|it| it.kind == ImportFindingKind::StoredBeside);
+    assert_eq!(beside.count(), 3);
     let found: Vec<_> = report
         .findings
         .iter()

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
     PartitionId, PartitionState, RepoError, Repository, SegmentEntry, SegmentReader, Snapshot,
 };
@@ -106,20 +106,36 @@ impl ReadPlan {
     ///
     /// As [`SegmentReader::open`].
     pub async fn open_all(&mut self, mut each: impl FnMut(&Segment)) -> Result<(), RepoError> {
+        let opened = self.open_each(|opened| {
+            each(opened?);
+            Ok(())
+        });
+        opened.await
+    }
+
+    /// The same, past segments that cannot be opened: `each` gets their errors, and ends it by returning one. They come in any order.
+    pub(crate) async fn open_each(
+        &mut self,
+        mut each: impl FnMut(Result<&Segment, RepoError>) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
         let (store, partition) = (self.repository.store(), &self.partition);
         let opened = self.segments.iter().map(async |entry| {
             let opened = SegmentReader::open(store, partition, entry).await;
-            let opened = opened.map_err(|error| {
-                error.in_records(partition, entry.base_offset..entry.end_offset)
-            })?;
-            Ok((entry.segment_id, opened))
+            let opened = opened
+                .map_err(|error| error.in_records(partition, entry.base_offset..entry.end_offset));
+            (entry.segment_id, opened)
         });
         let opened: Vec<_> = opened.collect();
         let mut opened = stream::iter(opened).buffer_unordered(store.profile().parallel_requests);
         let mut kept = KeptFooters::default();
-        while let Some((id, reader)) = opened.try_next().await? {
-            each(reader.segment());
-            kept.keep(store, id, reader);
+        while let Some((id, reader)) = opened.next().await {
+            match reader {
+                Ok(reader) => {
+                    each(Ok(reader.segment()))?;
+                    kept.keep(store, id, reader);
+                }
+                Err(error) => each(Err(error))?,
+            }
         }
         drop(opened);
         self.kept = kept;
@@ -154,13 +170,17 @@ impl ReadPlan {
     ///
     /// As [`PartitionReader::next`].
     pub async fn count_cut(self, runtime: &Handle) -> Result<u64, RepoError> {
-        let options = ReadOptions::new(Streams::Meta);
-        let mut reader = self.start(Blocks::Cut, options, runtime);
+        let mut reader = self.read_cut(runtime);
         let mut records = 0;
         while let Some(batch) = reader.next().await? {
             records += batch.records().count() as u64;
         }
         Ok(records)
+    }
+
+    /// Starts reading the offsets and times of the selected records in blocks that also hold others.
+    pub(crate) fn read_cut(self, runtime: &Handle) -> PartitionReader {
+        self.start(Blocks::Cut, ReadOptions::new(Streams::Meta), runtime)
     }
 
     /// Starts reading in ascending order, with the store's requests on `runtime`.

@@ -58,6 +58,25 @@ impl ParquetFolders {
     }
 }
 
+impl ParquetFolders {
+    /// Returns whether records with a timestamp of `times` may be written to this folder of a partition. What is missing is stated in one that may
+    /// be written to in any case.
+    pub(super) fn may_write(self, folder: &str, times: Option<&RangeInclusive<i64>>) -> bool {
+        let undated = Day(None).to_string();
+        if self != ParquetFolders::HiveByDate || folder == undated {
+            return self == ParquetFolders::HiveByDate;
+        }
+        let Some(times) = times else {
+            return false;
+        };
+        // Dates are ordered as text. The bounds of times that no date names are beyond all of them.
+        let (first, last) = (Day::of(*times.start()), Day::of(*times.end()));
+        let is_early = first != Day(None) && *folder < *first.to_string();
+        let is_late = last != Day(None) && *folder > *last.to_string();
+        !is_early && !is_late
+    }
+}
+
 /// The day of a record, where files are divided by it: days since 1970-01-01. `None` of records without a timestamp, and of those before the
 /// year 1 or after the year 9999, which no date names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
