@@ -261,6 +261,7 @@ fn repo_mode(cli: &Cli) -> Option<RepoMode> {
 
 /// Runs the command, with its metrics where they were asked for.
 fn run(cli: &Cli, head: &Head, output: &Arc<Output>, stderr: &Stderr) -> Result<Exit, CliError> {
+    cli.command.check_written()?;
     let monitor = match cli.command.metrics() {
         Some(args) => Monitor::begin(args, head)?,
         None => None,

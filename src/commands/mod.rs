@@ -32,6 +32,7 @@ pub mod status;
 pub mod umount;
 mod unused;
 pub mod verify;
+mod written;
 
 pub use self::program::Cli;
 

@@ -117,6 +117,16 @@ impl Args {
         Some(&self.metrics).filter(|_| !self.daemon)
     }
 
+    /// Returns where metrics go of this process, or of the one that it starts.
+    pub(super) fn all_metrics(&self) -> &MetricsArgs {
+        &self.metrics
+    }
+
+    /// Returns the options that name what is written.
+    pub(super) fn written(&self) -> [(&'static str, Option<&PathBuf>); 2] {
+        self.settings.written()
+    }
+
     /// Returns whether it is, or becomes, a process in the background.
     pub(super) fn is_daemon(&self) -> bool {
         self.daemon || self.daemonized

@@ -165,6 +165,12 @@ const ACCEPTED: &[&str] = &[
 const ACCEPTED_PREFIXES: &[&str] = &["x-", "X-", "comment=", "user=", "helper=", "uhelper="];
 
 impl Settings {
+    /// Returns the options that name what is written.
+    pub(super) fn written(&self) -> [(&'static str, Option<&PathBuf>); 2] {
+        let (log_file, cache_dir) = (self.log_file.as_ref(), self.cache_dir.as_ref());
+        [("--log-file", log_file), ("--cache-dir", cache_dir)]
+    }
+
     /// Adds the settings of `mount -o`. Where both have a value, that of the command line wins.
     pub(super) fn with(self, options: &[String]) -> Result<Settings, CliError> {
         let arguments: Vec<String> = options
