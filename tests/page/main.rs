@@ -145,20 +145,49 @@ fn an_intact_page_says_how_deep_it_looked() {
     let world = World::sample();
     let folder = tempfile::tempdir().unwrap();
     let page = folder.path().join("page.html");
-    for (args, shown) in [
-        (&["--depth", "list"][..], "no segment was read"),
-        (&["--depth", "index"], "no record was read"),
-        (&["--full"], "every SHA-256 is intact"),
-        (&["--since", "1"], "only 1 segment"),
+    // Three partitions by offset and by time; of one, only the second segment is new.
+    for (args, shown, covered, unread) in [
+        (&["--depth", "list"][..], "no segment was read", 0, 6),
+        (&["--depth", "index"], "no record was read", 0, 6),
+        (&["--full"], "every SHA-256 is intact", 6, 0),
+        (&["--since", "1"], "only 1 segment", 2, 6),
     ] {
         let (code, printed) = verify(&world.path(""), &page, args);
         assert_eq!(code, Some(0), "{printed}");
         let dom = dom(&page);
         assert!(dom.contains(shown), "{shown}: {dom}");
-        assert_eq!(count(&dom, "class=\"m4\" d"), 0);
-        assert_eq!(count(&dom, "class=\"m0\" d"), 6);
+        for (class, expected) in [("m0", covered), ("m4", 0), ("m5", unread)] {
+            let path = format!("class=\"{class}\" d");
+            assert_eq!(count(&dom, &path), expected, "{class} of {args:?}");
+        }
+        let name = args.join("").replace('-', "");
+        screenshot(&page, &format!("intact-{name}"), &[]);
     }
-    screenshot(&page, "intact", &[]);
+}
+
+#[test]
+fn what_a_recovery_lost_looks_lost() {
+    let world = World::sample();
+    // A whole segment, whose times are between those of its neighbours, and some blocks of another one.
+    fs::remove_file(world.path(&world.entries("orders", 0)[1].key)).unwrap();
+    world.flip(&world.entries("orders", 1)[2].key, 700);
+    let mut recover = Command::new(env!("CARGO_BIN_EXE_kbk"));
+    recover
+        .args(["recover", "--yes", "--repo"])
+        .arg(world.path(""));
+    let recovered = recover.env_clear().output().unwrap();
+    assert_eq!(recovered.status.code(), Some(3), "{recovered:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let (code, printed) = verify(&world.path(""), &page, &["--accept-lost"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let dom = dom(&page);
+    assert_eq!(count(&dom, "<path class=\"m4\""), 4, "{dom}");
+    let lost = "<dt>offsets lost to damage</dt><dd>";
+    let (_, lost) = dom.split_once(lost).unwrap();
+    let (lost, _) = lost.split_once("</dd>").unwrap();
+    assert!(lost.parse::<u64>().unwrap() > 200, "{lost}");
+    screenshot(&page, "recovered", &[]);
 }
 
 #[test]

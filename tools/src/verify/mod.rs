@@ -73,7 +73,7 @@ use self::orphans::OrphanSearch;
 pub use self::orphans::{Orphan, Orphans};
 pub use self::picture::{Mark, PartitionPicture, Span, TopicPicture, cells, pictures};
 use self::portion::Chosen;
-pub use self::portion::{Known, Portion, PortionReport, Subset};
+pub use self::portion::{Known, Portion, PortionReport, ReadSegments, Subset};
 use self::remedy::Remedy;
 use self::run::Run;
 pub use self::sizes::{SizeCheck, check_sizes};
@@ -130,6 +130,9 @@ pub struct VerifyReport {
     pub full: bool,
     /// Which part of the segments was read; null if all were. What the rest is, only listed sizes say.
     pub portion: Option<PortionReport>,
+    /// Which segments were chosen to be read.
+    #[serde(skip)]
+    pub read: ReadSegments,
     /// The SHA-256 that seals each of the snapshots that could be read.
     #[serde(skip)]
     pub digests: BTreeMap<u64, Digest>,

@@ -1,4 +1,5 @@
-//! What a verified snapshot has, as ranges to draw: of each partition the offsets and the times that are covered, expired, lost, missing or damaged.
+//! What a verified snapshot has, as ranges to draw: of each partition the offsets and the times that are covered, unread, expired, lost, missing or
+//! damaged.
 //!
 //! Ranges are sampled as cells, each of which shows the worst of what it holds, so that a picture has a bounded size and damage of one offset is seen.
 
@@ -7,17 +8,20 @@ use std::ops::Range;
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot, TopicState,
+    LostRange, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
+    TopicState,
 };
 
 use super::finding::{Finding, FindingKind, Severity};
-use super::{VerifyOptions, VerifyReport};
+use super::{VerifyDepth, VerifyOptions, VerifyReport};
 
 /// What a range is. The greater covers the others in a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mark {
     /// Stored, and nothing was found wrong at the depth of the verification.
     Covered,
+    /// Stored according to the index, and not read by the verification.
+    Unread,
     /// Removed by its age.
     Expired,
     /// Deleted in the cluster before it was read.
@@ -30,8 +34,9 @@ pub enum Mark {
 
 impl Mark {
     /// All marks.
-    pub const ALL: [Mark; 5] = [
+    pub const ALL: [Mark; 6] = [
         Mark::Covered,
+        Mark::Unread,
         Mark::Expired,
         Mark::Lost,
         Mark::Missing,
@@ -83,7 +88,7 @@ pub struct PartitionPicture {
     pub stored_bytes: u64,
     /// Its offsets.
     pub offsets: Vec<Span>,
-    /// The times of its records, by segment.
+    /// The times of its records, by segment. Lost records between two segments are drawn between the times of these.
     pub times: Vec<Span>,
     /// The number of records that were removed since later ones have the same keys, or as old tombstones.
     pub compacted_records: u64,
@@ -114,6 +119,7 @@ pub async fn pictures(
                 .push(finding);
         }
     }
+    let reads_segments = options.depth > VerifyDepth::Index;
     let mut topics = Vec::new();
     for topic in &snapshot.topics {
         let selected = options.topics.as_ref();
@@ -125,7 +131,9 @@ pub async fn pictures(
         for state in &topic.partitions {
             let of_it = findings.get(&(&*topic.name, &*topic_id, state.partition));
             let of_it = of_it.map_or(&[][..], Vec::as_slice);
-            let picture = partition(repository, &snapshot, topic, state, of_it).await;
+            let is_read =
+                |entry: &SegmentEntry| reads_segments && report.read.contains(entry.segment_id);
+            let picture = partition(repository, &snapshot, topic, state, of_it, is_read).await;
             partitions.push(picture);
         }
         topics.push(TopicPicture {
@@ -145,24 +153,20 @@ async fn partition(
     topic: &TopicState,
     state: &PartitionState,
     findings: &[&Finding],
+    is_read: impl Fn(&SegmentEntry) -> bool,
 ) -> PartitionPicture {
     let id: PartitionId = topic.partition_id(state.partition);
     let all = state.base_offset..state.end_offset;
-    let (mut offsets, times) = match repository.segments(snapshot, &id, state).await {
-        Ok(entries) => segments(&entries, findings),
+    let entries = repository.segments(snapshot, &id, state).await;
+    let (mut offsets, mut times) = match &entries {
+        Ok(entries) => segments(entries, findings, &state.lost, is_read),
         // Which segments there are is not known: the finding about it says why.
         Err(_) => (vec![span(all.clone(), Mark::Damaged)], Vec::new()),
     };
     if let Some(expired) = state.expired_offsets() {
         offsets.push(span(expired.base_offset..expired.end_offset, Mark::Expired));
     }
-    offsets.extend(state.lost.iter().map(|lost| {
-        let mark = match lost.is_damaged() {
-            true => Mark::Damaged,
-            false => Mark::Lost,
-        };
-        span(lost.from..lost.to, mark)
-    }));
+    offsets.extend(state.lost.iter().map(lost_span));
     if state.incomplete.is_some() && !state.is_damaged() {
         offsets.push(span(state.end_offset..state.high_watermark, Mark::Missing));
     }
@@ -175,6 +179,7 @@ async fn partition(
         offsets.push(span(range, Mark::of(finding.kind)));
     }
     offsets.retain(|span| !span.range.is_empty());
+    times.extend(between(&entries.unwrap_or_default(), &offsets));
     PartitionPicture {
         partition: state.partition,
         records: state.records,
@@ -193,24 +198,75 @@ fn span(range: Range<i64>, mark: Mark) -> Span {
     Span { range, mark }
 }
 
-/// Returns the offsets and the times of segments. A segment that a finding names has its times marked as a whole: which of them are affected is not known.
-fn segments(entries: &[SegmentEntry], findings: &[&Finding]) -> (Vec<Span>, Vec<Span>) {
-    let keys = findings
-        .iter()
-        .filter_map(|it| Some((it.key.as_deref()?, it.kind)));
-    let marks: BTreeMap<&str, Mark> = keys.map(|(key, kind)| (key, Mark::of(kind))).collect();
+fn lost_span(lost: &LostRange) -> Span {
+    let mark = match lost.is_damaged() {
+        true => Mark::Damaged,
+        false => Mark::Lost,
+    };
+    span(lost.from..lost.to, mark)
+}
+
+/// Returns the offsets and the times of segments. A segment that a finding names, or within which offsets are lost, has its times marked as a whole:
+/// which of them are affected is not known.
+fn segments(
+    entries: &[SegmentEntry],
+    findings: &[&Finding],
+    lost: &[LostRange],
+    is_read: impl Fn(&SegmentEntry) -> bool,
+) -> (Vec<Span>, Vec<Span>) {
+    let mut marks: BTreeMap<&str, Mark> = BTreeMap::new();
+    for finding in findings {
+        if let Some(key) = finding.key.as_deref() {
+            let mark = marks.entry(key).or_insert(Mark::Covered);
+            *mark = (*mark).max(Mark::of(finding.kind));
+        }
+    }
     let (mut offsets, mut times) = (Vec::new(), Vec::new());
     for entry in entries {
         let covered = entry.base_offset..entry.end_offset;
-        offsets.push(span(covered, Mark::Covered));
-        let mark = marks.get(&*entry.key).copied().unwrap_or(Mark::Covered);
+        let stored = match is_read(entry) {
+            true => Mark::Covered,
+            false => Mark::Unread,
+        };
+        let lost = lost.iter().map(lost_span);
+        let lost = lost.filter(|lost| overlap(&lost.range, &covered));
+        let found = marks.get(&*entry.key).copied();
+        let worst = lost.map(|lost| lost.mark).chain(found).max();
+        offsets.push(span(covered.clone(), stored));
         if let Some(first) = entry.min_known_timestamp
             && first <= entry.max_timestamp
         {
+            let mark = worst.map_or(stored, |worst| worst.max(stored));
             times.push(span(first..entry.max_timestamp.saturating_add(1), mark));
         }
     }
     (offsets, times)
+}
+
+/// Returns where the times of lost records were: between those of the segments that have the records before and after them. Within one segment, they
+/// are among its times; and where there is no record on one side, nothing is known of them.
+fn between(entries: &[SegmentEntry], offsets: &[Span]) -> Vec<Span> {
+    // A segment without records, which a recovery leaves of one that is gone, has no times either.
+    let dated = entries
+        .iter()
+        .filter(|entry| entry.min_known_timestamp.is_some());
+    let dated: Vec<&SegmentEntry> = dated.collect();
+    let lost = offsets
+        .iter()
+        .filter(|it| matches!(it.mark, Mark::Lost | Mark::Damaged));
+    let times = lost.filter_map(|lost| {
+        let before = dated.partition_point(|entry| entry.base_offset < lost.range.start);
+        let after = dated.partition_point(|entry| entry.end_offset <= lost.range.end);
+        let before = before.checked_sub(1).filter(|before| *before != after)?;
+        let start = dated.get(before)?.max_timestamp;
+        let end = dated.get(after)?.min_known_timestamp?;
+        Some(span(start..end.max(start.saturating_add(1)), lost.mark))
+    });
+    times.collect()
+}
+
+fn overlap(one: &Range<i64>, other: &Range<i64>) -> bool {
+    one.start < other.end && other.start < one.end
 }
 
 /// Samples spans as this many cells of `within`, and joins equal neighbours: (first cell, number of cells, mark), in order.
@@ -248,6 +304,9 @@ pub fn cells(spans: &[Span], within: &Range<i64>, cells: usize) -> Vec<(usize, u
 
 #[cfg(test)]
 mod tests {
+    use kbk_format::TimestampType;
+    use kbk_format::repo::Hex;
+
     use super::*;
 
     #[test]
@@ -291,5 +350,65 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Returns the row of a segment; without records where it has no times.
+    fn entry(offsets: Range<i64>, times: Option<Range<i64>>) -> SegmentEntry {
+        SegmentEntry {
+            key: format!("data/{}", offsets.start),
+            segment_id: Hex([0; 16]),
+            size: 1,
+            footer_position: 1,
+            sha256: Hex([0; 32]),
+            base_offset: offsets.start,
+            end_offset: offsets.end,
+            min_timestamp: times.as_ref().map_or(i64::MAX, |times| times.start),
+            max_timestamp: times.as_ref().map_or(i64::MIN, |times| times.end - 1),
+            min_known_timestamp: times.map(|times| times.start),
+            records: 1,
+            raw_bytes: 1,
+            timestamp_type: TimestampType::CreateTime,
+            content_digest: Hex([0; 16]),
+            rendered: None,
+            whole_lines: None,
+            key_filter: false,
+        }
+    }
+
+    #[test]
+    fn times_of_lost_records_are_drawn_where_they_were() {
+        let entries = [
+            entry(0..10, Some(1_000..2_000)),
+            entry(10..15, None),
+            entry(20..30, Some(3_000..4_000)),
+            // Late records: it begins before the one before it ends.
+            entry(40..50, Some(3_500..5_000)),
+        ];
+        let lost = [
+            span(12..20, Mark::Damaged),
+            span(30..40, Mark::Lost),
+            // Where a segment begins, and where one ends.
+            span(20..22, Mark::Damaged),
+            span(28..30, Mark::Damaged),
+            // Within a segment, before all, and after all.
+            span(22..23, Mark::Damaged),
+            span(-5..0, Mark::Lost),
+            span(50..60, Mark::Damaged),
+            span(12..20, Mark::Expired),
+        ];
+        let expected = [
+            span(1_999..3_000, Mark::Damaged),
+            span(3_999..4_000, Mark::Lost),
+            span(1_999..3_000, Mark::Damaged),
+            span(3_999..4_000, Mark::Damaged),
+        ];
+        assert_eq!(between(&entries, &lost), expected);
+
+        let within = [LostRange::deleted(22, 23)];
+        let (offsets, times) = segments(&entries, &[], &within, |entry| entry.base_offset < 40);
+        let marks = |spans: &[Span]| spans.iter().map(|span| span.mark).collect::<Vec<_>>();
+        let (covered, unread) = (Mark::Covered, Mark::Unread);
+        assert_eq!(marks(&offsets), [covered, covered, covered, unread]);
+        assert_eq!(marks(&times), [covered, Mark::Lost, unread]);
     }
 }

@@ -13,7 +13,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use jiff::Timestamp;
-use kbk_format::repo::{RepoError, Repository, SegmentEntry};
+use kbk_format::repo::{Id, RepoError, Repository, SegmentEntry};
 use serde::{Deserialize, Serialize};
 
 use super::memory::{DepthMemory, LastRead, Memory, SegmentTag, tag};
@@ -116,6 +116,18 @@ fn percent(part: u64, all: u64) -> f64 {
     }
 }
 
+/// Which of the selected segments were chosen to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadSegments(Option<HashSet<SegmentTag>>);
+
+impl ReadSegments {
+    /// Returns whether a segment was.
+    pub(super) fn contains(&self, segment_id: Id) -> bool {
+        let chosen = self.0.as_ref();
+        chosen.is_none_or(|chosen| chosen.contains(&tag(segment_id)))
+    }
+}
+
 /// The segments that are read.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
@@ -183,6 +195,11 @@ impl Chosen {
             self.report.bytes = self.report.bytes.saturating_add(entry.size);
         }
         reads
+    }
+
+    /// Returns which segments were read so far.
+    pub(super) fn read(&self) -> ReadSegments {
+        ReadSegments((!self.is_all()).then(|| self.read.clone()))
     }
 
     /// Learns that something was found in a segment.

@@ -140,6 +140,7 @@ impl<'a> Run<'a> {
             self.report.records = listed.records;
             self.report.bytes = listed.bytes;
         }
+        self.report.read = self.chosen.read();
         let (portion, memory) = self.chosen.finish(self.options);
         self.report.portion = portion;
         self.report.memory = memory;

@@ -22,6 +22,7 @@ pub(super) struct Drawing {
 pub(super) fn class(mark: Mark) -> &'static str {
     match mark {
         Mark::Covered => "m0",
+        Mark::Unread => "m5",
         Mark::Expired => "m1",
         Mark::Lost => "m2",
         Mark::Missing => "m3",
@@ -33,10 +34,11 @@ pub(super) fn class(mark: Mark) -> &'static str {
 pub(super) fn words(mark: Mark) -> &'static str {
     match mark {
         Mark::Covered => "stored, nothing found at this depth",
+        Mark::Unread => "stored, not read",
         Mark::Expired => "expired by age",
         Mark::Lost => "deleted before it was read",
         Mark::Missing => "not backed up yet",
-        Mark::Damaged => "damaged or gone",
+        Mark::Damaged => "damaged, gone, or lost to damage",
     }
 }
 

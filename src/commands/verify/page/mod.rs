@@ -135,7 +135,14 @@ impl Page<'_> {
             ("segments", human::count(report.segments)),
             ("records", human::count(report.records)),
             ("size", human::bytes(report.bytes)),
-            ("lost offsets", human::count(report.lost_offsets)),
+            (
+                "offsets deleted before they were read",
+                human::count(report.lost_offsets),
+            ),
+            (
+                "offsets lost to damage",
+                human::count(report.damaged_offsets),
+            ),
             ("expired offsets", human::count(report.expired_offsets)),
             (
                 "records removed by key",
@@ -190,7 +197,9 @@ impl Page<'_> {
         );
         legend(out);
         if self.report.portion.is_some() {
-            out.push_str("<p class=note>Segments that were not read are drawn as stored: only their sizes were compared.</p>\n");
+            out.push_str(
+                "<p class=note>Of segments that were not read, only the sizes were compared.</p>\n",
+            );
         }
         let left_out = bound(&mut topics);
         // Stable: by name within each group.
