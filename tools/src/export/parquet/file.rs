@@ -300,9 +300,19 @@ impl ParquetFile {
         self.row_count
     }
 
-    /// Returns the bytes that were written, and those of the pages of the open row group.
-    pub(super) fn stored_bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    /// Returns whether the file has at least this many bytes. Pages that are not compressed yet count for more than they will have, so where it may
+    /// be so, the row group is ended to know.
+    pub(super) fn reaches(&mut self, bytes: u64) -> io::Result<bool> {
+        let open = self.writer.in_progress_size() as u64;
+        if self.written() + open < bytes {
+            return Ok(false);
+        }
+        self.end_row_group()?;
+        Ok(self.written() >= bytes)
+    }
+
+    fn written(&self) -> u64 {
+        self.writer.bytes_written() as u64
     }
 
     /// Ends the row group and writes it; nothing where it has no row.
@@ -322,7 +332,7 @@ impl ParquetFile {
         self.writer.finish().map_err(into_io)?;
         self.writer.sync()?;
         self.writer.inner().sync_all()?;
-        Ok(self.writer.bytes_written() as u64)
+        Ok(self.written())
     }
 }
 
@@ -413,10 +423,30 @@ mod tests {
         assert_eq!(parquet.rows(), 5000);
         parquet.end_row_group().unwrap();
         assert_eq!((parquet.rows(), parquet.raw_bytes()), (0, 0));
-        let position = parquet.stored_bytes();
+        let position = parquet.written();
         assert!(position > 4 && position < pushed / 10, "{position}");
         parquet.end_row_group().unwrap();
-        assert_eq!(parquet.stored_bytes(), position, "nothing has no row group");
+        assert_eq!(parquet.written(), position, "nothing has no row group");
+    }
+
+    #[test]
+    fn a_file_that_reaches_a_size_has_it() {
+        // Of text that compresses well, pages have a tenth of what they seem to have before they are compressed.
+        let text = "the same words again and again, ".repeat(40);
+        for size in [1 << 16, 1 << 20] {
+            let (mut parquet, mut file) = file(Some(1));
+            for offset in 0.. {
+                let value = format!("{offset} {text} {}", offset * 7919 % 1000);
+                let record = record(offset, value.as_bytes());
+                parquet.push(TimestampType::CreateTime, &record).unwrap();
+                if offset % 500 == 0 && parquet.reaches(size).unwrap() {
+                    break;
+                }
+            }
+            parquet.finish(&[]).unwrap();
+            let length = file.seek(io::SeekFrom::End(0)).unwrap();
+            assert!((size..size * 2).contains(&length), "{length} of {size}");
+        }
     }
 
     #[test]

@@ -325,8 +325,9 @@ impl RecordFile for Parquet {
     }
 
     fn block_ended(&mut self) -> Result<(), ExportError> {
-        for file in self.open.values_mut() {
-            file.is_full = file.writer.stored_bytes() >= self.layout.file_bytes;
+        for file in self.open.values_mut().filter(|file| !file.is_full) {
+            let reaches = file.writer.reaches(self.layout.file_bytes);
+            file.is_full = reaches.map_err(ExportError::io("write", &file.path))?;
         }
         let sizes = self.open.iter().map(|(day, file)| {
             let writer = &file.writer;
