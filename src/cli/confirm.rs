@@ -14,7 +14,7 @@ pub(super) fn confirm(question: &str, answer: &str, stderr: &Stderr) -> Result<(
         ));
         return Err(error.hint("--dry-run shows what would be done; --yes confirms it"));
     }
-    stderr.line(&format!("{question}. Type {answer} to continue:"));
+    stderr.line(&format!("{question}. Type {answer:?} to continue:"));
     judge(&mut stdin.lock(), answer)
 }
 
@@ -26,7 +26,7 @@ fn judge(input: &mut impl BufRead, answer: &str) -> Result<(), CliError> {
     match typed.trim() == answer {
         true => Ok(()),
         false => Err(CliError::new(format!(
-            "nothing was done: expected {answer}, found {:?}",
+            "nothing was done: expected {answer:?}, found {:?}",
             typed.trim()
         ))),
     }
@@ -43,7 +43,8 @@ mod tests {
         }
         for typed in ["", "\n", "y\n", "12\n", "12 topic\n", "orders\n"] {
             let error = judge(&mut typed.as_bytes(), "12 topics").unwrap_err();
-            assert!(error.to_string().contains("nothing was done"), "{typed:?}");
+            let expected = "nothing was done: expected \"12 topics\", found";
+            assert!(error.to_string().contains(expected), "{error}");
         }
     }
 }

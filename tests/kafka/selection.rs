@@ -452,9 +452,9 @@ fn purge_target_deletes_records_only_after_confirmation() {
     ];
     let (ended, shown) = run_at_terminal(repo.kbk(&args), "yes\n");
     assert_eq!(ended.code(), Some(1), "{shown}");
-    let asks = format!("Type {target} to continue");
+    let asks = format!("Type {target:?} to continue");
     assert!(shown.contains(&asks), "{shown}");
-    let refused = format!("nothing was done: expected {target}");
+    let refused = format!("nothing was done: expected {target:?}");
     assert!(shown.contains(&refused), "{shown}");
     assert_eq!(consume::offsets(broker, &target, 0), 0..25);
     let (ended, shown) = run_at_terminal(repo.kbk(&args), &format!("{target}\n"));
