@@ -135,7 +135,9 @@ fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
         let ended = run(&[&["verify"], &files[..], args].concat());
         assert_eq!(ended.code, Some(3));
         assert!(
-            ended.stdout.contains("\n\ndamaged block, offsets ")
+            ended
+                .stdout
+                .contains("\n\ndamaged block, orders/0, offsets ")
                 && ended.stdout.contains("600 records in 3 files")
                 && ended.stdout.contains("1 finding\n"),
             "{}",
@@ -152,7 +154,18 @@ fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
         .collect();
     assert_eq!(states, [true, false, true]);
     assert_eq!(document["findings"][0]["kind"], "damaged_block");
-    assert_eq!(document["findings"][0]["key"], files[1]);
+    let finding = &document["findings"][0];
+    assert_eq!(finding["key"], files[1]);
+    let topic_id = &document["files"][1]["topic_id"];
+    assert!(topic_id.is_string());
+    assert_eq!(
+        (
+            &finding["topic"],
+            &finding["topic_id"],
+            &finding["partition"]
+        ),
+        (&json!("orders"), topic_id, &json!(0))
+    );
 }
 
 #[test]
@@ -198,6 +211,14 @@ fn a_file_that_was_cut_off_says_how_far_it_reaches() {
     let message = finding["message"].as_str().unwrap();
     assert!(message.contains("its blocks reach to offset "), "{message}");
     assert_eq!(ended.json()["files"][0]["end_offset"], Value::Null);
+    // Its header, which is intact, says what it is of.
+    let document = ended.json();
+    for said in [&document["files"][0], finding] {
+        assert_eq!(
+            (&said["topic"], &said["partition"]),
+            (&json!("orders"), &json!(0))
+        );
+    }
     let ended = run(&["cat", &file]);
     assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
     assert!(

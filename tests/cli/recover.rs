@@ -61,7 +61,7 @@ fn a_damaged_block_is_named_and_the_others_are_recovered() {
     ] {
         let ended = run(&[&["verify", &new], args].concat());
         assert_eq!(ended.code, Some(code), "{}", ended.stdout);
-        let said = format!("\n{severity}lost to damage, offsets ");
+        let said = format!("\n{severity}lost to damage, orders/0, offsets ");
         assert!(
             ended.stdout.contains(state) && ended.stdout.contains(&said),
             "{}",

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::salvage::{Known, LossReason, Salvage};
-use kbk_format::{FormatError, Gap, GapReason, PartitionNumber, Segment};
+use kbk_format::{FileHeader, FormatError, Gap, GapReason, PartitionNumber, Segment};
 use serde::Serialize;
 
 use super::VerifyEvents;
@@ -35,7 +35,7 @@ pub struct FilesReport {
     pub findings: Vec<Finding>,
 }
 
-/// A file that was verified. What only its footer says is null if that cannot be used.
+/// A file that was verified. What only its footer says is null if that cannot be used, and what its header says, if no copy of that is intact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifiedFile {
     /// The file's path, as given.
@@ -140,13 +140,14 @@ fn verify_file(
             let losses = losses.map(|it| it.accepted(options.accept_lost));
             damage.into_iter().chain(losses).collect()
         }
-        Err(SegmentFileError::Damaged { error, .. }) => unopened(&error, path),
+        Err(SegmentFileError::Damaged { error, .. }) => unopened(&error, path, &mut file),
         Err(SegmentFileError::NotASegment { .. }) => {
             let message = "it neither begins nor ends as a segment";
             vec![Finding::new(FindingKind::NotASegment, message)]
         }
         Err(error) => return Err(error),
     };
+    let findings: Vec<Finding> = findings.into_iter().map(|it| file.locate(it)).collect();
     let mut accepted = findings.iter();
     file.intact = accepted.all(|finding| finding.severity == Severity::Accepted);
     Ok((file, findings))
@@ -171,15 +172,30 @@ impl VerifiedFile {
     }
 
     fn describe(&mut self, opened: &SegmentFile) {
-        let (header, segment) = (opened.segment().header(), opened.segment());
+        let segment = opened.segment();
+        self.name(segment.header());
+        self.end_offset = Some(segment.end_offset());
+        self.records = Some(segment.statistics().record_count);
+        self.damaged_offsets = Some(segment.gaps().offsets(GapReason::Damaged));
+    }
+}
+
+impl VerifiedFile {
+    /// Notes what a header says: that of the segment, or a copy of it that is intact.
+    fn name(&mut self, header: &FileHeader) {
         self.segment_id = Some(Hex(header.segment_id));
         self.topic = Some(header.topic.clone());
         self.topic_id = Some(Hex(header.topic_id));
         self.partition = Some(header.partition);
         self.base_offset = Some(header.base_offset);
-        self.end_offset = Some(segment.end_offset());
-        self.records = Some(segment.statistics().record_count);
-        self.damaged_offsets = Some(segment.gaps().offsets(GapReason::Damaged));
+    }
+
+    /// Names the partition in a finding, if it is known.
+    fn locate(&self, mut finding: Finding) -> Finding {
+        finding.topic.clone_from(&self.topic);
+        finding.topic_id = self.topic_id.map(|id| id.to_string());
+        finding.partition = self.partition;
+        finding
     }
 }
 
@@ -228,12 +244,15 @@ fn unreadable(error: kbk_format::repo::BoxedError) -> Finding {
 
 /// Reports why the segment cannot be opened, which of its blocks are damaged, and which offsets between them are lost. How far it reached is not
 /// known without its footer.
-fn unopened(error: &FormatError, path: &Path) -> Vec<Finding> {
+fn unopened(error: &FormatError, path: &Path, file: &mut VerifiedFile) -> Vec<Finding> {
     let mut finding = Finding::of_format_error(error, FindingKind::DamagedSegment);
     let Ok(bytes) = map_file(path) else {
         return vec![finding];
     };
     let salvage = Salvage::of(&bytes, &Known::default());
+    if let Some(header) = &salvage.header {
+        file.name(header);
+    }
     let lost = salvage.losses.iter().map(|loss| {
         let kind = match loss.reason {
             LossReason::NoBlock => FindingKind::LostOffsets,
