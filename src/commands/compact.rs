@@ -11,6 +11,7 @@ use kbk_format::repo::{Digested, Id, Repository, Snapshot, TopicName};
 use kbk_format::{Compression, WriterOptions};
 use kbk_tools::compact::{
     self, CompactError, CompactEvents, CompactOptions, CompactReport, CompactRow, KeepLatest,
+    KeyFilters,
 };
 use serde::Serialize;
 
@@ -120,6 +121,8 @@ struct Compacting {
     /// Whether nothing is asked for but to merge what is small.
     #[serde(skip)]
     merges_only: bool,
+    #[serde(skip)]
+    key_filters: KeyFilters,
     #[serde(flatten)]
     report: CompactReport,
 }
@@ -272,6 +275,7 @@ impl Args {
                 && self.compression.is_none()
                 && self.key_filter.is_none()
                 && self.older_than.is_none(),
+            key_filters: options.key_filters,
             report,
         }
     }
@@ -361,7 +365,14 @@ impl Compacting {
                      --compression, they are compressed anew"
                         .to_owned()
                 }
-                false => "nothing to merge".to_owned(),
+                false => {
+                    let filters = match self.key_filters {
+                        KeyFilters::Kept => "",
+                        KeyFilters::All(_) => ", and no segment to give a key filter",
+                        KeyFilters::Dropped => ", and no key filter to drop",
+                    };
+                    format!("nothing to merge{filters}")
+                }
             };
         }
         let (segments, records) = (
@@ -384,11 +395,15 @@ impl Compacting {
             true => String::new(),
             false => format!(", without {}", removed.join(" and ")),
         };
-        if self.dry_run {
-            let new = human::counted(report.new_segments, "segment");
-            return format!("would merge {what}, into about {new}{removed}");
-        }
+        let filters = match self.key_filters {
+            KeyFilters::Kept => "",
+            KeyFilters::All(_) => " with key filters",
+            KeyFilters::Dropped => " without key filters",
+        };
         let new = human::counted(report.new_segments, "segment");
+        if self.dry_run {
+            return format!("would merge {what}, into about {new}{filters}{removed}");
+        }
         let bytes = human::bytes(report.new_bytes.unwrap_or(0));
         let named: Vec<String> = report.snapshots.iter().map(u64::to_string).collect();
         let snapshot = match named.len() {
@@ -402,7 +417,7 @@ impl Compacting {
         };
         let named = named.join(", ");
         format!(
-            "{lead}merged {what}, into {new}, {bytes}{removed} (recorded in {snapshot} {named})"
+            "{lead}merged {what}, into {new}{filters}, {bytes}{removed} (recorded in {snapshot} {named})"
         )
     }
 

@@ -157,6 +157,7 @@ impl Command {
             Self::Backup(args) => Some(&args.metrics),
             Self::Restore(args) => Some(&args.metrics),
             Self::Verify(args) => Some(&args.metrics),
+            Self::Recover(args) => Some(&args.metrics),
             Self::Compact(args) => Some(&args.metrics),
             Self::Copy(args) => Some(&args.metrics),
             Self::Export(args) => Some(&args.metrics),

@@ -100,7 +100,23 @@ fn key_filters_are_added_kept_and_removed() {
     let shown = ok(&world.kbk(&["inspect", segment.to_str().unwrap(), "--json"])).json();
     assert_eq!(shown["footer"]["key_filter"]["target_bits"], 14);
     ok(&world.kbk(&["verify", "--full"]));
-    compact(&world, &["--key-filter=none"]);
+    // The text says what becomes of the filters.
+    for (args, says) in [
+        (
+            &["--key-filter=none", "--dry-run"][..],
+            " without key filters",
+        ),
+        (&["--key-filter=none"], " without key filters, "),
+        (
+            &["--key-filter=none"],
+            "nothing to merge, and no key filter to drop",
+        ),
+        (&["--key-filter", "--dry-run"], " with key filters"),
+    ] {
+        let ended = world.kbk(&[&["compact"][..], args].concat());
+        let first = ok(&ended).stdout.lines().next().unwrap();
+        assert!(first.contains(says), "{args:?}: {first}");
+    }
     assert_eq!(filters(&world), [false]);
     assert_eq!(found(&world), all);
     let wrong = world.kbk(&["compact", "--key-filter=21"]);

@@ -468,3 +468,35 @@ fn objects_that_are_gone_are_not_called_still_there() {
     let done = world.kbk(&["recover", "--yes"]);
     assert!(done.stdout.contains(said), "{}", done.stdout);
 }
+
+#[test]
+fn metrics_say_that_the_recovered_snapshot_lacks_records() {
+    let world = World::sample();
+    let lost = world.entries("orders", 0).remove(1);
+    fs::remove_file(world.path(&lost.key)).unwrap();
+    let metrics = world.folder.path().join("recover.prom");
+    let to_file = ["--metrics-textfile", metrics.to_str().unwrap()];
+    let ended = world.kbk(&[&["recover", "--yes"], &to_file[..]].concat());
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let text = fs::read_to_string(metrics).unwrap();
+    let of = |name: &str| {
+        let mut lines = text.lines();
+        let found = lines.find(|line| line.starts_with(name) && line.contains("\"recover\""));
+        let value = found.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name}: {text}"))
+    };
+    assert_eq!(of("kbk_last_commit_snapshot"), 3.0, "{text}");
+    assert_eq!(of("kbk_last_commit_complete"), 0.0, "{text}");
+    assert!(of("kbk_bytes_read_total") > 0.0, "{text}");
+}
+
+#[test]
+fn nothing_is_done_where_two_options_name_one_file() {
+    let world = World::sample();
+    let (file, new) = copy(&world, "whole", |_| {});
+    let refused = run(&["recover", &file, "-o", &new, "--report", &new]);
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    let says = "-o/--output and --report name the same file, ";
+    assert!(refused.stderr.contains(says), "{}", refused.stderr);
+    assert!(!fs::exists(&new).unwrap());
+}

@@ -9,7 +9,9 @@ use kbk_format::PartitionNumber;
 use kbk_format::repo::TopicName;
 use serde::Serialize;
 
-use crate::cli::{CliError, Context, DonorArgs, FileKind, Outcome, OutputFile, TopicArgs};
+use crate::cli::{
+    CliError, Context, DonorArgs, FileKind, MetricsArgs, Outcome, OutputFile, TopicArgs,
+};
 
 /// The file of the report.
 const REPORT: FileKind = FileKind {
@@ -77,6 +79,10 @@ pub struct Args {
     /// Do not ask for confirmation before the repository states that offsets are lost
     #[arg(long)]
     pub yes: bool,
+
+    /// Where metrics go.
+    #[command(flatten)]
+    pub metrics: MetricsArgs,
 }
 
 fn parse_partition(text: &str) -> Result<(TopicName, PartitionNumber), String> {

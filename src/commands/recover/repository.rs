@@ -16,6 +16,7 @@ use kbk_tools::verify::VerifyEvents;
 use serde::Serialize;
 
 use super::Args;
+use crate::backup;
 use crate::cli::{CliError, Column, Context, Outcome, OutputFile, Report, Table, TopicArgs};
 use crate::commands;
 use crate::human;
@@ -127,6 +128,10 @@ pub(super) async fn run(
         Some(sequence) => Some(repository.snapshot(sequence).await?),
         None => None,
     };
+    if let (Some(metrics), Some(snapshot)) = (context.metrics(), &committed) {
+        // It may lack what the newest one before did not: what is lost is stated only now.
+        metrics.committed(backup::committed(snapshot));
+    }
     let state = committed.as_ref().unwrap_or(&newest);
     let mut done = of(recovery, state, &options);
     let sequences = repository.sequences().await?.into_iter();
