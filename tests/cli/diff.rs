@@ -46,6 +46,7 @@ fn two_snapshots_of_a_repository_are_compared() {
             "payments/0: offsets 100 to 250 (exclusive) only in B",
             "consumer groups: saved only in B, so not compared",
             "ACLs: saved only in B, so not compared",
+            "an import of Kafka's logs has saved no configurations, groups and ACLs: --records-only compares without them",
             "compared 2 topics with 3 partitions: 1,300 records the same (1,300 by the SHA-256 of their segments); no consumer group; no ACL",
         ]
     );
@@ -216,4 +217,50 @@ fn options_of_the_other_form_are_refused() {
         "{}",
         absent.stderr
     );
+}
+
+#[test]
+fn an_import_of_an_export_has_the_same_records() {
+    let world = World::sample();
+    let at = |name: &str| {
+        let path = world.folder.path().join(name);
+        path.to_str().unwrap().to_owned()
+    };
+    let (logs, imported) = (at("logs"), at("imported"));
+    let exported = world.kbk(&["export", "-f", "kafka-log", &logs]);
+    assert_eq!(exported.code, Some(0), "{}", exported.stderr);
+    let of_import = |args: &[&str]| {
+        let mut command = kbk(args);
+        command.env("KBK_REPO", &imported);
+        Ended::of(command.output().unwrap())
+    };
+    assert_eq!(of_import(&["init"]).code, Some(0));
+    let ended = of_import(&["import", &logs]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    let diff = ["diff", "--with", &imported];
+    let all = world.kbk(&diff);
+    assert_eq!(all.code, Some(3), "{}", all.stdout);
+    assert!(all.stdout.contains("--records-only compares without them"));
+    let records = world.kbk(&[&diff[..], &["--records-only"]].concat());
+    assert_eq!(records.code, Some(0), "{}", records.stdout);
+    let first = records.stdout.lines().next().unwrap();
+    assert!(
+        first.starts_with("equal in their records: A and B"),
+        "{first}"
+    );
+    let unsaid = "; not compared: configurations, consumer groups, ACLs";
+    assert!(first.ends_with(unsaid), "{first}");
+    let json = world.kbk(&[&diff[..], &["--records-only", "--json"]].concat());
+    let json = json.json();
+    assert_eq!(
+        (&json["records_only"], &json["groups"]),
+        (&json!(true), &json!(null))
+    );
+
+    // What is of records still counts.
+    let lost = world.entries("orders", 1)[2].clone();
+    std::fs::remove_file(world.path(&lost.key)).unwrap();
+    let records = world.kbk(&[&diff[..], &["--records-only"]].concat());
+    assert_eq!(records.code, Some(3), "{}", records.stdout);
 }

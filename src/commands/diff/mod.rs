@@ -55,6 +55,11 @@ pub struct Args {
     #[arg(long, conflicts_with = "live")]
     pub full: bool,
 
+    /// Compare records, and which offsets are covered, lost or missing: not configurations, groups and ACLs, which an import of Kafka's
+    /// logs cannot have
+    #[arg(long, conflicts_with = "live")]
+    pub records_only: bool,
+
     /// How to reach the cluster.
     #[command(flatten)]
     pub kafka: KafkaArgs,

@@ -7,7 +7,9 @@ use std::thread;
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, Store, TopicName, TopicState};
-use kbk_tools::diff::{DiffOptions, DiffSelection, DiffSide, Side, SnapshotDiff, diff};
+use kbk_tools::diff::{
+    DiffOptions, DiffSelection, DiffSide, Side, SnapshotDiff, SnapshotDifference, diff,
+};
 use kbk_tools::list::Completeness;
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -56,6 +58,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     let [of_a, of_b] = [(&repository, &a), (&other, &b)].map(|(of, it)| compared(of, it));
     let options = DiffOptions {
         full: args.full,
+        records_only: args.records_only,
         threads: thread::available_parallelism().map_or(1, usize::from),
     };
     let runtime = Handle::current();
@@ -176,6 +179,11 @@ impl Report for SnapshotsReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let SnapshotsReport { a, b, diff } = self;
         match diff.differences.len() {
+            0 if diff.records_only => writeln!(
+                out,
+                "equal in their records: A and B{}; not compared: configurations, consumer groups, ACLs",
+                self.proved_by()
+            )?,
             0 => writeln!(out, "equal: A and B{}", self.proved_by())?,
             some => {
                 let differences = human::counted(some as u64, "difference");
@@ -198,7 +206,22 @@ impl Report for SnapshotsReport {
         for difference in &diff.differences {
             writeln!(out, "{difference}")?;
         }
+        if diff.differences.iter().any(is_unsaved) {
+            writeln!(
+                out,
+                "an import of Kafka's logs has saved no configurations, groups and ACLs: --records-only compares without them"
+            )?;
+        }
         writeln!(out, "{}", self.same())
+    }
+}
+
+/// Returns whether only one of the snapshots has saved something that is not of records.
+fn is_unsaved(difference: &SnapshotDifference) -> bool {
+    match difference {
+        SnapshotDifference::SavedOnlyIn { .. } => true,
+        SnapshotDifference::TopicProperty { property, .. } => *property == "config",
+        _ => false,
     }
 }
 

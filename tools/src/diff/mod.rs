@@ -72,6 +72,8 @@ pub trait DiffSelection: Sync {
 pub struct DiffOptions {
     /// Whether records are read although the digests that the snapshots state are the same.
     pub full: bool,
+    /// Whether only records, and which offsets are covered, lost or missing, are compared: nothing that an import of logs cannot have.
+    pub records_only: bool,
     /// Number of threads.
     pub threads: usize,
 }
@@ -79,6 +81,8 @@ pub struct DiffOptions {
 /// How two snapshots compare.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SnapshotDiff {
+    /// Whether only records and their offsets were compared, and no configurations, groups or ACLs.
+    pub records_only: bool,
     /// Number of topics that were compared.
     pub topics: u64,
     /// Number of partitions that were compared.
@@ -138,7 +142,10 @@ pub fn diff(
     options: DiffOptions,
     runtime: &Handle,
 ) -> Result<SnapshotDiff, RepoError> {
-    let mut result = SnapshotDiff::default();
+    let mut result = SnapshotDiff {
+        records_only: options.records_only,
+        ..SnapshotDiff::default()
+    };
     let [cluster_a, cluster_b] = [a, b].map(|side| side.snapshot.cluster_id.clone());
     if let (Some(a), Some(b)) = (cluster_a, cluster_b)
         && a != b
@@ -161,7 +168,12 @@ pub fn diff(
         let topics = side.snapshot.topics.iter();
         topics.filter(move |topic| selection.topic(name, topic))
     });
-    let (topics, mut pairs) = pair_topics(topics_a, topics_b, &mut result.differences);
+    let (topics, mut pairs) = pair_topics(
+        topics_a,
+        topics_b,
+        options.records_only,
+        &mut result.differences,
+    );
     pairs.retain(|pair| selection.partition(pair.topic, pair.a.partition));
     result.topics = topics;
     result.partitions = pairs.len() as u64;
@@ -176,7 +188,7 @@ pub fn diff(
         result.records.add(found.records);
         result.differences.extend(found.differences);
     }
-    if selection.is_everything() {
+    if selection.is_everything() && !options.records_only {
         groups(a, b, &mut result, runtime)?;
         acls(a, b, &mut result, runtime)?;
     }

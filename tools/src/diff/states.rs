@@ -17,10 +17,12 @@ pub(super) struct Pair<'a> {
     pub(super) b: &'a PartitionState,
 }
 
-/// Pairs topics by name and history, and adds the differences between what is stated of each. Returns the partitions that both have.
+/// Pairs topics by name and history, and adds the differences between what is stated of each: without configurations and the like if `records_only`.
+/// Returns the partitions that both have.
 pub(super) fn pair_topics<'a>(
     a: impl Iterator<Item = &'a TopicState>,
     b: impl Iterator<Item = &'a TopicState>,
+    records_only: bool,
     differences: &mut Vec<SnapshotDifference>,
 ) -> (u64, Vec<Pair<'a>>) {
     type Sides<'a> = (Option<&'a TopicState>, Option<&'a TopicState>);
@@ -37,7 +39,7 @@ pub(super) fn pair_topics<'a>(
         match sides {
             (Some(a), Some(b)) => {
                 compared += 1;
-                properties(a, b, differences);
+                properties(a, b, records_only, differences);
                 let partitions = a.partitions.iter().zip(&b.partitions);
                 pairs.extend(partitions.map(|(one, other)| Pair {
                     topic: a,
@@ -63,7 +65,12 @@ fn topic_only_in(side: Side, topic: &TopicState) -> SnapshotDifference {
     }
 }
 
-fn properties(a: &TopicState, b: &TopicState, differences: &mut Vec<SnapshotDifference>) {
+fn properties(
+    a: &TopicState,
+    b: &TopicState,
+    records_only: bool,
+    differences: &mut Vec<SnapshotDifference>,
+) {
     let of = |topic: &TopicState| {
         [
             ("deleted", topic.deleted.to_string()),
@@ -73,7 +80,8 @@ fn properties(a: &TopicState, b: &TopicState, differences: &mut Vec<SnapshotDiff
         ]
     };
     for ((property, a_value), (_, b_value)) in of(a).into_iter().zip(of(b)) {
-        if a_value != b_value {
+        let is_compared = !records_only || property == "partitions";
+        if is_compared && a_value != b_value {
             differences.push(SnapshotDifference::TopicProperty {
                 topic: history(a),
                 property,
@@ -83,6 +91,7 @@ fn properties(a: &TopicState, b: &TopicState, differences: &mut Vec<SnapshotDiff
         }
     }
     match (&a.config, &b.config) {
+        _ if records_only => {}
         (Some(one), Some(other)) => configs(a, one, other, differences),
         (None, None) => {}
         (one, other) => {

@@ -52,7 +52,11 @@ fn compare_snapshots(
         repository: &of_b,
         snapshot: snapshot_b,
     };
-    let options = DiffOptions { full, threads: 2 };
+    let options = DiffOptions {
+        full,
+        records_only: false,
+        threads: 2,
+    };
     diff(side_a, side_b, &Everything, options, a.runtime.handle()).unwrap()
 }
 
