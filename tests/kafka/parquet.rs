@@ -218,6 +218,28 @@ fn pyarrow_and_duckdb_read_what_was_exported() {
         }
     }
 
+    // Where no folder names a date: pyarrow cannot infer its type.
+    let has_no_date = |record: &&(i64, TimestampType, Message)| row(record, true)[9].is_null();
+    let undated = stored.iter().find(has_no_date).expect("a record");
+    let bounds = [undated.0, undated.0 + 1].map(|offset| offset.to_string());
+    let args = ["--partition-by", "topic,partition,date"];
+    let bounds = ["--from-offset", &bounds[0], "--to-offset", &bounds[1]];
+    let folder = out.path().join("undated");
+    run(&mut export(
+        &repo,
+        &folder,
+        &[args.as_slice(), &bounds].concat(),
+    ))
+    .expect_code(0);
+    for reader in ["pyarrow", "duckdb"] {
+        let found = read(
+            reader,
+            &folder.join("topic=*/partition=*/date=*/*.parquet"),
+            "true",
+        );
+        assert_equal(&found, &[row(undated, true)], reader);
+    }
+
     // Conditions on folders, and on columns with statistics.
     let dates = out
         .path()

@@ -35,9 +35,15 @@ def row(record):
     return [shown(record[name]) for name in columns]
 
 
+# As docs/reference/formats.md says: where no folder names a date, pyarrow cannot infer what it is.
+FOLDERS = [("topic", pa.string()), ("partition", pa.int32()), ("date", pa.date32())]
+
+
 def by_pyarrow(pattern):
     files = sorted(glob.glob(pattern, recursive=True))
-    data = pyarrow.dataset.dataset(files, format="parquet", partitioning="hive" if "=" in pattern else None)
+    folders = pa.schema([folder for folder in FOLDERS if f"/{folder[0]}=" in pattern])
+    partitioning = pyarrow.dataset.partitioning(folders, flavor="hive") if len(folders) else None
+    data = pyarrow.dataset.dataset(files, format="parquet", partitioning=partitioning)
     table = data.to_table()
     if "date" in table.column_names:
         table = table.set_column(table.column_names.index("date"), "date", table["date"].cast(pa.string()))
