@@ -51,9 +51,9 @@ impl OpenFile {
         };
         let has_damage = match &body {
             Body::Text(text) => has_damage(&text.partition),
-            Body::Times(times) => has_damage(&times.partition),
+            Body::Times(times) => has_damage(&times.texts.partition),
             Body::Log(log) => has_damage(&log.partition),
-            Body::Key(key) => has_damage(&key.partition),
+            Body::Key(key) => has_damage(&key.texts.partition),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
         };
         OpenFile {
@@ -71,8 +71,8 @@ impl OpenFile {
         match &self.body {
             Body::Whole(bytes) => bytes.len() as u64,
             Body::Text(text) => text.size(),
-            Body::Times(times) => times.size(),
-            Body::Key(key) => key.size(),
+            Body::Times(times) => times.texts.size(),
+            Body::Key(key) => key.texts.size(),
             Body::Stored(stored) => stored.entry.size,
             Body::Log(log) => log.size(),
             Body::Followed(followed) => followed.size,

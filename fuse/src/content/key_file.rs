@@ -12,11 +12,10 @@ use kbk_format::render::View;
 use kbk_format::repo::SegmentEntry;
 use kbk_format::{Columns, Record, Renderer};
 
-use crate::cache::budget::Lease;
 use crate::cache::locked;
+use crate::content::block_texts::{BlockTexts, FoundTexts, Piece};
 use crate::content::blocks::OpenSegment;
 use crate::content::pages::{self, PartitionIndex};
-use crate::content::pieces::read_pieces;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::error::ViewError;
@@ -24,25 +23,12 @@ use crate::error::ViewError;
 /// Where the records of a key are.
 #[derive(Debug)]
 pub(crate) struct KeyFile {
-    pub(crate) partition: Partition,
-    index: Arc<PartitionIndex>,
+    pub(crate) texts: BlockTexts,
     key: Arc<[u8]>,
-    pieces: Vec<Piece>,
     /// The newest timestamp of the records.
     pub(crate) newest: i64,
-    /// The text of the piece that was read last: a program reads a file in many small parts.
-    last: Mutex<Option<(usize, Bytes)>>,
-    _lease: Lease,
-}
-
-/// The text that a block contributes.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    /// The segment's ordinal in the partition.
-    segment: u64,
-    block: usize,
-    /// Where its text ends in the file.
-    end: u64,
+    /// The text of the piece that was read last, by where it begins: a program reads a file in many small parts.
+    last: Mutex<Option<(u64, Bytes)>>,
 }
 
 /// The records of the key in a block: the length of their text, and the newest timestamp.
@@ -60,7 +46,7 @@ impl SnapshotReader {
         index: &Arc<PartitionIndex>,
         key: &Arc<[u8]>,
     ) -> Result<Option<KeyFile>, ViewError> {
-        let (mut pieces, mut end, mut newest) = (Vec::new(), 0_u64, i64::MIN);
+        let (mut found, mut newest) = (FoundTexts::default(), i64::MIN);
         let mut ordinal = 0;
         for page in 0..pages::pages(partition.state()) {
             let table = self.segment_table(partition, page).await?;
@@ -80,32 +66,22 @@ impl SnapshotReader {
             let mut looked_up = std::pin::pin!(looked_up.try_buffered(parallel));
             while let Some((segment_ordinal, segment, blocks)) = looked_up.try_next().await? {
                 for block in blocks {
-                    let Some(found) = self.records_with(partition, &segment, block, key).await?
-                    else {
-                        continue;
-                    };
-                    end = end.saturating_add(found.bytes);
-                    newest = newest.max(found.newest);
-                    pieces.push(Piece {
-                        segment: segment_ordinal,
-                        block,
-                        end,
-                    });
+                    let records = self.records_with(partition, &segment, block, key).await?;
+                    if let Some(records) = records {
+                        newest = newest.max(records.newest);
+                        found.push(segment_ordinal, block, records.bytes);
+                    }
                 }
             }
         }
-        if pieces.is_empty() {
+        if found.is_empty() {
             return Ok(None);
         }
-        let lease = self.budget.take(size_of_val(&pieces[..]) as u64).await;
         Ok(Some(KeyFile {
-            partition: partition.clone(),
-            index: Arc::clone(index),
+            texts: found.finish(self, partition, index).await,
             key: Arc::clone(key),
-            pieces,
             newest,
             last: Mutex::default(),
-            _lease: lease.at_rest(),
         }))
     }
 
@@ -181,10 +157,6 @@ fn of_key<'a>(columns: &'a Columns, key: &'a [u8]) -> impl Iterator<Item = Recor
 }
 
 impl KeyFile {
-    pub(crate) fn size(&self) -> u64 {
-        self.pieces.last().map_or(0, |piece| piece.end)
-    }
-
     /// The bytes at `range`, cut at the end. If `partial` is set, an error after the first block cuts them, too.
     pub(crate) async fn read(
         &self,
@@ -192,44 +164,29 @@ impl KeyFile {
         range: Range<u64>,
         partial: bool,
     ) -> Result<Bytes, ViewError> {
-        let range = range.start..range.end.min(self.size());
-        read_pieces(range, partial, |at, end| self.piece(reader, at, end)).await
+        let part = |at, end| self.part(reader, at, end);
+        self.texts.read(range, partial, part).await
     }
 
     /// The text from `at` to the end of its block, or to `end` if that is earlier, and where it ends.
-    async fn piece(
+    async fn part(
         &self,
         reader: &Arc<SnapshotReader>,
         at: u64,
         end: u64,
     ) -> Result<(Bytes, u64), ViewError> {
-        let number = self.pieces.partition_point(|piece| piece.end <= at);
-        let piece = *self.pieces.get(number).ok_or(ViewError::Stale)?;
-        let before = number.checked_sub(1).and_then(|it| self.pieces.get(it));
-        let start = before.map_or(0, |before| before.end);
-        let text = self.text(reader, number, piece).await?;
-        // The records of a sealed segment do not change.
-        if text.len() as u64 != piece.end - start {
-            return Err(ViewError::Stale);
-        }
-        let to = piece.end.min(end);
-        // Both are within the text, which is in memory, so they fit a usize.
-        let inside = (at - start) as usize..(to - start) as usize;
-        Ok((text.slice(inside), to))
+        let piece = self.texts.piece_at(at)?;
+        let text = self.text(reader, &piece).await?;
+        piece.part(&text, at, end)
     }
 
-    async fn text(
-        &self,
-        reader: &Arc<SnapshotReader>,
-        number: usize,
-        piece: Piece,
-    ) -> Result<Bytes, ViewError> {
+    async fn text(&self, reader: &Arc<SnapshotReader>, piece: &Piece) -> Result<Bytes, ViewError> {
         if let Some((last, text)) = &*locked(&self.last)
-            && *last == number
+            && *last == piece.start
         {
             return Ok(text.clone());
         }
-        let segment = self.segment(reader, piece.segment).await?;
+        let segment = self.texts.segment(reader, piece).await?;
         let (renderer, key) = (renderer(&segment), Arc::clone(&self.key));
         let render = move |columns: &Columns| {
             let mut text = Vec::new();
@@ -239,20 +196,9 @@ impl KeyFile {
             Bytes::from(text)
         };
         let text = reader.look(&segment, piece.block, render).await;
-        let text =
-            text.map_err(|error| error.at(segment.location(piece.block, &self.partition)))?;
-        *locked(&self.last) = Some((number, text.clone()));
+        let partition = &self.texts.partition;
+        let text = text.map_err(|error| error.at(segment.location(piece.block, partition)))?;
+        *locked(&self.last) = Some((piece.start, text.clone()));
         Ok(text)
-    }
-
-    async fn segment(
-        &self,
-        reader: &Arc<SnapshotReader>,
-        ordinal: u64,
-    ) -> Result<Arc<OpenSegment>, ViewError> {
-        let (page, into) = self.index.page_of(ordinal).ok_or(ViewError::Stale)?;
-        let table = reader.segment_table(&self.partition, page).await?;
-        let entry = table.segments.get(into).ok_or(ViewError::Stale)?;
-        reader.segment(&self.partition, entry).await
     }
 }

@@ -17,8 +17,9 @@
 //! | select records by key | `key_file` |
 //! | turn blocks into text | `blocks`, `render` |
 //! | turn blocks into Kafka's log | `log` |
-//! | read files | `text_file`, `time_file`, `pieces`, `stored_file`, `readahead` |
+//! | read files | `text_file`, `time_file`, `key_file`, `block_texts`, `pieces`, `stored_file`, `readahead` |
 
+pub(crate) mod block_texts;
 pub(crate) mod blocks;
 mod caches;
 pub(crate) mod findings;

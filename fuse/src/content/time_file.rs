@@ -12,10 +12,10 @@ use futures_util::TryStreamExt;
 use kbk_format::IndexEntry;
 use kbk_format::repo::SegmentEntry;
 
-use crate::cache::budget::Lease;
+use crate::content::block_texts::{BlockTexts, FoundTexts, Piece};
 use crate::content::blocks::{OpenSegment, Selection, Urgency};
 use crate::content::pages::{self, PartitionIndex};
-use crate::content::pieces::{PARALLEL_TEXT, read_pieces};
+use crate::content::pieces::PARALLEL_TEXT;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::span::Span;
@@ -24,21 +24,8 @@ use crate::error::ViewError;
 /// Where the records of a range of time are.
 #[derive(Debug)]
 pub(crate) struct TimeFile {
-    pub(crate) partition: Partition,
-    index: Arc<PartitionIndex>,
+    pub(crate) texts: BlockTexts,
     span: Span,
-    pieces: Vec<Piece>,
-    _lease: Lease,
-}
-
-/// The text that a block contributes.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    /// The segment's ordinal in the partition.
-    segment: u64,
-    block: usize,
-    /// Where its text ends in the file.
-    end: u64,
 }
 
 impl SnapshotReader {
@@ -51,31 +38,18 @@ impl SnapshotReader {
     ) -> Result<TimeFile, ViewError> {
         let found = self.segments_within(partition, span).await?;
         let mut opened = std::pin::pin!(self.opened(partition, found));
-        let (mut pieces, mut end) = (Vec::new(), 0u64);
+        let mut texts = FoundTexts::default();
         while let Some((ordinal, segment)) = opened.try_next().await? {
             for (block, entry) in segment.entries().iter().enumerate() {
                 if !entry.may_hold_times(span.first(), span.last()) {
                     continue;
                 }
                 let bytes = self.bytes_within(partition, &segment, block, span).await?;
-                end = end.saturating_add(bytes);
-                if bytes > 0 {
-                    pieces.push(Piece {
-                        segment: ordinal,
-                        block,
-                        end,
-                    });
-                }
+                texts.push(ordinal, block, bytes);
             }
         }
-        let lease = self.budget.take(size_of_val(&pieces[..]) as u64).await;
-        Ok(TimeFile {
-            partition: partition.clone(),
-            index: Arc::clone(index),
-            span,
-            pieces,
-            _lease: lease.at_rest(),
-        })
+        let texts = texts.finish(self, partition, index).await;
+        Ok(TimeFile { texts, span })
     }
 
     /// The segments that may have records in a range of time, with their ordinals in the partition.
@@ -132,10 +106,6 @@ fn selection(entry: Option<&IndexEntry>, span: Span) -> Selection {
 }
 
 impl TimeFile {
-    pub(crate) fn size(&self) -> u64 {
-        self.pieces.last().map_or(0, |piece| piece.end)
-    }
-
     /// The bytes at `range`, cut at the end. If `partial` is set, an error after the first block cuts them, too.
     pub(crate) async fn read(
         &self,
@@ -143,8 +113,8 @@ impl TimeFile {
         range: Range<u64>,
         partial: bool,
     ) -> Result<Bytes, ViewError> {
-        let range = range.start..range.end.min(self.size());
-        read_pieces(range, partial, |at, end| self.piece(reader, at, end)).await
+        let part = |at, end| self.part(reader, at, end);
+        self.texts.read(range, partial, part).await
     }
 
     /// Begins to load a range that no reader waits for yet.
@@ -156,40 +126,24 @@ impl TimeFile {
         self.begin(reader, range, Urgency::Prefetch).await
     }
 
-    /// The piece that contains the byte at `at`, and where it begins.
-    fn piece_at(&self, at: u64) -> Option<(usize, u64)> {
-        let piece = self.pieces.partition_point(|piece| piece.end <= at);
-        let before = piece
-            .checked_sub(1)
-            .and_then(|before| self.pieces.get(before));
-        (piece < self.pieces.len()).then_some((piece, before.map_or(0, |before| before.end)))
-    }
-
     /// The text from `at` to the end of its block, or to `end` if that is earlier, and where it ends.
-    async fn piece(
+    async fn part(
         &self,
         reader: &Arc<SnapshotReader>,
         at: u64,
         end: u64,
     ) -> Result<(Bytes, u64), ViewError> {
-        let (number, start) = self.piece_at(at).ok_or(ViewError::Stale)?;
-        let piece = self.pieces[number];
-        if piece.end < end {
+        let piece = self.texts.piece_at(at)?;
+        if piece.ends_before(end) {
             let end = end.min(at.saturating_add(PARALLEL_TEXT));
             self.begin(reader, at..end, Urgency::Now).await?;
         }
-        let segment = self.segment(reader, piece.segment).await?;
+        let segment = self.texts.segment(reader, &piece).await?;
         let selection = selection(segment.entries().get(piece.block), self.span);
         let text = reader.block_text(&segment, piece.block, selection).await;
-        let text =
-            text.map_err(|error| error.at(segment.location(piece.block, &self.partition)))?;
-        let to = piece.end.min(end);
-        // Both are within the block's text, which is in memory, so they fit a usize.
-        let inside = (at - start) as usize..(to - start) as usize;
-        if text.bytes.len() as u64 != piece.end - start {
-            return Err(ViewError::Stale);
-        }
-        Ok((text.bytes.slice(inside), to))
+        let partition = &self.texts.partition;
+        let text = text.map_err(|error| error.at(segment.location(piece.block, partition)))?;
+        piece.part(&text.bytes, at, end)
     }
 
     /// Begins to load the blocks of a range; those that follow each other at once.
@@ -199,13 +153,9 @@ impl TimeFile {
         range: Range<u64>,
         urgency: Urgency,
     ) -> Result<(), ViewError> {
-        let Some((first, _)) = self.piece_at(range.start) else {
-            return Ok(());
-        };
-        let after = self.pieces.partition_point(|piece| piece.end < range.end) + 1;
-        let pieces = &self.pieces[first..after.clamp(first, self.pieces.len())];
+        let pieces = self.texts.pieces_in(range);
         for pieces in pieces.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = self.segment(reader, pieces[0].segment).await?;
+            let segment = self.texts.segment(reader, &pieces[0]).await?;
             let selection =
                 |piece: &Piece| selection(segment.entries().get(piece.block), self.span);
             let joins =
@@ -216,16 +166,5 @@ impl TimeFile {
             }
         }
         Ok(())
-    }
-
-    async fn segment(
-        &self,
-        reader: &Arc<SnapshotReader>,
-        ordinal: u64,
-    ) -> Result<Arc<OpenSegment>, ViewError> {
-        let (page, into) = self.index.page_of(ordinal).ok_or(ViewError::Stale)?;
-        let table = reader.segment_table(&self.partition, page).await?;
-        let entry = table.segments.get(into).ok_or(ViewError::Stale)?;
-        reader.segment(&self.partition, entry).await
     }
 }

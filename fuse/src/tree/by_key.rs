@@ -111,13 +111,13 @@ impl Family for ByKeyNode {
             return Ok(None);
         };
         let index = tree.reader.partition_index(&partition).await?;
-        let stored_bytes = stored_share(&partition, &index, file.size());
+        let stored_bytes = stored_share(&partition, &index, file.texts.size());
         let found = EphemeralKey {
             sequence,
             partition: ordinal,
             attributes: partition
                 .loaded
-                .file(file.size(), stored_bytes, Some(file.newest)),
+                .file(file.texts.size(), stored_bytes, Some(file.newest)),
             key,
         };
         let asked = (sequence, ordinal, Arc::clone(&found.key));

@@ -243,10 +243,10 @@ async fn look_up(
         return Ok(None);
     }
     let file = tree.reader.time_file(partition, &index, span).await?;
-    Ok((file.size() > 0).then(|| EphemeralSpan {
+    Ok((file.texts.size() > 0).then(|| EphemeralSpan {
         sequence: partition.sequence(),
         partition: partition.ordinal(),
         span,
-        attributes: attributes(partition, &index, span, file.size()),
+        attributes: attributes(partition, &index, span, file.texts.size()),
     }))
 }
