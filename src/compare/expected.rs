@@ -1,7 +1,7 @@
 //! Where the cluster has the records that a comparison expects, and which of those that it does not expect were removed from the backup.
 
 use kbk_format::GapReason;
-use kbk_format::repo::RepoError;
+use kbk_format::repo::{MapRun, RepoError};
 use kbk_tools::read::GapReasons;
 use kbk_tools::restores::MapRuns;
 use tokio::runtime::Handle;
@@ -22,8 +22,26 @@ impl Offsets {
         source: i64,
         runtime: &Handle,
     ) -> Result<Option<i64>, RepoError> {
+        let to_target = |run: &MapRun| (run.source_offset, run.target_offset);
+        self.follow(source, to_target, runtime)
+    }
+
+    /// Returns the offset in the backup of the record at `target`, which must not be below that of the last call; `None` if it was not
+    /// restored. The same value answers either this or [`translate`](Self::translate).
+    fn source_of(&mut self, target: i64, runtime: &Handle) -> Result<Option<i64>, RepoError> {
+        let to_source = |run: &MapRun| (run.target_offset, run.source_offset);
+        self.follow(target, to_source, runtime)
+    }
+
+    /// Returns what belongs to the offset `wanted`, where `sides` returns both offsets of a run: the one to find, and what belongs to it.
+    fn follow(
+        &mut self,
+        wanted: i64,
+        sides: impl Fn(&MapRun) -> (i64, i64),
+        runtime: &Handle,
+    ) -> Result<Option<i64>, RepoError> {
         let runs = match self {
-            Offsets::Same => return Ok(Some(source)),
+            Offsets::Same => return Ok(Some(wanted)),
             Offsets::Mapped(runs) => runs,
         };
         loop {
@@ -32,29 +50,9 @@ impl Offsets {
                 Some(run) => Some(run),
                 None => runtime.block_on(runs.peek())?,
             };
-            match run {
-                Some(run) if run.source_offset < source => runs.advance(),
-                Some(run) if run.source_offset == source => return Ok(Some(run.target_offset)),
-                _ => return Ok(None),
-            }
-        }
-    }
-
-    /// Returns the offset in the backup of the record at `target`, which must not be below that of the last call; `None` if it was not
-    /// restored. The same value answers either this or [`translate`](Self::translate).
-    fn source_of(&mut self, target: i64, runtime: &Handle) -> Result<Option<i64>, RepoError> {
-        let runs = match self {
-            Offsets::Same => return Ok(Some(target)),
-            Offsets::Mapped(runs) => runs,
-        };
-        loop {
-            let run = match runs.front() {
-                Some(run) => Some(run),
-                None => runtime.block_on(runs.peek())?,
-            };
-            match run {
-                Some(run) if run.target_offset < target => runs.advance(),
-                Some(run) if run.target_offset == target => return Ok(Some(run.source_offset)),
+            match run.as_ref().map(&sides) {
+                Some((found, _)) if found < wanted => runs.advance(),
+                Some((found, other)) if found == wanted => return Ok(Some(other)),
                 _ => return Ok(None),
             }
         }
