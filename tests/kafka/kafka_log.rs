@@ -9,166 +9,14 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::broker::Broker;
+use crate::support::logs::{self, ANYTHING, Log, Logs, assert_dumped, segments};
 use crate::support::old_log::{gzip, message};
 use crate::support::process::run;
-use crate::support::produce::{CODECS, Producer, produce};
-use crate::support::record::{Message, OwnedRecord};
+use crate::support::produce::{Producer, produce};
+use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::samples::{now_ms, plain};
 use crate::support::{consume, scenarios, topics, wire};
-
-/// Accepts any record.
-pub(crate) const ANYTHING: [(&str, &str); 3] = [
-    ("retention.ms", "-1"),
-    ("message.timestamp.after.max.ms", "9223372036854775807"),
-    ("message.timestamp.before.max.ms", "9223372036854775807"),
-];
-
-const DUMP: &str = "org.apache.kafka.tools.DumpLogSegments";
-
-/// Topics with everything that a log can hold, of one partition each.
-pub(crate) fn fill(broker: &Broker) -> Vec<&'static str> {
-    let now = now_ms();
-    let numbered = |number: i64| Message {
-        key: Some(format!("k{}", number % 7).into_bytes()),
-        headers: vec![(b"h".to_vec(), None), (b"i".to_vec(), Some(vec![]))],
-        ..plain(now + number, &format!("value {number}"))
-    };
-    let create = |topic: &str, more: &[(&str, &str)]| {
-        topics::create(broker, topic, 1, &[&ANYTHING, more].concat());
-    };
-
-    create("codecs", &[]);
-    for (codec, batch) in CODECS.into_iter().zip(0..) {
-        let messages = (0..40).map(|it| numbered(batch * 40 + it));
-        produce(broker, codec, ("codecs", 0), &messages.collect::<Vec<_>>());
-    }
-    let tombstone = Message {
-        value: None,
-        ..numbered(3)
-    };
-    wire::produce(
-        broker,
-        ("codecs", 0),
-        &[tombstone, plain(-1, ""), plain(0, "zero")],
-    );
-
-    create("large", &[]);
-    let text = "x".repeat(2_000);
-    let large: Vec<Message> = (0..2_000).map(|it| plain(now + it, &text)).collect();
-    produce(broker, "none", ("large", 0), &large);
-
-    create("transactions", &[]);
-    let one = Producer::transactional(broker, "none", "export-one");
-    let other = Producer::transactional(broker, "lz4", "export-other");
-    for (round, aborts) in [false, true, true, false].into_iter().enumerate() {
-        let number = i64::try_from(round).expect("few") * 10;
-        one.begin();
-        other.begin();
-        for it in 0..4 {
-            one.send("transactions", 0, &numbered(number + it));
-            other.send("transactions", 0, &numbered(100 + number + it));
-        }
-        one.flush();
-        if aborts {
-            one.abort()
-        } else {
-            one.commit()
-        }
-        if aborts {
-            other.commit()
-        } else {
-            other.abort()
-        }
-    }
-
-    create(
-        "append-time",
-        &[("message.timestamp.type", "LogAppendTime")],
-    );
-    for number in 0..3 {
-        produce(
-            broker,
-            "zstd",
-            ("append-time", 0),
-            &[plain(5, "a"), numbered(number)],
-        );
-    }
-
-    create("far", &[]);
-    for number in 0..3 {
-        produce(
-            broker,
-            "none",
-            ("far", 0),
-            &[numbered(number), numbered(number + 1)],
-        );
-    }
-    create("empty", &[]);
-    vec![
-        "append-time",
-        "codecs",
-        "empty",
-        "far",
-        "large",
-        "transactions",
-    ]
-}
-
-fn segments(folder: &Path, extension: &str) -> Vec<String> {
-    let files = fs::read_dir(folder).expect("a folder").flatten();
-    let files = files.map(|file| file.path());
-    let mut files: Vec<String> = files
-        .filter(|path| path.extension().is_some_and(|it| it == extension))
-        .map(|path| path.to_str().expect("UTF-8").to_owned())
-        .collect();
-    files.sort();
-    files
-}
-
-/// Fails the test unless Kafka's tool reads the log and its indexes without complaint, and prints these records.
-pub(crate) fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
-    let logs = segments(folder, "log").join(",");
-    let args = ["--deep-iteration", "--print-data-log", "--files", &logs];
-    let dumped = Broker::file_tool(DUMP, &args);
-    let lines = dumped.lines().filter(|line| line.starts_with("| offset:"));
-    let lines: Vec<&str> = lines.collect();
-    assert_eq!(lines.len(), records.len(), "{dumped}");
-    for (line, record) in lines.iter().zip(records) {
-        let message = &record.message;
-        let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(-1, |it| it.len() as i64);
-        let expected = format!(
-            "| offset: {} {:?}: {} keySize: {} valueSize: {} ",
-            record.offset,
-            record.timestamp_type,
-            message.timestamp,
-            size(&message.key),
-            size(&message.value)
-        );
-        assert!(line.starts_with(&expected), "{line}\n{expected}");
-        let value = message.value.as_deref().unwrap_or(b"null");
-        let value = String::from_utf8_lossy(value).into_owned();
-        if message.value.is_some() {
-            assert!(line.ends_with(&format!("payload: {value}")), "{line}");
-        }
-    }
-    let indexes = [segments(folder, "index"), segments(folder, "timeindex")].concat();
-    for check in ["--verify-index-only", "--index-sanity-check"] {
-        let checked = Broker::file_tool(DUMP, &[check, "--files", &indexes.join(",")]);
-        let complaints = [
-            "Mismatch",
-            "Found",
-            "Invalid",
-            "failed",
-            "Exception",
-            "out of order",
-        ];
-        assert!(
-            complaints.iter().all(|it| !checked.contains(it)),
-            "{checked}"
-        );
-    }
-}
 
 /// Replaces the logs of a stopped broker by those of an export, as docs/how-to.md says.
 fn replace(data: &Path, export: &Path, topic: &str, keeps_metadata: bool) {
@@ -190,11 +38,8 @@ fn replace(data: &Path, export: &Path, topic: &str, keeps_metadata: bool) {
 #[test]
 fn a_broker_starts_on_an_export() {
     let mut broker = Broker::start(&[]);
-    let names = fill(&broker);
-    broker.stop();
-    let far = 5_000_000_000;
-    broker.move_batches("far", 0, &[2, far, 3 * far]);
-    broker.restart();
+    let names = logs::fill(&broker);
+    logs::spread(&mut broker);
 
     let repo = Repo::new();
     run(&mut repo.backup(&broker, &[])).expect_code(0);
@@ -216,16 +61,8 @@ fn a_broker_starts_on_an_export() {
     run(&mut import(&again, &export, &[])).expect_code(0);
     assert_eq!(listed(&again), listed(&repo));
 
-    let before: Vec<_> = names
-        .iter()
-        .map(|topic| {
-            (
-                consume::read_all(&broker, topic, 0),
-                consume::offsets(&broker, topic, 0),
-            )
-        })
-        .collect();
-    for (topic, (records, _)) in names.iter().zip(&before) {
+    let before = Logs::read(&broker, &names);
+    for Log { topic, records, .. } in &before.topics {
         let folder = export.join(format!("{topic}-0"));
         assert_eq!(
             segments(&folder, "log").len() > 1,
@@ -235,11 +72,7 @@ fn a_broker_starts_on_an_export() {
         assert_dumped(&folder, records);
     }
 
-    // The topics are lost, and made anew.
-    for topic in &names {
-        topics::delete(&broker, topic);
-        topics::create(&broker, topic, 1, &ANYTHING);
-    }
+    before.lose(&broker);
     let data = broker.data();
     let metadata = fs::read_to_string(data.join("codecs-0/partition.metadata")).expect("an id");
     let id = metadata.rsplit("topic_id: ").next().expect("an id").trim();
@@ -263,18 +96,7 @@ fn a_broker_starts_on_an_export() {
         replace(&data, &export, topic, *topic != "codecs");
     }
     broker.restart();
-    for (topic, (records, offsets)) in names.iter().zip(before) {
-        assert_eq!(consume::offsets(&broker, topic, 0), offsets, "{topic}");
-        assert_eq!(consume::read_all(&broker, topic, 0), records, "{topic}");
-        produce(&broker, "none", (topic, 0), &[plain(now_ms(), "next")]);
-        let last = consume::read_all(&broker, topic, 0)
-            .pop()
-            .expect("a record");
-        assert_eq!(
-            last.offset, offsets.end,
-            "{topic}: it appends where the source would"
-        );
-    }
+    before.assert_continued(&broker);
     // After a crash, the broker builds the indexes itself, and comes to the same.
     broker.kill();
     broker.restart();
@@ -316,7 +138,7 @@ fn import(repo: &Repo, folder: &Path, args: &[&str]) -> Command {
 #[test]
 fn an_import_of_a_dead_brokers_disk_equals_a_backup() {
     let mut broker = Broker::start(&[]);
-    let mut names = fill(&broker);
+    let mut names = logs::fill(&broker);
     let compacted = scenarios::compacted_topic_with_gaps(&broker, "compacted");
     assert!(!compacted.is_empty());
     topics::create(
@@ -336,10 +158,7 @@ fn an_import_of_a_dead_brokers_disk_equals_a_backup() {
     open.send("open", 0, &plain(now_ms(), "uncommitted"));
     open.flush();
     produce(&broker, "none", ("open", 0), &[plain(now_ms(), "behind")]);
-    broker.stop();
-    let far = 5_000_000_000;
-    broker.move_batches("far", 0, &[2, far, 3 * far]);
-    broker.restart();
+    logs::spread(&mut broker);
 
     names.extend(["compacted", "giant"]);
     names.sort_unstable();

@@ -7,14 +7,11 @@ use std::process::Command;
 use kbk_format::kafka_log::GAPS_FILE;
 use tempfile::TempDir;
 
-use crate::kafka_log::{ANYTHING, assert_dumped, fill};
 use crate::support::broker::Broker;
+use crate::support::logs::{self, Log, Logs, assert_dumped};
 use crate::support::pages::blocks;
 use crate::support::process::run;
-use crate::support::produce::produce;
 use crate::support::repo::Repo;
-use crate::support::samples::{now_ms, plain};
-use crate::support::{consume, topics};
 
 /// A mount of a repository, which ends with it.
 struct Mount<'a> {
@@ -71,29 +68,18 @@ fn put(data: &Path, mount: &Mount<'_>, topic: &str) {
 #[test]
 fn kafka_reads_a_mounted_log_and_a_broker_runs_on_it() {
     let mut broker = Broker::start(&[]);
-    let names = fill(&broker);
-    broker.stop();
-    let far = 5_000_000_000;
-    broker.move_batches("far", 0, &[2, far, 3 * far]);
-    broker.restart();
+    let names = logs::fill(&broker);
+    logs::spread(&mut broker);
     let repo = Repo::new();
     run(&mut repo.backup(&broker, &[])).expect_code(0);
 
-    let before: Vec<_> = names
-        .iter()
-        .map(|topic| {
-            (
-                consume::read_all(&broker, topic, 0),
-                consume::offsets(&broker, topic, 0),
-            )
-        })
-        .collect();
+    let before = Logs::read(&broker, &names);
     let out = TempDir::with_prefix("kbk-export-").expect("a folder");
     let export = out.path().join("logs");
     let mut command = repo.kbk(&["export", "--format", "kafka-log", "--compression", "none"]);
     run(command.arg(&export)).expect_code(0);
     let mount = Mount::of(&repo, &["--for-broker"]);
-    for (topic, (records, _)) in names.iter().zip(&before) {
+    for Log { topic, records, .. } in &before.topics {
         let log = mount.partition(topic).join("log");
         let exported = export.join(format!("{topic}-0"));
         let mut files = 0;
@@ -108,35 +94,19 @@ fn kafka_reads_a_mounted_log_and_a_broker_runs_on_it() {
         assert_dumped(&log, records);
     }
 
-    // The topics are lost, and made anew.
-    for topic in &names {
-        topics::delete(&broker, topic);
-        topics::create(&broker, topic, 1, &ANYTHING);
-    }
+    before.lose(&broker);
     broker.stop();
     let data = broker.data();
     for topic in &names {
         put(&data, &mount, topic);
     }
     broker.restart();
-    for (topic, (records, offsets)) in names.iter().zip(&before) {
-        assert_eq!(consume::offsets(&broker, topic, 0), *offsets, "{topic}");
-        assert_eq!(consume::read_all(&broker, topic, 0), *records, "{topic}");
-        produce(&broker, "none", (topic, 0), &[plain(now_ms(), "next")]);
-        let after = consume::read_all(&broker, topic, 0);
-        assert_eq!(after.len(), records.len() + 1);
-        let last = after.last().map(|record| record.offset);
-        assert_eq!(last, Some(offsets.end), "it appends where the source would");
-    }
+    before.assert_continued(&broker);
     // A clean stop and start, and one after a crash: the broker reads and writes what it flushes and recovers.
     broker.stop();
     broker.restart();
     broker.kill();
     broker.restart();
-    for (topic, (records, _)) in names.iter().zip(&before) {
-        let after = consume::read_all(&broker, topic, 0);
-        assert_eq!(after.len(), records.len() + 1, "{topic}");
-        assert_eq!(after[..records.len()], records[..], "{topic}");
-    }
+    before.assert_all_served(&broker);
     broker.stop();
 }
