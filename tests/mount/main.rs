@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "recipes have no prompts")]
 #[path = "../support/pages.rs"]
 mod blocks;
+mod by_key;
 mod damage;
 mod ending;
 mod files;
