@@ -273,10 +273,7 @@ impl Report for PruneReport {
                 self.waiting,
                 "are not needed either: a later `kbk prune` lists them",
             ),
-            (
-                self.young,
-                &young,
-            ),
+            (self.young, &young),
             (
                 self.claimed,
                 "are named by no snapshot and belong to topics that a running backup or copy has claimed",
