@@ -12,6 +12,7 @@
 //! kept of it.
 
 mod arrange;
+mod decoded;
 mod loss;
 mod piece;
 mod remains;
@@ -27,6 +28,7 @@ use crate::header::FileHeader;
 use crate::record::TimestampType;
 use crate::scan::{Found, IdentifiedBy, Scanner};
 
+pub use decoded::{DecodedBlock, DecodedBlocks};
 pub use loss::{Bound, Loss, LossReason};
 pub use piece::Piece;
 pub use write::{Part, sums, write_parts};

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use crate::block::{BlockBuilder, BlockDecoder, BlockHeader, Encoder, Streams};
+use crate::block::{BlockBuilder, BlockHeader, Encoder};
 use crate::codec::Compression;
 use crate::columns::Columns;
 use crate::digest::Digests;
@@ -13,6 +13,7 @@ use crate::header::FileHeader;
 use crate::record::TimestampType;
 use crate::writer::{SegmentAssembler, SegmentSummary, WriteError};
 
+use super::decoded::{DecodedBlock, DecodedBlocks};
 use super::{Piece, Salvage, inconsistent};
 
 /// What is taken of a salvage.
@@ -51,8 +52,7 @@ pub fn sums(
     parts: &[Part<'_>],
     timestamp_type: TimestampType,
 ) -> Result<(u64, Digests), FormatError> {
-    let mut decoder = BlockDecoder::new();
-    let mut columns = Columns::new();
+    let mut blocks = DecodedBlocks::default();
     let (mut records, mut digests) = (0_u64, Digests::default());
     for part in parts {
         for (piece, within) in part.pieces() {
@@ -62,9 +62,7 @@ pub fn sums(
                 continue;
             }
             let bytes = part.copies.get(piece.copy).copied().unwrap_or_default();
-            let (header, block) = piece.stored(bytes)?;
-            decoder.decode(&header, block, Streams::All, &mut columns)?;
-            for record in columns.iter().filter(|it| within.contains(&it.offset)) {
+            for record in blocks.get(piece, bytes)?.records(&within) {
                 records = records.saturating_add(1);
                 digests.add(Digests::of(&record, timestamp_type));
             }
@@ -89,17 +87,18 @@ pub fn write_parts<W: Write>(
     let mut writing = Writing {
         reason,
         assembler: SegmentAssembler::new(out, header)?,
-        decoder: BlockDecoder::new(),
-        columns: Columns::new(),
         encoder: Encoder::new(Compression::default()),
         gap: None,
     };
+    let mut blocks = DecodedBlocks::default();
     for part in parts {
         for (piece, within) in part.pieces() {
             writing.lose(within.start)?;
             let bytes = part.copies.get(piece.copy).copied().unwrap_or_default();
-            writing.piece(piece, bytes, &within)?;
-            part.salvage.name_gaps(&within, &mut writing)?;
+            let block = blocks.get(piece, bytes)?;
+            writing.piece(piece, block, &within)?;
+            part.salvage
+                .name_gaps(&within, block.columns(), &mut writing)?;
         }
     }
     writing.lose(end)?;
@@ -134,6 +133,7 @@ impl Salvage {
     fn name_gaps<W: Write>(
         &self,
         within: &Range<i64>,
+        columns: &Columns,
         writing: &mut Writing<W>,
     ) -> Result<(), WriteError> {
         let (from, to) = (within.start, within.end);
@@ -145,7 +145,7 @@ impl Salvage {
                 to_offset: gap.to_offset.min(to),
                 reason: gap.reason,
             };
-            let offsets = writing.columns.offsets();
+            let offsets = columns.offsets();
             let next = offsets.partition_point(|offset| *offset < part.from_offset);
             if offsets.get(next).is_none_or(|next| *next >= part.to_offset) {
                 writing.name(part)?;
@@ -159,8 +159,6 @@ struct Writing<W> {
     /// Why offsets have no record that no piece has.
     reason: GapReason,
     assembler: SegmentAssembler<W>,
-    decoder: BlockDecoder,
-    columns: Columns,
     encoder: Encoder,
     /// The last gap that has a name, as long as the next one may join it.
     gap: Option<Gap>,
@@ -213,17 +211,14 @@ impl<W: Write> Writing<W> {
     fn piece(
         &mut self,
         piece: &Piece,
-        bytes: &[u8],
+        block: &DecodedBlock<'_>,
         within: &Range<i64>,
     ) -> Result<(), WriteError> {
-        let (header, block) = piece.stored(bytes)?;
-        self.decoder
-            .decode(&header, block, Streams::All, &mut self.columns)?;
+        let header = BlockHeader::decode_anywhere(block.bytes())?;
         // META counts offsets from the first one that the block covers.
         if piece.is_cut(within) || header.base_offset != within.start {
             let mut builder = BlockBuilder::new(within.start);
-            let records = self.columns.iter();
-            for record in records.filter(|record| within.contains(&record.offset)) {
+            for record in block.records(within) {
                 builder.push(&record)?;
             }
             builder.cover(within.end);
@@ -233,7 +228,8 @@ impl<W: Write> Writing<W> {
             end_offset: within.end,
             ..header
         };
-        self.assembler.append_stored(covered, block, &self.columns)
+        self.assembler
+            .append_stored(covered, block.bytes(), block.columns())
     }
 }
 

@@ -4,10 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use kbk_format::repo::{BoxedError, Operation, PartitionId, RepoError, Repository, SegmentEntry};
-use kbk_format::salvage::{Known, Loss, Part, Piece, sums};
-use kbk_format::{
-    BlockDecoder, Columns, Digests, FormatError, GapReason, Salvage, Streams, TimestampType,
-};
+use kbk_format::salvage::{DecodedBlocks, Known, Loss, Part, Piece, sums};
+use kbk_format::{Digests, FormatError, GapReason, Salvage, TimestampType};
 
 use super::donor::{Donor, DonorPartition};
 use super::object::{ObjectBytes, fetch};
@@ -65,6 +63,12 @@ pub(super) struct Taken {
 impl Source {
     fn slices(&self) -> Vec<&[u8]> {
         self.copies.iter().map(|copy| &***copy).collect()
+    }
+
+    /// Returns the copy that a piece was found in.
+    fn bytes(&self, piece: &Piece) -> &[u8] {
+        let copy = self.copies.get(piece.copy);
+        copy.map_or(&[][..], |copy| &***copy)
     }
 }
 
@@ -401,15 +405,12 @@ fn known_offsets(source: &Source) -> Result<Offsets, FormatError> {
     }
     // Offsets without a name and without a record are gone, too.
     let mut reader = Reader::new(source);
-    let mut known = gaps(false).and(&covered);
+    let mut known: Vec<Range<i64>> = gaps(false).and(&covered).iter().collect();
     for piece in &salvage.pieces {
-        let records = reader.records(piece, &(piece.base_offset..piece.end_offset))?;
-        let offsets = records
-            .iter()
-            .map(|(offset, _)| *offset..offset.saturating_add(1));
-        known = Offsets::of(known.iter().chain(offsets));
+        let offsets = reader.offsets(piece)?;
+        known.extend(offsets.iter());
     }
-    Ok(known)
+    Ok(Offsets::of(known))
 }
 
 /// Searches copies of a segment on a thread of its own.
@@ -499,17 +500,24 @@ fn agreement(own: &Source, other: &Source) -> Result<Agreement, FormatError> {
 /// Reads the digests of records out of blocks.
 struct Reader<'a> {
     source: &'a Source,
-    decoder: BlockDecoder,
-    columns: Columns,
+    blocks: DecodedBlocks<'a>,
 }
 
 impl<'a> Reader<'a> {
     fn new(source: &'a Source) -> Reader<'a> {
         Reader {
             source,
-            decoder: BlockDecoder::new(),
-            columns: Columns::new(),
+            blocks: DecodedBlocks::default(),
         }
+    }
+
+    /// Returns the offsets of the records of a piece.
+    fn offsets(&mut self, piece: &Piece) -> Result<Offsets, FormatError> {
+        let block = self.blocks.get(piece, self.source.bytes(piece))?;
+        let within = piece.base_offset..piece.end_offset;
+        let offsets = block.columns().offsets().iter().copied();
+        let offsets = offsets.filter(|offset| within.contains(offset));
+        Ok(Offsets::of(offsets.map(|it| it..it.saturating_add(1))))
     }
 
     fn records(
@@ -517,13 +525,8 @@ impl<'a> Reader<'a> {
         piece: &Piece,
         within: &Range<i64>,
     ) -> Result<Vec<(i64, u128)>, FormatError> {
-        let copy = self.source.copies.get(piece.copy);
-        let bytes = copy.map_or(&[][..], |copy| &***copy);
-        let (header, block) = piece.stored(bytes)?;
-        self.decoder
-            .decode(&header, block, Streams::All, &mut self.columns)?;
-        let records = self.columns.iter();
-        let records = records.filter(|record| within.contains(&record.offset));
+        let block = self.blocks.get(piece, self.source.bytes(piece))?;
+        let records = block.records(within);
         let digest = |record: kbk_format::Record<'_>| {
             let digests = Digests::of(&record, TimestampType::CreateTime);
             (record.offset, digests.content)
