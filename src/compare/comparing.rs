@@ -10,7 +10,7 @@ use kbk_tools::read::RecordCursor;
 use tokio::runtime::Handle;
 
 use super::difference::{Difference, PairedBy, PartitionComparison};
-use super::expected::{Offsets, RemovedRecords};
+use super::expected::{FormerRecords, Loss, Offsets};
 use super::pairing::{Pairing, SharedOffsets};
 use super::{CompareError, ExpectedPartition};
 use crate::kafka::{PartitionOffsets, PartitionRange, TopicPartition};
@@ -24,7 +24,7 @@ pub(super) struct Comparing {
     /// The timestamps of the selected records: on both sides, no others are compared.
     times: RangeInclusive<i64>,
     rule: Rule,
-    removed: Option<RemovedRecords>,
+    former: Option<FormerRecords>,
     pub(super) result: PartitionComparison,
 }
 
@@ -78,7 +78,7 @@ impl Comparing {
     ) -> Result<Comparing, RepoError> {
         let TopicPartition { topic, partition } = expected.partition;
         let mut result = PartitionComparison::empty(topic, partition);
-        let mut removed = None;
+        let mut former = None;
         let rule = match &expected.pairing {
             Pairing::Restored { .. } => Rule::Next,
             Pairing::InOrder => Rule::Copy {
@@ -92,10 +92,10 @@ impl Comparing {
                     let newer = bounds.last_stable_offset - shared.covered.end.max(range.start);
                     result.newer_offsets = u64::try_from(newer).unwrap_or(0);
                 }
-                if let Some(reasons) = &shared.removed {
-                    removed = Some(RemovedRecords {
+                if !shared.former.is_empty() {
+                    former = Some(FormerRecords {
                         offsets: offsets(shared, runtime)?,
-                        reasons: reasons.clone(),
+                        former: shared.former.clone(),
                     });
                 }
                 Rule::by_offset(shared, range, runtime)?
@@ -106,7 +106,7 @@ impl Comparing {
             expected: RecordCursor::new(expected.read, runtime),
             drop_headers: expected.drop_headers,
             rule,
-            removed,
+            former,
             result,
         })
     }
@@ -223,14 +223,18 @@ impl Comparing {
         if !self.times.contains(&found.timestamp) {
             return Ok(());
         }
-        if let Some(removed) = &mut self.removed
-            && removed.has(found.offset, runtime)?
-        {
-            self.result.removed_records += 1;
-            return Ok(());
+        let loss = match &mut self.former {
+            Some(former) => former.loss(found.offset, runtime)?,
+            None => None,
+        };
+        match loss {
+            Some(Loss::Removed) => self.result.removed_records += 1,
+            Some(Loss::Damaged) => self.result.damaged_records += 1,
+            None => {
+                self.result.found += 1;
+                self.result.differ(Difference::extra(found.offset));
+            }
         }
-        self.result.found += 1;
-        self.result.differ(Difference::extra(found.offset));
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub struct PartitionComparison {
     pub compacted: u64,
     /// Records of the cluster, beyond `found`, that `kbk compact` has removed from the backup since it was made.
     pub removed_records: u64,
+    /// Records of the cluster, beyond `found`, that the backup had and lost since segments were damaged.
+    pub damaged_records: u64,
     /// Offsets of the cluster beyond those that the backup covers.
     pub newer_offsets: u64,
     /// Positions in the sequence of records at which the two differ.
@@ -77,6 +79,7 @@ impl PartitionComparison {
             trimmed: 0,
             compacted: 0,
             removed_records: 0,
+            damaged_records: 0,
             newer_offsets: 0,
             differences: 0,
             first: None,

@@ -1,10 +1,11 @@
-//! Where the cluster has the records that a comparison expects, and which of those that it does not expect were removed from the backup.
+//! Where the cluster has the records that a comparison expects, and which of those that it does not expect the backup had.
 
 use kbk_format::GapReason;
 use kbk_format::repo::{MapRun, RepoError};
-use kbk_tools::read::GapReasons;
 use kbk_tools::restores::MapRuns;
 use tokio::runtime::Handle;
+
+use super::pairing::Former;
 
 /// Translates ascending offsets of the backup to those of the cluster.
 pub(crate) enum Offsets {
@@ -59,20 +60,40 @@ impl Offsets {
     }
 }
 
-/// The records that `kbk compact` has removed from the backup: the cluster may still have them.
-pub(super) struct RemovedRecords {
+/// The records that the backup had: the cluster may still have them.
+pub(super) struct FormerRecords {
     /// Where they are in the cluster; read besides that of the expected records, which is ahead of them.
     pub(super) offsets: Offsets,
-    pub(super) reasons: GapReasons,
+    pub(super) former: Former,
 }
 
-impl RemovedRecords {
-    /// Returns whether the record at this offset of the cluster, which the backup does not have, was removed from it. Offsets ascend.
-    pub(super) fn has(&mut self, target: i64, runtime: &Handle) -> Result<bool, RepoError> {
+/// Why a record is no longer in the backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// `kbk compact` has removed it.
+    Removed,
+    /// Its segment was damaged.
+    Damaged,
+}
+
+impl FormerRecords {
+    /// Returns why the record at this offset of the cluster, which the backup does not have, was lost; `None` where the backup never had it.
+    /// Offsets ascend.
+    pub(super) fn loss(
+        &mut self,
+        target: i64,
+        runtime: &Handle,
+    ) -> Result<Option<Loss>, RepoError> {
         let Some(source) = self.offsets.source_of(target, runtime)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        let reason = self.reasons.reason(source, runtime)?;
-        Ok(reason == Some(GapReason::Compacted))
+        if self.former.is_damaged(source) {
+            return Ok(Some(Loss::Damaged));
+        }
+        let Some(removed) = &mut self.former.removed else {
+            return Ok(None);
+        };
+        let reason = removed.reason(source, runtime)?;
+        Ok((reason == Some(GapReason::Compacted)).then_some(Loss::Removed))
     }
 }

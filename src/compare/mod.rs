@@ -19,7 +19,7 @@ mod pairing;
 
 pub use self::difference::{Difference, PairedBy, PartitionComparison};
 pub use self::lag::{LagError, TopicLag, TopicLagState, lag};
-pub(crate) use self::pairing::{OffsetMap, Pairing, SharedOffsets};
+pub(crate) use self::pairing::{Former, OffsetMap, Pairing, SharedOffsets};
 
 use std::sync::{Mutex, PoisonError};
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use kbk_format::repo::{DonePartition, Repository, RestoreId};
+use kbk_format::repo::{DonePartition, LostRange, Repository, RestoreId};
 use kbk_tools::read::GapReasons;
 use kbk_tools::restores::MapReader;
 
@@ -31,8 +31,31 @@ pub(crate) struct SharedOffsets {
     pub(crate) open_end: bool,
     /// Whether the cluster may have removed records with a key by compaction.
     pub(crate) compacted: bool,
-    /// Which records `kbk compact` has removed from the backup; `None` where it has removed none.
+    /// Which records the backup had.
+    pub(crate) former: Former,
+}
+
+/// Which records the backup of a partition had, and has no more.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Former {
+    /// Says which ones `kbk compact` has removed; `None` where it has removed none.
     pub(crate) removed: Option<GapReasons>,
+    /// The offsets of those that were lost since their segments were damaged, in order.
+    pub(crate) damaged: Vec<LostRange>,
+}
+
+impl Former {
+    /// Returns whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.removed.is_none() && self.damaged.is_empty()
+    }
+
+    /// Returns whether the record at this offset was lost to damage.
+    pub(super) fn is_damaged(&self, offset: i64) -> bool {
+        let next = self.damaged.partition_point(|lost| lost.to <= offset);
+        let lost = self.damaged.get(next);
+        lost.is_some_and(|lost| lost.from <= offset)
+    }
 }
 
 /// The offset map of one partition, as a finished restore left it.

@@ -531,6 +531,19 @@ fn a_damaged_backup_is_recovered_restored_and_continued() {
     run(&mut repo.kbk(&["verify", "--full"])).expect_code(3);
     run(&mut repo.kbk(&["verify", "--full", "--accept-lost"])).expect_code(0);
 
+    // What the cluster has and the backup lost is a loss, and no difference.
+    let diff = ["diff", "--live", "--json", "--topic", &topic];
+    let mut diff = repo.kbk(&[&diff[..], &["-b", broker.bootstrap()]].concat());
+    let compared = run(&mut diff).expect_code(3).json();
+    assert_eq!(compared["saved"]["complete"], false);
+    let one = &compared["partitions"][0];
+    let counts = ["differences", "damaged_records", "expected", "found"].map(|it| &one[it]);
+    let found = 200 - lost;
+    assert_eq!(
+        counts,
+        [&json!(0), &json!(lost), &json!(found), &json!(found)]
+    );
+
     // Stored again, it is whole.
     backup(&repo, broker, &topic, &["--refresh"]).expect_code(0);
     run(&mut repo.kbk(&["verify", "--full", "--accept-replaced"])).expect_code(0);

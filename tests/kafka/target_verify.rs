@@ -116,7 +116,7 @@ fn only_what_both_sides_hold_is_compared() {
     let is = |found: &Value, paired_by: &str, [expected, trimmed, newer]: [u64; 3]| {
         let counts = json!({
             "topic": found["topic"], "partition": 0, "paired_by": paired_by, "expected": expected, "found": expected,
-            "trimmed": trimmed, "compacted": 0, "removed_records": 0, "newer_offsets": newer, "differences": 0, "first": null,
+            "trimmed": trimmed, "compacted": 0, "removed_records": 0, "damaged_records": 0, "newer_offsets": newer, "differences": 0, "first": null,
         });
         assert_eq!(*found, counts);
     };

@@ -130,6 +130,7 @@ impl Report for DiffReport {
             Column::Right("TRIMMED"),
             Column::Right("COMPACTED"),
             Column::Right("REMOVED"),
+            Column::Right("LOST"),
             Column::Right("AFTER END"),
             Column::Left("FIRST"),
         ]);
@@ -143,6 +144,7 @@ impl Report for DiffReport {
                 human::count(compared.trimmed),
                 human::count(compared.compacted),
                 human::count(compared.removed_records),
+                human::count(compared.damaged_records),
                 human::count(compared.newer_offsets),
                 first.map_or_else(String::new, ToString::to_string),
             ]);
@@ -189,10 +191,11 @@ impl DiffReport {
     }
 
     fn not_compared(&self) -> Vec<String> {
-        let [trimmed, compacted, removed, newer] = [
+        let [trimmed, compacted, removed, damaged, newer] = [
             self.total(|one| one.trimmed),
             self.total(|one| one.compacted),
             self.total(|one| one.removed_records),
+            self.total(|one| one.damaged_records),
             self.total(|one| one.newer_offsets),
         ];
         let parts = [
@@ -202,6 +205,11 @@ impl DiffReport {
                 removed,
                 "record",
                 "that `kbk compact` removed from the backup",
+            ),
+            (
+                damaged,
+                "record",
+                "that the backup lost since segments were damaged",
             ),
             (newer, "offset", "after the end of the snapshot"),
             (

@@ -13,7 +13,8 @@ use kbk_tools::restores::{FinishedRestore, OffsetMapError};
 use tokio::runtime::Handle;
 
 use crate::compare::{
-    self, CompareError, ExpectedPartition, OffsetMap, Pairing, PartitionComparison, SharedOffsets,
+    self, CompareError, ExpectedPartition, Former, OffsetMap, Pairing, PartitionComparison,
+    SharedOffsets,
 };
 use crate::kafka::{Admin, Answers, ClientSettings, KafkaError, PartitionOffsets, TopicPartition};
 use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan};
@@ -108,25 +109,35 @@ impl<'a> Live<'a> {
             let opened = GapReasons::open(self.repository, &self.snapshot, source.clone(), state);
             self.runtime.block_on(opened)
         });
-        let removed = removed.transpose()?;
+        let former = Former {
+            removed: removed.transpose()?,
+            damaged: state.map_or_else(Vec::new, |state| state.damaged_ranges().collect()),
+        };
         let shared = if self.is_source(topic) && number == partition.restored.partition {
             let restored = partition.restored;
             Some(self.shared(
                 plan,
                 topic,
-                (None, removed),
+                (None, former),
                 restored.base_offset..restored.end_offset,
             ))
         } else if let Some((map, covered)) = self.map(source, &target)? {
             let restore = &self.restores[topic.target()].restore;
             drop_headers.extend(restore.drop_headers.iter().cloned());
-            Some(self.shared(plan, topic, (Some(map), removed), covered))
+            Some(self.shared(plan, topic, (Some(map), former), covered))
         } else {
             if let Some(state) = state.filter(|state| state.compacted_records() > 0) {
                 let records = counted(state.compacted_records(), "record");
                 tracing::warn!(
                     "{source}: `kbk compact` has removed {records} from the backup, and no offset map says which these are in {target}: if they are there, \
                      they count as differences, and so does what follows them"
+                );
+            }
+            if let Some(state) = state.filter(|state| state.damaged_offsets() > 0) {
+                let offsets = counted(state.damaged_offsets(), "offset");
+                tracing::warn!(
+                    "{source}: the backup lost {offsets} to damage, and no offset map says where these are in {target}: records that are there \
+                     count as differences, and so does what follows them"
                 );
             }
             None
@@ -151,7 +162,7 @@ impl<'a> Live<'a> {
         &self,
         plan: &RestorePlan,
         topic: TopicPlan<'_>,
-        (map, removed): (Option<OffsetMap>, Option<GapReasons>),
+        (map, former): (Option<OffsetMap>, Former),
         covered: Range<i64>,
     ) -> SharedOffsets {
         let compacted = self.compacted.get(topic.target());
@@ -160,7 +171,7 @@ impl<'a> Live<'a> {
             covered,
             open_end: plan.selection.has_open_end(),
             compacted: compacted.copied().unwrap_or(false),
-            removed,
+            former,
         }
     }
 
