@@ -373,6 +373,8 @@ pub mod limits {
     pub const NAMED_TABLES: usize = 4;
     /// Commits that a partition row names.
     pub const CHANGES: usize = 16;
+    /// Ranges of snapshots that a partition row names since segments of it were damaged.
+    pub const DAMAGED_RANGES: usize = 16;
     /// Sightings of a snapshot.
     pub const SIGHTINGS: usize = 256;
     /// Ranges of forgotten snapshots.

@@ -421,6 +421,7 @@ fn limits_match_spec() {
             limits::NAMED_TABLES as u64,
         ),
         ("changes of a partition", limits::CHANGES as u64),
+        ("pairs of damaged_in", limits::DAMAGED_RANGES as u64),
         ("sightings", limits::SIGHTINGS as u64),
         (
             "ranges of forgotten snapshots",

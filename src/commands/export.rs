@@ -321,10 +321,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let is_judged = |(_, state): &(&TopicState, &PartitionState)| {
         let (base, end) = (state.base_offset, state.end_offset);
         let reaches_end = offsets.reaches_end(base, end);
-        match state.incomplete {
-            None => reaches_end,
-            Some(_) => state.lacks_of(offsets.resolve(base, end), reaches_end),
-        }
+        state.is_judged_by(offsets.resolve(base, end), reaches_end)
     };
     let judged = chosen.iter().copied().filter(is_judged);
     let mut completeness = Completeness::of_partitions(snapshot.sequence, judged);

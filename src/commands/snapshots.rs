@@ -42,7 +42,8 @@ impl Report for Snapshots {
                 "{repository} has no snapshots yet; `kbk backup` creates one"
             );
         }
-        for row in &self.snapshots {
+        // The newest counts most.
+        for row in self.snapshots.iter().rev() {
             if let Some(partial) = row.contents.as_ref().and_then(|it| it.partial.as_ref()) {
                 writeln!(out, "{partial}")?;
             }

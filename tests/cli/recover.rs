@@ -305,6 +305,43 @@ fn a_damaged_repository_is_recovered_and_what_is_lost_is_said_everywhere() {
     assert_eq!(compared.code, Some(3));
     assert!(compared.stdout.contains(why), "{}", compared.stdout);
 
+    // The snapshots before name the damaged segment, and are whole no more; the first one does not have it.
+    let named = |number: u64| {
+        let arguments = ["ls", "--snapshot", &number.to_string(), "--json"];
+        let listed = world.kbk(&arguments).json();
+        (listed["complete"].clone(), listed["incomplete"].clone())
+    };
+    let (complete, incomplete) = named(sequence);
+    assert_eq!(complete, false);
+    assert_eq!(incomplete[0]["reason"], "damaged");
+    let detail = incomplete[0]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains(&format!("replaced them, after snapshot {sequence}")),
+        "{detail}"
+    );
+    let listed = world.kbk(&["snapshots", "--json"]).json();
+    let mut whole = None;
+    for row in listed["snapshots"].as_array().unwrap() {
+        let number = row["sequence"].as_u64().unwrap();
+        assert_eq!(row["complete"], named(number).0, "{row}");
+        if row["complete"] == true {
+            whole = Some(number);
+        }
+    }
+    let status = world.kbk(&["status", "--json", "--no-cluster"]).json();
+    assert_eq!(
+        status["newest_whole"]["sequence"].as_u64(),
+        whole,
+        "{status}"
+    );
+    let kept = world
+        .kbk(&["forget", "--keep-last", "1", "--dry-run", "--json"])
+        .json();
+    for row in kept["snapshots"].as_array().unwrap() {
+        let number = row["sequence"].as_u64().unwrap();
+        assert_eq!(row["complete"], named(number).0, "{row}");
+    }
+
     // Nothing is left to do, which commits nothing; what is lost stays a finding.
     let again = world.kbk(&["recover", "--yes"]);
     assert_eq!(again.code, Some(3), "{}", again.stderr);

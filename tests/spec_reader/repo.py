@@ -29,7 +29,7 @@ from kseg import CHECKSUM, INCONSISTENT, LIMIT, MISPLACED, TRUNCATED, UNSUPPORTE
 MAX_JSON = 268435456  # section 6
 SEAL_LENGTH = 77  # ,"sha256":"<64 digits>"} ; a line feed follows
 MAX_PACKED, MAX_PACKED_RAW, MAX_TABLE_RAW, MAX_ROW = 67108864, 268435456, 33554432, 16777216
-MAX_ROWS, MAX_LISTED, MAX_RUNS, MAX_NAMED, MAX_CHANGES, MAX_SIGHTINGS, MAX_FORGOTTEN = 1048576, 65536, 1024, 4, 16, 256, 4096
+MAX_ROWS, MAX_LISTED, MAX_RUNS, MAX_NAMED, MAX_CHANGES, MAX_SIGHTINGS, MAX_FORGOTTEN, MAX_DAMAGED = 1048576, 65536, 1024, 4, 16, 256, 4096, 16
 
 _SEAL = re.compile(rb',"sha256":"([0-9a-f]{64})"\}\n')
 _TOPIC = r"(?P<topic>[a-zA-Z0-9._-]{1,249})"
@@ -569,6 +569,7 @@ class Snapshot:
                 self._expired(row, changes)
                 self._compacted(row)
                 self._appended(row, changes)
+                self._damaged_in(row)
                 members = {**row.members, "lost": [other.members for other in lost if other.key[1:4] == place], "table": row.table}
                 damaged = any(of_it.get("cause") is not None for of_it in members["lost"])
                 require(reason is not None or not damaged, INCONSISTENT, row.table, None, f"damaged offsets of {place}, which is not incomplete")
@@ -624,6 +625,19 @@ class Snapshot:
         if appended is not None:
             appended = count_member(row.table, row.members, "appended")
             require(1 <= appended <= max(changes, default=0), INCONSISTENT, row.table, None, f"snapshot {appended} appended, the changes are {changes}")
+
+    def _damaged_in(self, row: Row) -> None:
+        """Checks in which snapshots segments of a partition are damaged."""
+        pairs = member(row.table, row.members, "damaged_in", ARRAY, or_null=True)
+        if pairs is None:
+            return
+        require(len(pairs) <= MAX_DAMAGED, INCONSISTENT, row.table, None, f"{len(pairs)} pairs of damaged_in")
+        least = 1
+        for pair in pairs:
+            numbers = isinstance(pair, list) and len(pair) == 2
+            numbers = numbers and all(isinstance(it, NUMBER) and not isinstance(it, bool) for it in pair)
+            require(numbers and least <= pair[0] <= pair[1] < self.sequence, INCONSISTENT, row.table, None, f"damaged_in {pairs!r}")
+            least = pair[1] + 2
 
     def _check_topic(self, row: Row) -> bool:
         """Checks a topic's row; returns whether it is deleted."""

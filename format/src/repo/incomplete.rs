@@ -97,6 +97,23 @@ impl PartitionState {
         incomplete.is_some_and(|it| it.reason == IncompleteReason::Damaged)
     }
 
+    /// Returns why it lacks records, for whatever reason: it states so, or a later snapshot does.
+    #[must_use]
+    pub fn lacking(&self) -> Option<&Incomplete> {
+        self.incomplete.as_ref().or(self.found_damaged.as_deref())
+    }
+
+    /// Returns whether it is to be asked for these offsets whether it is complete: where the selection reaches its end, or is known to lack
+    /// some of them, or may, since nothing says which offsets of it a later recovery found damaged.
+    #[must_use]
+    pub fn is_judged_by(&self, offsets: Range<i64>, reaches_end: bool) -> bool {
+        match (&self.incomplete, &self.found_damaged) {
+            (_, Some(_)) => true,
+            (None, None) => reaches_end,
+            (Some(_), None) => self.lacks_of(offsets, reaches_end),
+        }
+    }
+
     /// Returns the ranges that were stored and are damaged, in the order of offsets.
     pub fn damaged_ranges(&self) -> impl Iterator<Item = LostRange> {
         self.lost.iter().copied().filter(LostRange::is_damaged)

@@ -40,6 +40,7 @@ mod error;
 mod error_kind;
 mod error_source;
 mod expired;
+mod found_damaged;
 mod groups;
 mod groups_change;
 mod id;
@@ -99,6 +100,7 @@ pub use claim::{
 pub use compacted::Compacted;
 pub use error::{BoxedError, Damage, Operation, RepoError, RepoErrorKind, Result};
 pub use expired::{Expired, LastRecord};
+pub use found_damaged::{DamagedIn, FoundDamaged};
 pub use groups::{CommittedOffset, GroupState, GroupTopic, Groups, GroupsRef};
 pub use groups_change::{ChangedGroup, ChangedOffset, GroupsChange, OffsetAndMetadata};
 pub use id::{Digest, Hex, Id, ParseHexError};

@@ -40,6 +40,9 @@ pub struct Recovered {
     /// The offsets whose records are lost, in order and disjoint; none where all were recovered. What earlier recoveries had lost and this one
     /// did not is no longer stated as lost.
     pub lost: Vec<OffsetSpan>,
+    /// The first snapshot that is there and names what goes, or another damaged segment of the partition; `None` where what goes is intact, and
+    /// something was found that it lacked.
+    pub named_since: Option<u64>,
 }
 
 /// Records that a replacement leaves out, since a later record has the same key.
@@ -361,6 +364,13 @@ impl PartitionEdit for Planned {
         state.replace(&self.segments, sequence);
         for (offsets, recovered) in &self.recovered {
             recovered.apply(*offsets, &mut state.lost);
+            if let Some(first) = recovered.named_since {
+                // All that name it are older than this commit.
+                let last = sequence.saturating_sub(1);
+                state
+                    .damaged_in
+                    .record(first.clamp(1, last.max(1)), last.max(1));
+            }
         }
         state.state_damage();
         if self.removed_records > 0 {
@@ -427,7 +437,10 @@ mod tests {
             ),
         ] {
             let mut lost = before.clone();
-            let recovered = Recovered { lost: spans(found) };
+            let recovered = Recovered {
+                lost: spans(found),
+                named_since: None,
+            };
             recovered.apply((10, 20), &mut lost);
             assert_eq!(lost, expected, "{before:?} {found:?}");
         }
@@ -442,7 +455,10 @@ mod tests {
             types: vec![TimestampType::CreateTime],
         };
         let check = |lost: &[(i64, i64)], added: Sums| {
-            let recovered = Recovered { lost: spans(lost) };
+            let recovered = Recovered {
+                lost: spans(lost),
+                named_since: None,
+            };
             recovered.check(&sums(5, 7), &added)
         };
         assert_eq!(check(&[], sums(5, 7)), Ok(()));

@@ -1,10 +1,11 @@
 //! A repository: creating, opening, and reading it from its newest snapshot down.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::error::{RepoError, RepoErrorKind, Result};
+use super::found_damaged::FoundDamaged;
 use super::id::Id;
 use super::identity::Identity;
 use super::index::{Table, TableRef};
@@ -35,6 +36,23 @@ pub struct Repository {
 pub(super) struct Caches {
     pub(super) tables: ObjectCache<Table>,
     pub(super) lists: ObjectCache<Vec<TableRef>>,
+    /// What the snapshot of this sequence says of older ones.
+    found_damaged: Mutex<Option<(u64, Arc<FoundDamaged>)>>,
+}
+
+impl Caches {
+    pub(super) fn found_damaged(&self, newest: u64) -> Option<Arc<FoundDamaged>> {
+        let kept = self.found_damaged.lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.as_ref().filter(|(sequence, _)| *sequence == newest);
+        kept.map(|(_, found)| Arc::clone(found))
+    }
+
+    pub(super) fn keep_found_damaged(&self, newest: u64, found: &Arc<FoundDamaged>) {
+        let kept = self.found_damaged.lock();
+        let mut kept = kept.unwrap_or_else(PoisonError::into_inner);
+        *kept = Some((newest, Arc::clone(found)));
+    }
 }
 
 /// The raw bytes of the tables that are kept in memory.
@@ -177,6 +195,7 @@ impl Repository {
         let caches = Caches {
             tables: ObjectCache::new(CACHED_TABLE_BYTES),
             lists: ObjectCache::new(CACHED_LIST_BYTES),
+            found_damaged: Mutex::new(None),
         };
         Repository {
             store,
@@ -334,9 +353,14 @@ impl Repository {
     ///
     /// [`RepoErrorKind::Forgotten`], or the error of the store.
     pub async fn check_kept(&self, sequence: u64) -> Result<()> {
+        self.kept(sequence).await.map(drop)
+    }
+
+    /// Does the same, and returns the sequence of the newest snapshot; `None` where there is none that can be read.
+    async fn kept(&self, sequence: u64) -> Result<Option<u64>> {
         let newest = match self.latest_manifest().await {
             Ok(newest) => newest,
-            Err(error) if error.kind().is_about_content() => return Ok(()),
+            Err(error) if error.kind().is_about_content() => return Ok(None),
             Err(error) => return Err(error),
         };
         match newest {
@@ -346,7 +370,7 @@ impl Repository {
                     .store
                     .error(&key, RepoErrorKind::Forgotten { sequence }))
             }
-            _ => Ok(()),
+            newest => Ok(newest.map(|newest| newest.sequence)),
         }
     }
 
@@ -417,15 +441,20 @@ impl Repository {
         Ok(manifest)
     }
 
-    /// Reads the snapshot of this sequence: its manifest, and the states of all topics.
+    /// Reads the snapshot of this sequence: its manifest, and the states of all topics. Partitions of which a later recovery found segments
+    /// damaged are marked, as the newest snapshot states it.
     ///
     /// # Errors
     ///
     /// [`RepoErrorKind::Forgotten`], [`RepoErrorKind::NoSuchSnapshot`], [`RepoErrorKind::Missing`], [`RepoErrorKind::MissingFolder`],
     /// [`RepoErrorKind::Damaged`], or the error of the store.
     pub async fn snapshot(&self, sequence: u64) -> Result<Digested<Snapshot>> {
-        self.check_kept(sequence).await?;
-        self.read_snapshot(sequence).await
+        let newest = self.kept(sequence).await?;
+        let mut snapshot = self.read_snapshot(sequence).await?;
+        if let Some(newest) = newest {
+            self.mark_damaged(&mut snapshot.value, newest).await?;
+        }
+        Ok(snapshot)
     }
 
     /// Reads the same of a sequence that was just listed as one of those that are kept.

@@ -67,6 +67,14 @@ impl Snapshot {
             .get(id.partition.index())
     }
 
+    /// Returns whether no record is missing that the source had when it was last backed up, as [`Manifest::is_complete`] does, and no later
+    /// snapshot says that segments of this one are damaged.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let mut states = self.topics.iter().flat_map(|topic| &topic.partitions);
+        self.manifest.is_complete() && states.all(|state| state.found_damaged.is_none())
+    }
+
     /// Returns why a partition lacks records, if that makes the snapshot partial.
     #[must_use]
     pub fn lacks<'a>(
@@ -75,7 +83,8 @@ impl Snapshot {
         state: &'a PartitionState,
     ) -> Option<&'a Incomplete> {
         let incomplete = state.incomplete.as_ref();
-        incomplete.filter(|it| it.counts(topic, self.origin.as_ref()))
+        let counts = |it: &&Incomplete| it.counts(topic, self.origin.as_ref());
+        incomplete.filter(counts).or(state.found_damaged.as_deref())
     }
 
     /// Returns the partitions by which the snapshot is to be judged: of topics that are not deleted, and others that make it partial.

@@ -294,6 +294,8 @@ fn begun_anew(
         expired: origin.expired.clone(),
         compacted: origin.compacted.clone(),
         changes,
+        // Of snapshots of this repository, whatever is damaged in the origin.
+        damaged_in: before.map(|it| it.damaged_in.clone()).unwrap_or_default(),
         ..PartitionState::empty(origin.partition, origin.base_offset)
     }
 }

@@ -107,6 +107,10 @@ impl StateReader {
         if changed > sequence {
             return Err(format!("it was changed by snapshot {changed}"));
         }
+        let damaged = state.damaged_in.newest();
+        if damaged >= sequence {
+            return Err(format!("it is damaged in snapshot {damaged}"));
+        }
         let topic = self.last_topic(&id);
         let topic = topic.ok_or_else(|| "its topic has no row".to_owned())?;
         let expected = topic.partitions.len();
@@ -257,6 +261,7 @@ fn partition_rows(id: &PartitionId, state: &PartitionState) -> Vec<Row> {
         id: id.clone(),
         state: PartitionState {
             lost: Vec::new(),
+            found_damaged: None,
             ..state.clone()
         },
     };
@@ -316,6 +321,7 @@ mod tests {
         let mut newer = topic("a", 1, 4, 2);
         newer.partitions[1].end_offset = 9;
         newer.partitions[1].segments = 1;
+        newer.partitions[1].damaged_in.record(2, 4);
         newer.partitions[1].lost = vec![LostRange::deleted(3, 4), LostRange::deleted(5, 9)];
         let topics = vec![a, newer, topic("b", 1, 1, 0)];
         assert_eq!(read(&rows(&topics)), Ok(topics.clone()));
@@ -360,11 +366,12 @@ mod tests {
             LostRange::deleted(3, 4),
         );
         assert!(read(std::slice::from_ref(&lost)).is_err());
-        let wrongs: [fn(&mut TopicState); 6] = [
+        let wrongs: [fn(&mut TopicState); 7] = [
             |topic| topic.first_seen = 6,
             |topic| topic.last_seen = 6,
             |topic| topic.sighting = Some(2),
             |topic| topic.partitions[0].changes.record(6),
+            |topic| topic.partitions[0].damaged_in.record(5, 5),
             |topic| topic.partitions[0].lost = vec![LostRange::deleted(3, 4)],
             |topic| {
                 topic.partitions.remove(0);

@@ -8,6 +8,7 @@ use super::changes::Changes;
 use super::compacted::Compacted;
 use super::error::Damage;
 use super::expired::Expired;
+use super::found_damaged::DamagedIn;
 use super::id::Id;
 use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
@@ -79,8 +80,12 @@ pub struct PartitionState {
     pub changes: Changes,
     /// The last snapshot whose commit appended segments at its end; 0 where none did.
     pub appended: u64,
+    /// The snapshots that name segments of it which a recovery found damaged or missing.
+    pub damaged_in: DamagedIn,
     /// Ranges that the source had deleted before they were read, or that were stored and are damaged.
     pub lost: Vec<LostRange>,
+    /// That the newest snapshot says so of this one; no row of the snapshot itself states it.
+    pub found_damaged: Option<Box<Incomplete>>,
 }
 
 /// Offsets whose records are not stored, although the source had them.
@@ -183,7 +188,9 @@ impl PartitionState {
             max_timestamp: None,
             changes: Changes::default(),
             appended: 0,
+            damaged_in: DamagedIn::default(),
             lost: Vec::new(),
+            found_damaged: None,
         }
     }
 
@@ -253,6 +260,7 @@ impl PartitionState {
                 "snapshot {appended} appended segments, and {changed} was the last that changed any"
             ));
         }
+        self.damaged_in.check()?;
         self.check_expired()?;
         self.compacted.as_ref().map_or(Ok(()), |it| it.check())?;
         self.incomplete.as_ref().map_or(Ok(()), Incomplete::check)

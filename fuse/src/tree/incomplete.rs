@@ -29,6 +29,8 @@ pub(super) fn text(snapshot: &Snapshot) -> Vec<u8> {
                 let missing = counted(missing, "offset");
                 format!("{missing} from {} on", state.end_offset)
             }
+            // Nothing says which offsets of it are in damaged segments.
+            None if state.incomplete.is_none() => "some of it".to_owned(),
             None => format!("what follows offset {}", state.end_offset),
         };
         // Writing to a string cannot fail.

@@ -124,7 +124,7 @@ pub(super) fn meta_json(
         log_start_offset: state.log_start_offset,
         high_watermark: state.high_watermark,
         last_stable_offset: state.last_stable_offset,
-        incomplete: state.incomplete.as_ref(),
+        incomplete: state.lacking(),
         expired: expired(state),
         base_offset: state.base_offset,
         end_offset: state.end_offset,

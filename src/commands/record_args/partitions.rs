@@ -70,10 +70,7 @@ impl<'a> Partitions<'a> {
         let lacking = partitions.iter().copied().filter(|(_, state)| {
             let (base, end) = (state.base_offset, state.end_offset);
             let reaches_end = self.offsets.reaches_end(base, end);
-            match state.incomplete {
-                None => reaches_end,
-                Some(_) => state.lacks_of(self.offsets(state), reaches_end),
-            }
+            state.is_judged_by(self.offsets(state), reaches_end)
         });
         Completeness::of_partitions(self.snapshot.sequence, lacking)
     }

@@ -12,10 +12,7 @@ pub(crate) fn saved(snapshot: &Snapshot, manifest: &RestoreManifest) -> Complete
         .filter(|(_, restored, state)| {
             let offsets = restored.base_offset..restored.end_offset;
             let reaches_end = reaches_end(restored, state);
-            match state.incomplete {
-                None => reaches_end,
-                Some(_) => state.lacks_of(offsets, reaches_end),
-            }
+            state.is_judged_by(offsets, reaches_end)
         })
         .map(|(topic, _, state)| (topic, state));
     Completeness::of_partitions(snapshot.sequence, states).in_copy(snapshot.origin.as_ref())
@@ -68,6 +65,10 @@ pub(crate) fn check(saved: &Completeness, allow_partial: bool) -> Option<Obstacl
     if saved.is_damaged() {
         let recover = "take what is lost from another repository with `kbk recover --from`";
         next_step = Some(recover.to_owned());
+    }
+    if saved.is_replaced_later() {
+        let later = "restore the newest snapshot, in which a recovery replaced what was damaged";
+        next_step = Some(later.to_owned());
     }
     Some(Obstacle::Partial {
         statement,

@@ -129,7 +129,7 @@ impl ExportPlan {
         let from = ExportedFrom {
             repository: repository.identity().repository_id,
             snapshot: snapshot.sequence,
-            incomplete: state.incomplete.as_ref().map(|it| it.detail.clone()),
+            incomplete: state.lacking().map(|it| it.detail.clone()),
             lost: state.lost.clone(),
         };
         let read = ReadPlan::new(repository, snapshot, id, state, selection).await?;

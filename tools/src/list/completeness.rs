@@ -41,13 +41,16 @@ pub struct IncompletePartition {
     pub end_offset: i64,
     /// How many offsets are missing; null if that is not known.
     pub missing_offsets: Option<u64>,
+    /// Whether only a later snapshot says so: it replaced segments that are damaged.
+    #[serde(skip)]
+    pub is_replaced_later: bool,
 }
 
 impl IncompletePartition {
     /// Returns the row of a partition; `None` if it lacks nothing.
     #[must_use]
     pub fn of(topic: &TopicState, state: &PartitionState) -> Option<IncompletePartition> {
-        let incomplete = state.incomplete.as_ref()?;
+        let incomplete = state.lacking()?;
         Some(IncompletePartition {
             topic: topic.name.to_string(),
             topic_id: topic.topic_id.to_string(),
@@ -56,6 +59,7 @@ impl IncompletePartition {
             detail: incomplete.detail.clone(),
             end_offset: state.end_offset,
             missing_offsets: state.missing_offsets(),
+            is_replaced_later: state.incomplete.is_none(),
         })
     }
 }
@@ -107,6 +111,12 @@ impl Completeness {
     pub fn is_damaged(&self) -> bool {
         let mut rows = self.incomplete.iter();
         !self.complete && rows.all(|row| row.reason == IncompleteReason::Damaged)
+    }
+
+    /// Returns whether partitions lack records, and a later snapshot has what is left of all of them.
+    #[must_use]
+    pub fn is_replaced_later(&self) -> bool {
+        !self.complete && self.incomplete.iter().all(|row| row.is_replaced_later)
     }
 
     /// Returns how many offsets are known to be missing.

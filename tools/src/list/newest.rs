@@ -1,6 +1,6 @@
 //! The newest snapshot of a repository, and the newest that is whole.
 
-use kbk_format::repo::{Digested, Manifest, RepoError, Repository, Snapshot};
+use kbk_format::repo::{Digested, FoundDamaged, RepoError, Repository, Snapshot};
 
 /// The newest snapshots of a repository.
 #[derive(Debug)]
@@ -9,7 +9,8 @@ pub struct Newest {
     pub snapshots: u64,
     /// The newest one; `None` if there is none.
     pub newest: Option<NewestSnapshot>,
-    /// The newest one that can be read, holds a backup and lacks no records; `None` if there is none.
+    /// The newest one that can be read, holds a backup and lacks no records, nor names segments that a later recovery found damaged; `None` if
+    /// there is none.
     pub whole: Option<Digested<Snapshot>>,
 }
 
@@ -39,8 +40,9 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
         newest: None,
         whole: None,
     };
+    let damaged = repository.found_damaged().await?;
     for sequence in sequences.into_iter().rev() {
-        if found.newest.is_some() && !is_whole(repository, sequence).await {
+        if found.newest.is_some() && !is_whole(repository, sequence, &damaged).await {
             continue;
         }
         let read = repository.snapshot(sequence).await;
@@ -64,12 +66,12 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
 }
 
 /// Returns whether a snapshot holds a backup that lacks no records.
-fn is_whole_backup(snapshot: &Manifest) -> bool {
+fn is_whole_backup(snapshot: &Snapshot) -> bool {
     snapshot.has_backup() && snapshot.is_complete()
 }
 
-/// Returns whether a snapshot says that it lacks no records. Its manifest alone says so.
-async fn is_whole(repository: &Repository, sequence: u64) -> bool {
+/// Returns whether a snapshot lacks no records, as its manifest and the newest snapshot say, so that its rows need not be read.
+async fn is_whole(repository: &Repository, sequence: u64, damaged: &FoundDamaged) -> bool {
     let manifest = repository.manifest(sequence).await;
-    manifest.is_ok_and(|manifest| is_whole_backup(&manifest))
+    manifest.is_ok_and(|manifest| damaged.is_whole_backup(&manifest))
 }

@@ -1,7 +1,7 @@
 //! Lists the snapshots of a repository, with what each added to its parent.
 
 use jiff::Timestamp;
-use kbk_format::repo::{Manifest, RepoError, Repository};
+use kbk_format::repo::{FoundDamaged, Manifest, RepoError, Repository};
 use serde::Serialize;
 
 use super::completeness::Completeness;
@@ -37,7 +37,7 @@ pub struct SnapshotContents {
     pub origin_repository: Option<String>,
     /// Kafka's id of the cluster.
     pub cluster_id: Option<String>,
-    /// Whether it has every record that the cluster had. What holds no backup has none.
+    /// Whether it has every record that the cluster had, and no later recovery found segments of it damaged. What holds no backup has none.
     pub complete: bool,
     /// Number of partitions that lack records.
     pub incomplete_partitions: u64,
@@ -71,9 +71,10 @@ pub struct SnapshotContents {
 ///
 /// If the repository cannot be listed. A snapshot that cannot be read is a row with `damage`, not an error.
 pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, RepoError> {
+    let damaged = repository.found_damaged().await?;
     let mut rows: Vec<SnapshotRow> = Vec::new();
     for sequence in repository.sequences().await? {
-        let row = match read(repository, sequence).await {
+        let row = match read(repository, sequence, &damaged).await {
             Ok((manifest, completeness)) => SnapshotRow {
                 sequence,
                 damage: None,
@@ -90,13 +91,15 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
     Ok(rows)
 }
 
-/// Reads what a snapshot states by itself, and of a partial one which partitions lack records.
+/// Reads what a snapshot states by itself, and where it is partial, or a later recovery found segments of it damaged, which partitions lack
+/// records.
 async fn read(
     repository: &Repository,
     sequence: u64,
+    damaged: &FoundDamaged,
 ) -> Result<(Manifest, Option<Completeness>), RepoError> {
     let manifest = repository.manifest(sequence).await?.value;
-    if manifest.is_complete() {
+    if manifest.is_complete() && !damaged.has(sequence) {
         return Ok((manifest, None));
     }
     let snapshot = repository.snapshot(sequence).await?;
@@ -122,8 +125,8 @@ fn contents(
     };
     let (new_records, new_bytes) = added(manifest, base);
     SnapshotContents {
-        complete: manifest.has_backup() && manifest.is_complete(),
-        incomplete_partitions: totals.incomplete_partitions(),
+        complete: manifest.has_backup() && partial.is_none(),
+        incomplete_partitions: partial.map_or(0, |partial| partial.incomplete.len() as u64),
         missing_offsets: partial.map_or(0, Completeness::missing_offsets),
         partial: partial.and_then(Completeness::statement),
         created_at: manifest.created_at,

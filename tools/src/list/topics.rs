@@ -204,7 +204,7 @@ fn expired_offsets(state: &PartitionState) -> u64 {
 
 fn incomplete_partitions(topic: &TopicState) -> u64 {
     let states = topic.partitions.iter();
-    states.filter(|state| state.incomplete.is_some()).count() as u64
+    states.filter(|state| state.lacking().is_some()).count() as u64
 }
 
 /// Lists partitions of a topic, in the given order.
@@ -224,7 +224,7 @@ pub fn partitions<'a>(
         lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         expired: ExpiredRow::of(state),
         compacted: state.compacted.as_deref().cloned(),
-        incomplete: state.incomplete.clone(),
+        incomplete: state.lacking().cloned(),
         missing_offsets: state.missing_offsets(),
     };
     states.into_iter().map(row).collect()

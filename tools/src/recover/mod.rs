@@ -33,6 +33,7 @@
 //! | `plan` | which segments of a snapshot are replaced |
 //! | `donor` | another repository with the same history of a partition |
 //! | `salvaged` | what is left of one segment, in all places |
+//! | `older` | what older snapshots say of segments that are replaced |
 //! | `object` | all bytes of an object |
 //! | `ranges` | sets of offsets |
 //! | `run` | new segments, the proof of them, and the commit |
@@ -44,6 +45,7 @@ mod error;
 mod events;
 mod file;
 mod object;
+mod older;
 mod plan;
 mod ranges;
 mod recovery;

@@ -39,6 +39,8 @@ pub(super) struct Target {
     pub(super) lost: Offsets,
     /// What was found, for people; empty where it is intact and lacks what an earlier recovery lost.
     pub(super) damage: Vec<String>,
+    /// Whether this concerns its records: a damaged key filter does not.
+    pub(super) is_damaged: bool,
 }
 
 impl RecoveryPlan {
@@ -115,8 +117,8 @@ pub async fn plan(
 /// What a verification found damaged.
 #[derive(Default)]
 struct Damaged {
-    /// What is wrong with segments, by key.
-    messages: BTreeMap<String, Vec<String>>,
+    /// What is wrong with segments, by key, and whether it concerns their records.
+    messages: BTreeMap<String, (Vec<String>, bool)>,
     partitions: BTreeSet<FindingPartition>,
 }
 
@@ -130,7 +132,8 @@ fn finding_partition(id: &PartitionId) -> FindingPartition {
 
 impl Damaged {
     fn add(&mut self, key: &str, finding: &Finding) {
-        let messages = self.messages.entry(key.to_owned()).or_default();
+        let (messages, is_damaged) = self.messages.entry(key.to_owned()).or_default();
+        *is_damaged |= finding.kind.is_damage_of_segment();
         messages.push(format!("{}: {}", finding.kind, finding.message));
         if let (Some(topic), Some(topic_id), Some(partition)) =
             (&finding.topic, &finding.topic_id, finding.partition)
@@ -171,11 +174,13 @@ async fn targets(
         if found.is_none() && (!lacks || lost.is_empty()) {
             return None;
         }
+        let (damage, is_damaged) = found.unwrap_or_default();
         Some(Target {
             id: id.clone(),
             entry,
             lost,
-            damage: found.unwrap_or_default(),
+            damage,
+            is_damaged,
         })
     });
     Ok(targets.collect())

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use super::donor::{Donor, DonorPartition, NotTaken};
 use super::events::RecoverEvents;
+use super::older::OlderSnapshots;
 use super::plan::{RecoveryPlan, Target};
 use super::recovery::{RecoveredRow, Recovery};
 use super::salvaged::Salvaged;
@@ -77,6 +78,7 @@ struct Run<'a> {
     snapshot: &'a Snapshot,
     options: &'a RecoverOptions,
     donor: Option<&'a Donor>,
+    older: OlderSnapshots<'a>,
     events: &'a dyn RecoverEvents,
 }
 
@@ -98,6 +100,7 @@ pub async fn recover(
         snapshot,
         options,
         donor,
+        older: OlderSnapshots::of(repository, snapshot.sequence).await?,
         events: &*events,
     };
     let mut recovery = Recovery {
@@ -187,6 +190,7 @@ impl Run<'_> {
             entry,
             lost,
             damage,
+            ..
         } = target;
         let salvaged = Salvaged::of(self.repository, id, entry, lost, donor).await?;
         self.events.searched(salvaged.searched());
@@ -213,7 +217,10 @@ impl Run<'_> {
             removed: vec![entry.clone()],
             added: vec![added],
             without: RemovedRecords::default(),
-            recovered: Some(Recovered { lost }),
+            recovered: Some(Recovered {
+                lost,
+                named_since: None,
+            }),
         };
         Ok(Done::Replaced(Box::new(row), Some(Box::new(replacement))))
     }
@@ -285,7 +292,8 @@ impl Run<'_> {
         recovery: &mut Recovery,
     ) -> Result<(), RecoveryError> {
         let replacements = replaced.iter().filter_map(|(_, _, it)| it.as_deref());
-        let replacements: Vec<Replacement> = replacements.cloned().collect();
+        let mut replacements: Vec<Replacement> = replacements.cloned().collect();
+        self.find_older(&replaced, &mut replacements).await?;
         let mut outdated = HashSet::new();
         if !replacements.is_empty() {
             let upkeep = Upkeep {
@@ -315,6 +323,40 @@ impl Run<'_> {
             let others = recovery.damaged_offsets.saturating_sub(before);
             recovery.damaged_offsets = others.saturating_add(now);
             recovery.add(*row);
+        }
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// States of each replacement of a damaged segment since when its partition has been damaged in snapshots.
+    async fn find_older(
+        &self,
+        replaced: &[Row<'_>],
+        replacements: &mut [Replacement],
+    ) -> Result<(), RecoveryError> {
+        let damaged = replaced
+            .iter()
+            .filter(|(target, _, replacement)| replacement.is_some() && target.is_damaged);
+        let damaged: Vec<&Target> = damaged.map(|(target, ..)| *target).collect();
+        let mut since = HashMap::new();
+        for partition in damaged.chunk_by(|a, b| a.id == b.id) {
+            let Some(Target { id, .. }) = partition.first() else {
+                continue;
+            };
+            let entries: Vec<&SegmentEntry> = partition.iter().map(|it| &it.entry).collect();
+            let first = self.older.first_to_name(id, &entries).await?;
+            let first = first.unwrap_or(self.snapshot.sequence);
+            since.extend(entries.into_iter().map(|entry| (&entry.key, first)));
+        }
+        for Replacement {
+            removed, recovered, ..
+        } in replacements
+        {
+            let key = removed.first().map(|entry| &entry.key);
+            if let Some(recovered) = recovered {
+                recovered.named_since = key.and_then(|key| since.get(key)).copied();
+            }
         }
         Ok(())
     }

@@ -166,12 +166,13 @@ async fn planned(
 }
 
 async fn found(repository: &Repository) -> Result<Vec<Found>, RepoError> {
+    let damaged = repository.found_damaged().await?;
     let mut found = Vec::new();
     for sequence in repository.sequences().await? {
         let contents = match repository.manifest(sequence).await {
             Ok(manifest) => Some(Contents {
                 created_at: manifest.created_at,
-                complete: manifest.has_backup() && manifest.is_complete(),
+                complete: damaged.is_whole_backup(&manifest),
                 content: manifest.content(),
             }),
             Err(error) if error.kind().is_about_content() => None,

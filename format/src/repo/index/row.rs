@@ -14,6 +14,7 @@ use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
 use crate::repo::compacted::Compacted;
 use crate::repo::expired::Expired;
+use crate::repo::found_damaged::DamagedIn;
 use crate::repo::id::{Digest, Id};
 use crate::repo::incomplete::Incomplete;
 use crate::repo::keys::{Key, PartitionId, TopicName};
@@ -82,6 +83,8 @@ struct PartitionLine {
     changes: Changes,
     #[serde(skip_serializing_if = "Option::is_none")]
     appended: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged_in: Option<DamagedIn>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -248,6 +251,7 @@ impl From<&PartitionRow> for PartitionLine {
             max_timestamp: state.max_timestamp,
             changes: state.changes.clone(),
             appended: (state.appended > 0).then_some(state.appended),
+            damaged_in: (!state.damaged_in.is_empty()).then(|| state.damaged_in.clone()),
         }
     }
 }
@@ -278,7 +282,9 @@ impl From<PartitionLine> for PartitionRow {
                 max_timestamp: line.max_timestamp,
                 changes: line.changes,
                 appended: line.appended.unwrap_or(0),
+                damaged_in: line.damaged_in.unwrap_or_default(),
                 lost: Vec::new(),
+                found_damaged: None,
             },
         }
     }

@@ -4,7 +4,7 @@ mod harm;
 
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +15,7 @@ use super::events::RecoverEvents;
 use super::ranges::Offsets;
 use super::{Donor, RecoverOptions, Recovery, RecoveryError, RecoveryPlan, plan, recover};
 use crate::compact::tests::world::{World, id, options as compact_options};
+use crate::list::Completeness;
 use crate::testing::random::Random;
 use crate::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
 
@@ -394,4 +395,82 @@ async fn a_clone_that_was_written_to_gives_no_record_of_its_own_log() {
         }
     }
     assert!(missing > 100, "{missing} records are lost");
+}
+
+/// Returns the snapshots that name one of these objects.
+async fn naming(world: &World, keys: &BTreeSet<String>) -> BTreeSet<u64> {
+    let repository = world.open().await;
+    let mut naming = BTreeSet::new();
+    for sequence in repository.sequences().await.unwrap() {
+        let snapshot = repository.snapshot(sequence).await.unwrap();
+        let mut rows = repository.segment_rows(&snapshot).await.unwrap();
+        while let Some((_, entry)) = rows.next().await.unwrap() {
+            if keys.contains(&entry.key) {
+                naming.insert(sequence);
+            }
+        }
+    }
+    naming
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_name_damaged_segments_are_whole_no_more_and_others_are() {
+    let (mut naming_some, mut whole) = (0, 0);
+    for seed in seeds(25) {
+        let mut world = World::random(seed).await;
+        if seed % 3 == 0 {
+            // What was merged is not damaged in the snapshots before.
+            world.compact(&compact_options()).await.unwrap();
+        }
+        let mut damaged = BTreeSet::new();
+        for round in 0..3 {
+            let copy = fork(&world).await;
+            Harm::random(&mut Random::new(seed + round))
+                .apply(&world)
+                .await;
+            let donor = donor(&copy).await;
+            // Where nothing is lost, too.
+            let donor = (round == 1).then_some(&donor);
+            let recovery = recovered(&world, donor, &options()).await.unwrap();
+            // A damaged key filter keeps no record from being read.
+            let is_read = |it: &String| it.starts_with("damaged key filter");
+            let rows = recovery.recovered.iter();
+            let rows = rows.filter(|row| !row.damage.iter().all(is_read));
+            damaged.extend(rows.map(|row| row.key.clone()));
+            world.backup(seed * 7 + round).await;
+            let naming = naming(&world, &damaged).await;
+            let repository = world.open().await;
+            let found = repository.found_damaged().await.unwrap();
+            let listed = crate::list::snapshots(&repository).await.unwrap();
+            for row in listed {
+                let (sequence, contents) = (row.sequence, row.contents.unwrap());
+                let at = format!("seed {seed}, round {round}: snapshot {sequence}");
+                let manifest = repository.manifest(sequence).await.unwrap();
+                let is_whole = manifest.is_complete() && !naming.contains(&sequence);
+                assert_eq!(found.has(sequence), naming.contains(&sequence), "{at}");
+                assert_eq!(found.is_whole_backup(&manifest), is_whole, "{at}");
+                assert_eq!(contents.complete, is_whole, "{at}");
+                assert_eq!(contents.partial.is_none(), is_whole, "{at}");
+                let snapshot = repository.snapshot(sequence).await.unwrap();
+                assert_eq!(snapshot.is_complete(), is_whole, "{at}");
+                let completeness = Completeness::of(&snapshot);
+                assert_eq!(completeness.complete, is_whole, "{at}");
+                naming_some += u32::from(naming.contains(&sequence));
+                whole += u32::from(is_whole);
+            }
+            let newest = crate::list::newest(&repository).await.unwrap().whole;
+            let newest = newest.map(|it| it.sequence);
+            let mut sequences = repository.sequences().await.unwrap();
+            let mut complete = Vec::new();
+            for sequence in sequences.drain(..) {
+                let manifest = repository.manifest(sequence).await.unwrap();
+                complete.extend(found.is_whole_backup(&manifest).then_some(sequence));
+            }
+            assert_eq!(newest, complete.last().copied(), "seed {seed}, {round}");
+        }
+    }
+    assert!(
+        naming_some > 50 && whole > 20,
+        "{naming_some} name some, {whole} are whole"
+    );
 }
