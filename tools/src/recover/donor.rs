@@ -217,7 +217,7 @@ fn proved(
 }
 
 /// Adds up the records and digests of the segments that fill a range; `None` where they do not.
-fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> {
+pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> {
     while let Some((first, after)) = rest.split_first()
         && first.end_offset <= offsets.base_offset
     {

@@ -1,15 +1,19 @@
-//! What older snapshots say of segments that are replaced: since when they are named.
+//! What older snapshots say of segments that are replaced: since when they are named, and what was there before an earlier recovery.
 //!
-//! A segment is named by all snapshots from the one that added it to the one that replaced it. So the first
-//! is found by halving the list of snapshots, and of a thousand of them ten are read.
+//! A segment is named by all snapshots from the one that added it to the one that replaced it, and an offset is lost from one recovery on. So both
+//! are found by halving the list of snapshots, and of a thousand of them ten are read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use kbk_format::OffsetSpan;
 use kbk_format::repo::{
-    Digested, Id, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry, Snapshot,
+    Digested, Id, LostRange, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry,
+    Snapshot,
 };
 use tokio::sync::Mutex;
+
+use super::donor::sums;
 
 /// Snapshots that are kept in memory at a time.
 const KEPT: usize = 12;
@@ -58,6 +62,30 @@ impl<'a> OlderSnapshots<'a> {
         };
         let at = self.partition_point(is_named).await?;
         Ok(self.sequences.get(at).copied())
+    }
+
+    /// Returns the records of these offsets, and the sum of their content digests, as the last snapshot states them that does not state any of the
+    /// offsets as damaged; `None` where none does, or its segments begin or end elsewhere.
+    pub(super) async fn before_damage(
+        &self,
+        id: &PartitionId,
+        offsets: OffsetSpan,
+    ) -> Result<Option<(u64, u128)>, RepoError> {
+        let is_hit = |it: &LostRange| it.from < offsets.end_offset && it.to > offsets.base_offset;
+        let is_damaged = async |sequence: u64| {
+            let snapshot = self.snapshot(sequence).await?;
+            let state = snapshot.as_ref().and_then(|it| it.partition(id));
+            Ok::<bool, RepoError>(
+                state.is_none_or(|state| state.damaged_ranges().any(|it| is_hit(&it))),
+            )
+        };
+        let at = self.partition_point(is_damaged).await?;
+        let before = at.checked_sub(1).and_then(|at| self.sequences.get(at));
+        let Some(&sequence) = before else {
+            return Ok(None);
+        };
+        let entries = self.segments(sequence, id).await?;
+        Ok(entries.and_then(|entries| sums(&mut &*entries, offsets)))
     }
 
     /// Returns where the snapshots begin of which this is true.

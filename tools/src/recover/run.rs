@@ -10,7 +10,7 @@ use kbk_format::repo::{
     SegmentEntry, SegmentUpload, Snapshot, Upkeep,
 };
 use kbk_format::salvage::write_parts;
-use kbk_format::{FileHeader, GapReason, IsolationLevel};
+use kbk_format::{FileHeader, GapReason, IsolationLevel, OffsetSpan};
 use tokio::runtime::Handle;
 
 use super::donor::{Donor, DonorPartition, NotTaken};
@@ -192,9 +192,18 @@ impl Run<'_> {
             damage,
             ..
         } = target;
-        let salvaged = Salvaged::of(self.repository, id, entry, lost, donor).await?;
+        // A segment that was recovered itself states what was left of it.
+        let stated = match (lost.is_empty(), donor) {
+            (true, _) => Some((entry.records, u128::from_be_bytes(entry.content_digest.0))),
+            (false, None) => None,
+            (false, Some(_)) => {
+                let offsets = OffsetSpan::from(entry.base_offset..entry.end_offset);
+                self.older.before_damage(id, offsets).await?
+            }
+        };
+        let salvaged = Salvaged::of(self.repository, (id, entry), lost, stated, donor).await?;
         self.events.searched(salvaged.searched());
-        if damage.is_empty() && !salvaged.is_filled() {
+        if damage.is_empty() && !salvaged.is_filled() && !salvaged.is_whole {
             return Ok(Done::Kept);
         }
         if salvaged.contradicts_row() {

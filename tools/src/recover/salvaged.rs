@@ -73,12 +73,13 @@ impl Source {
 }
 
 impl Salvaged {
-    /// Searches everything that may have records of a segment.
+    /// Searches everything that may have records of a segment. `stated` are its records and the sum of their content digests before it was
+    /// damaged, where rows state them.
     pub(super) async fn of(
         repository: &Repository,
-        id: &PartitionId,
-        entry: &SegmentEntry,
+        (id, entry): (&PartitionId, &SegmentEntry),
         lost_before: &Offsets,
+        stated: Option<(u64, u128)>,
         donor: Option<(&Donor, &DonorPartition)>,
     ) -> Result<Salvaged, RepoError> {
         let limit = entry.size.saturating_add(MORE_BYTES);
@@ -108,7 +109,7 @@ impl Salvaged {
         if let Some((donor, partition)) = donor {
             salvaged.fill(entry, donor, partition).await?;
         }
-        salvaged.finish(repository, entry).await
+        salvaged.finish(repository, entry, stated).await
     }
 
     fn of_source(mut own: Source, id: &PartitionId, lost_before: Offsets) -> Salvaged {
@@ -213,32 +214,28 @@ impl Salvaged {
             .push(format!("{key} of {url} was not used: {why}"));
     }
 
-    /// Adds up what is there, and compares it with what the row states.
+    /// Adds up what is there, and compares it with what rows state.
     async fn finish(
         mut self,
         repository: &Repository,
         entry: &SegmentEntry,
+        stated: Option<(u64, u128)>,
     ) -> Result<Salvaged, RepoError> {
         self = self.summed(repository, entry).await?;
-        let stated = u128::from_be_bytes(entry.content_digest.0);
-        let is_stated = |it: &Salvaged| (it.records, it.digests.content) == (entry.records, stated);
-        // A segment that was recovered itself states what was left of it.
-        let is_proved = self.lost.is_empty() && self.lost_before.is_empty() && is_stated(&self);
-        if !is_proved && self.fills.iter().any(|fill| !fill.is_certain) {
+        let is_stated = |it: &Salvaged| stated == Some((it.records, it.digests.content));
+        if !is_stated(&self) && self.fills.iter().any(|fill| !fill.is_certain) {
             let why = "nothing proves that it is of the same log";
             self.drop_fills(|fill| !fill.is_certain, why);
             self = self.summed(repository, entry).await?;
         }
-        if !self.lost_before.is_empty() {
-            self.is_whole = self.lost.is_empty();
-            return Ok(self);
-        }
-        if self.lost.is_empty() && !is_stated(&self) && !self.fills.is_empty() {
+        let is_first_loss = self.lost_before.is_empty();
+        if is_first_loss && self.lost.is_empty() && !is_stated(&self) && !self.fills.is_empty() {
             let why = "together with what is left here, it is not what the index states";
             self.drop_fills(|_| true, why);
             self = self.summed(repository, entry).await?;
         }
-        self.is_whole = is_stated(&self);
+        // What the segment had before an earlier recovery may not be known any more.
+        self.is_whole = is_stated(&self) || (!is_first_loss && self.lost.is_empty());
         if self.is_whole {
             self.lost = Offsets::default();
         }
@@ -298,8 +295,11 @@ impl Salvaged {
         let coverage = Offsets::one(self.own.salvage.coverage());
         let filled = self.fills.iter().flat_map(|fill| fill.offsets.iter());
         let filled = Offsets::of(filled);
-        // What was lost before is covered by blocks without records.
-        let rest = coverage.without(&filled).without(&self.lost);
+        // Its own blocks say of what was lost before that it is damaged, which it may be no more.
+        let rest = coverage
+            .without(&filled)
+            .without(&self.lost)
+            .without(&self.lost_before);
         let taken = rest.iter().map(|offsets| Part {
             salvage: &self.own.salvage,
             copies: &own,

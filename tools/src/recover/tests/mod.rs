@@ -15,6 +15,7 @@ use super::events::RecoverEvents;
 use super::ranges::Offsets;
 use super::{Donor, RecoverOptions, Recovery, RecoveryError, RecoveryPlan, plan, recover};
 use crate::compact::tests::world::{World, id, options as compact_options};
+use crate::compact::{CompactOptions, KeepLatest};
 use crate::list::Completeness;
 use crate::testing::random::Random;
 use crate::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
@@ -395,6 +396,39 @@ async fn a_clone_that_was_written_to_gives_no_record_of_its_own_log() {
         }
     }
     assert!(missing > 100, "{missing} records are lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_complete_copy_makes_whole_what_an_earlier_recovery_lost_whatever_its_gaps_are() {
+    let mut lost = 0;
+    for seed in seeds(30) {
+        let mut world = World::random(seed).await;
+        if seed % 2 == 0 {
+            let keep = CompactOptions {
+                keep: Some(KeepLatest {
+                    tombstones_from: None,
+                }),
+                ..compact_options()
+            };
+            let segments = world.segments().await;
+            world.compact(&keep).await.unwrap();
+            world.apply(&keep, &segments);
+        }
+        let copy = fork(&world).await;
+        Harm::all(seed).apply(&world).await;
+        let first = recovered(&world, None, &options()).await.unwrap();
+        lost += first.lost_offsets;
+        if seed % 3 == 0 {
+            world.backup(seed + 50).await;
+        }
+        let donor = donor(&copy).await;
+        let recovery = recovered(&world, Some(&donor), &options()).await.unwrap();
+        assert!(recovery.is_whole(), "seed {seed}: {recovery:?}");
+        assert!(stated(&world).await.values().all(Offsets::is_empty));
+        check(&world, &Harmed::default(), seed).await;
+        assert!(world.latest().await.is_complete());
+    }
+    assert!(lost > 500, "{lost}");
 }
 
 /// Returns the snapshots that name one of these objects.
