@@ -537,3 +537,17 @@ fn nothing_is_done_where_two_options_name_one_file() {
     assert!(refused.stderr.contains(says), "{}", refused.stderr);
     assert!(!fs::exists(&new).unwrap());
 }
+
+#[test]
+fn swapped_segments_are_recovered_and_named() {
+    let world = World::sample();
+    let [first, second] = [0, 1].map(|at| world.entries("orders", 0).remove(at).key);
+    let [one, other] = [&first, &second].map(|key| fs::read(world.path(key)).unwrap());
+    fs::write(world.path(&first), other).unwrap();
+    fs::write(world.path(&second), one).unwrap();
+    let done = world.kbk(&["recover"]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let named = format!(" of {first} from {second}, which has the name of another segment");
+    assert!(done.stdout.contains(&named), "{}", done.stdout);
+    assert_eq!(world.kbk(&["verify", "--full"]).code, Some(0));
+}

@@ -401,6 +401,25 @@ impl Recovering {
         more(self.lost_ranges.len(), out)
     }
 
+    /// Names the segments that were under the names of others.
+    fn write_displaced(&self, out: &mut dyn Write) -> io::Result<()> {
+        let rows = self.recovery.recovered.iter();
+        let displaced = rows.flat_map(|row| {
+            let sources = row.sources.iter();
+            let sources = sources.filter(|it| it.repository.is_none() && it.key != row.key);
+            sources.map(move |source| (&row.key, source))
+        });
+        for (key, source) in displaced.clone().take(SHOWN) {
+            let blocks = human::counted(source.blocks, "block");
+            let found = &source.key;
+            writeln!(
+                out,
+                "{blocks} of {key} from {found}, which has the name of another segment"
+            )?;
+        }
+        more(displaced.count(), out)
+    }
+
     fn write_sources(&self, out: &mut dyn Write) -> io::Result<()> {
         let Some(from) = &self.from else {
             return Ok(());
@@ -456,6 +475,7 @@ impl Report for Recovering {
             more(recovery.recovered.len(), out)?;
         }
         self.write_losses(out)?;
+        self.write_displaced(out)?;
         self.write_sources(out)?;
         self.write_findings(out)?;
         if recovery.outdated_segments > 0 {

@@ -33,6 +33,7 @@
 //! | `plan` | which segments of a snapshot are replaced |
 //! | `donor` | another repository with the same history of a partition |
 //! | `salvaged` | what is left of one segment, in all places |
+//! | `displaced` | segments under the names of others |
 //! | `older` | what older snapshots say of segments that are replaced |
 //! | `object` | all bytes of an object |
 //! | `ranges` | sets of offsets |
@@ -40,6 +41,7 @@
 //! | `recovery` | what was recovered in a repository, and what was not |
 //! | `events` | progress |
 
+mod displaced;
 mod donor;
 mod error;
 mod events;

@@ -148,7 +148,7 @@ impl RecoveredRow {
             key: entry.key.clone(),
             offsets: (entry.base_offset..entry.end_offset).into(),
             damage: damage.to_vec(),
-            missing: salvaged.is_missing(),
+            missing: salvaged.is_missing,
             new_key: None,
             records: salvaged.records,
             lost_records,

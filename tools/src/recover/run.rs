@@ -13,12 +13,13 @@ use kbk_format::salvage::write_parts;
 use kbk_format::{FileHeader, GapReason, IsolationLevel, OffsetSpan};
 use tokio::runtime::Handle;
 
+use super::displaced::Displaced;
 use super::donor::{Donor, DonorPartition, NotTaken};
 use super::events::RecoverEvents;
 use super::older::OlderSnapshots;
 use super::plan::{RecoveryPlan, Target};
 use super::recovery::{RecoveredRow, Recovery};
-use super::salvaged::Salvaged;
+use super::salvaged::{Places, Salvaged};
 use crate::compact::{Held, Keys, read_back};
 use crate::task::joined;
 use crate::verify::{Finding, FindingKind};
@@ -79,6 +80,7 @@ struct Run<'a> {
     options: &'a RecoverOptions,
     donor: Option<&'a Donor>,
     older: OlderSnapshots<'a>,
+    displaced: Displaced,
     events: &'a dyn RecoverEvents,
 }
 
@@ -101,6 +103,7 @@ pub async fn recover(
         options,
         donor,
         older: OlderSnapshots::of(repository, snapshot.sequence).await?,
+        displaced: Displaced::find(repository, snapshot, &plan.targets).await?,
         events: &*events,
     };
     let mut recovery = Recovery {
@@ -201,7 +204,11 @@ impl Run<'_> {
                 self.older.before_damage(id, offsets).await?
             }
         };
-        let salvaged = Salvaged::of(self.repository, (id, entry), lost, stated, donor).await?;
+        let places = Places {
+            displaced: self.displaced.of(entry.segment_id),
+            donor,
+        };
+        let salvaged = Salvaged::of(self.repository, (id, entry), lost, stated, places).await?;
         self.events.searched(salvaged.searched());
         if damage.is_empty() && !salvaged.is_filled() && !salvaged.is_whole {
             return Ok(Done::Kept);

@@ -31,8 +31,19 @@ pub(super) struct Salvaged {
     pub(super) digests: Digests,
     /// Whether the rows prove that no record is missing.
     pub(super) is_whole: bool,
+    /// Whether there is no object of its name.
+    pub(super) is_missing: bool,
     /// Why a source was not used.
     pub(super) refused: Vec<String>,
+}
+
+/// Where else a segment may be than under its name.
+#[derive(Clone, Copy)]
+pub(super) struct Places<'a> {
+    /// Objects of the same repository that are this segment under other names.
+    pub(super) displaced: &'a [String],
+    /// Another repository.
+    pub(super) donor: Option<(&'a Donor, &'a DonorPartition)>,
 }
 
 /// Objects that are copies of one segment, and what they prove.
@@ -80,7 +91,7 @@ impl Salvaged {
         (id, entry): (&PartitionId, &SegmentEntry),
         lost_before: &Offsets,
         stated: Option<(u64, u128)>,
-        donor: Option<(&Donor, &DonorPartition)>,
+        Places { displaced, donor }: Places<'_>,
     ) -> Result<Salvaged, RepoError> {
         let limit = entry.size.saturating_add(MORE_BYTES);
         let mut copies = Vec::new();
@@ -88,6 +99,13 @@ impl Salvaged {
         if let Some(bytes) = fetch(repository.store(), &entry.key, limit).await? {
             copies.push(Arc::new(bytes));
             from.push((None, entry.key.clone()));
+        }
+        let is_missing = copies.is_empty();
+        for key in displaced {
+            if let Some(bytes) = fetch(repository.store(), key, limit).await? {
+                copies.push(Arc::new(bytes));
+                from.push((None, key.clone()));
+            }
         }
         let is_copy = |it: &&SegmentEntry| {
             it.segment_id == entry.segment_id && it.base_offset == entry.base_offset
@@ -106,6 +124,7 @@ impl Salvaged {
         };
         let own = search(repository, entry, copies, known).await?;
         let mut salvaged = Salvaged::of_source(Source { from, ..own }, id, lost_before.clone());
+        salvaged.is_missing = is_missing;
         if let Some((donor, partition)) = donor {
             salvaged.fill(entry, donor, partition).await?;
         }
@@ -132,6 +151,7 @@ impl Salvaged {
             records: 0,
             digests: Digests::default(),
             is_whole: false,
+            is_missing: false,
             refused: Vec::new(),
         }
     }
@@ -320,11 +340,6 @@ impl Salvaged {
     /// Returns what its own objects prove.
     pub(super) fn own(&self) -> &Salvage {
         &self.own.salvage
-    }
-
-    /// Returns whether it has no object of its own.
-    pub(super) fn is_missing(&self) -> bool {
-        !self.own.from.iter().any(|(from, _)| from.is_none())
     }
 
     /// Returns the number of bytes that were searched.

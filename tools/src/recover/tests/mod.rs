@@ -431,6 +431,44 @@ async fn a_complete_copy_makes_whole_what_an_earlier_recovery_lost_whatever_its_
     assert!(lost > 500, "{lost}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_under_the_names_of_others_are_found() {
+    let (mut swapped, mut renamed) = (0, 0);
+    for seed in seeds(20) {
+        let world = World::random(seed).await;
+        let mut keys: Vec<String> = world.keys().await.into_iter().collect();
+        keys.retain(|key| key.ends_with(".kseg"));
+        let mut random = Random::new(seed);
+        let first = keys.remove(random.below(keys.len() as u64) as usize);
+        let second = keys.remove(random.below(keys.len() as u64) as usize);
+        let (one, other) = (Path::from(first.as_str()), Path::from(second.as_str()));
+        let bytes = world.objects.get(&one).await.unwrap();
+        let bytes = bytes.bytes().await.unwrap();
+        if seed % 2 == 0 {
+            // Across partitions, too.
+            world.objects.copy(&other, &one).await.unwrap();
+            world.objects.put(&other, bytes.into()).await.unwrap();
+            swapped += 2;
+        } else {
+            let base = first.rsplit_once('-').unwrap().0;
+            let name = Path::from(format!("{base}-0123456789abcdef.kseg"));
+            world.objects.rename(&one, &name).await.unwrap();
+            renamed += 1;
+        }
+        let recovery = recovered(&world, None, &options()).await.unwrap();
+        assert!(recovery.is_whole(), "seed {seed}: {recovery:?}");
+        check(&world, &Harmed::default(), seed).await;
+        for row in &recovery.recovered {
+            assert_eq!(row.missing, seed % 2 == 1, "seed {seed}: {row:?}");
+            let named = row.sources.iter().filter(|it| it.key == row.key);
+            assert_eq!(named.count(), 0, "seed {seed}: {row:?}");
+        }
+        let expected = if seed % 2 == 0 { 2 } else { 1 };
+        assert_eq!(recovery.recovered.len(), expected, "seed {seed}");
+    }
+    assert!(swapped > 10 && renamed > 5, "{swapped} and {renamed}");
+}
+
 /// Returns the snapshots that name one of these objects.
 async fn naming(world: &World, keys: &BTreeSet<String>) -> BTreeSet<u64> {
     let repository = world.open().await;
