@@ -414,9 +414,14 @@ impl Report for Copying {
         }
         for finding in &report.findings {
             let (of, message) = (&finding.repository, &finding.message);
-            let accepted = match finding.accepted {
-                true => "accepted: the topic has another history, which was read again in full: ",
-                false => "",
+            let accepted = match (finding.accepted, finding.replaced_later) {
+                (true, true) => {
+                    "accepted: a later snapshot, which was copied, has what a recovery left of it: "
+                }
+                (true, false) => {
+                    "accepted: the topic has another history, which was read again in full: "
+                }
+                (false, _) => "",
             };
             match finding.kind {
                 CopyFindingKind::Differs | CopyFindingKind::DamagedCopy => {
@@ -430,7 +435,9 @@ impl Report for Copying {
                     )?;
                 }
             }
-            writeln!(out, "  hint: {}", finding.hint)?;
+            if !finding.replaced_later {
+                writeln!(out, "  hint: {}", finding.hint)?;
+            }
         }
         writeln!(out, "{}", self.summary())?;
         let renumbered = report.snapshots.iter();

@@ -105,6 +105,13 @@ impl FoundDamaged {
         partitions.any(|it| it.range_end(sequence).is_some())
     }
 
+    /// Returns whether a snapshot names a damaged segment of this partition.
+    #[must_use]
+    pub fn has_of(&self, sequence: u64, partition: &PartitionId) -> bool {
+        let found = self.partitions.get(partition);
+        found.is_some_and(|it| it.range_end(sequence).is_some())
+    }
+
     /// Returns whether a snapshot holds a backup, lacks no records, and names no damaged segment.
     #[must_use]
     pub fn is_whole_backup(&self, manifest: &Manifest) -> bool {

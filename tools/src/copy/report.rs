@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
-use kbk_format::repo::{PartitionId, Repository, Snapshot};
+use kbk_format::repo::{FoundDamaged, IncompleteReason, PartitionId, Repository, Snapshot};
 use serde::Serialize;
 
 /// What a copy did, or would do.
@@ -90,8 +90,11 @@ pub struct CopyFinding {
     pub origin: u64,
     /// The partition that it is about; null where it is about none.
     pub partition: Option<FoundIn>,
-    /// Whether it is accepted, since it is about a history of a topic that another one has replaced in the origin.
+    /// Whether it is accepted, since it is about a history of a topic that another one has replaced in the origin, or about segments that a
+    /// recovery has replaced in a later snapshot, which was copied.
     pub accepted: bool,
+    /// Whether it is accepted for the second reason.
+    pub replaced_later: bool,
     /// The same for people.
     pub message: String,
     /// What to do next.
@@ -112,9 +115,27 @@ impl CopyFinding {
             origin,
             partition: None,
             accepted: false,
+            replaced_later: false,
             message,
             hint: kind.hint().to_owned(),
         }
+    }
+
+    /// Returns whether a recovery has replaced what it is about, and the copy has all of the partition since.
+    fn is_replaced(&self, damaged: &FoundDamaged, copy: &Snapshot) -> bool {
+        let Some(found) = &self.partition else {
+            return false;
+        };
+        let mut partitions = copy.topics.iter().flat_map(|topic| {
+            let states = topic.partitions.iter();
+            states.map(|state| (topic.partition_id(state.partition), state))
+        });
+        let partition = partitions.find(|(id, _)| found.is_of(id));
+        partition.is_some_and(|(id, state)| {
+            let incomplete = state.incomplete.as_ref();
+            let is_copied = incomplete.is_none_or(|it| it.reason != IncompleteReason::NotCopied);
+            is_copied && damaged.has_of(self.origin, &id)
+        })
     }
 }
 
@@ -208,6 +229,25 @@ impl CopyReport {
             };
             if !self.findings.iter().any(is_same) {
                 self.findings.push(finding);
+            }
+        }
+    }
+
+    /// Accepts that segments of older snapshots are damaged which a recovery in the origin has replaced: `last`, the last snapshot that was copied,
+    /// has what is left of them, and its copy as well.
+    pub(super) fn accept_replaced_later(
+        &mut self,
+        damaged: &FoundDamaged,
+        last: u64,
+        copy: &Snapshot,
+    ) {
+        for finding in &mut self.findings {
+            if finding.kind == CopyFindingKind::DamagedSegment
+                && finding.origin < last
+                && finding.is_replaced(damaged, copy)
+            {
+                finding.accepted = true;
+                finding.replaced_later = true;
             }
         }
     }

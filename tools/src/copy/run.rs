@@ -151,6 +151,10 @@ impl Run<'_> {
         let Some(stored) = destination.latest().await? else {
             return Ok(());
         };
+        let damaged = self.origin.found_damaged().await?;
+        let copy = self.preview.iter().flatten().next().unwrap_or(&stored);
+        let report = &mut self.report;
+        report.accept_replaced_later(&damaged, origin.sequence, copy);
         self.repair(&origin, &destination, &stored).await?;
         if !self.options.dry_run {
             self.account(&origin, &stored);
@@ -551,7 +555,7 @@ impl Run<'_> {
     /// Compares the newest snapshot of the destination, as it is stored, with its origin.
     fn account(&mut self, origin: &Snapshot, stored: &Snapshot) {
         let topics = (self.options.topics)(origin);
-        let of_partitions = self.report.findings.iter();
+        let of_partitions = self.report.findings.iter().filter(|it| !it.replaced_later);
         let known: Vec<(CopyFindingKind, FoundIn)> = of_partitions
             .filter_map(|it| Some((it.kind, it.partition.clone()?)))
             .collect();

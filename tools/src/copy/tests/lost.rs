@@ -1,18 +1,20 @@
 //! What is damaged, lost, forgotten or pruned, in the original or in its copy, also while it is copied.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kbk_format::repo::{
-    Hex, Id, IncompleteReason, PruneOptions, Pruning, Repository, SegmentEntry, Upkeep,
+    Hex, Id, Identity, IncompleteReason, PruneOptions, Pruning, Repository, SegmentEntry, Upkeep,
 };
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use super::world::NAMES;
+use super::world::{NAMES, Side};
 use super::{backed_up, copied, run, with_segments_in_each};
 use crate::copy::repair::Repair;
 use crate::copy::transfer::Transfer;
 use crate::copy::{CopyFindingKind, CopySelection};
+use crate::recover::{self, RecoverEvents, RecoverOptions};
 
 #[test]
 fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
@@ -60,6 +62,69 @@ fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
         assert_eq!(to.origin.as_ref().unwrap().sequence, 4);
         assert!(to.is_complete());
         world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn what_a_recovery_replaced_is_copied_from_it_and_nothing_is_missing() {
+    run(async {
+        let mut world = with_segments_in_each(3).await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let mut rows = from.segment_rows(&newest).await.unwrap();
+        let (id, entry) = rows.next().await.unwrap().unwrap();
+        let mut bytes = world.from.object(&entry.key).await.unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let path = Path::from(entry.key.as_str());
+        world.from.objects.put(&path, bytes.into()).await.unwrap();
+        let topics = newest.topics.iter();
+        let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
+        let events: Arc<dyn RecoverEvents> = Arc::new(|_: u64| ());
+        let plan = recover::plan(&from, &newest, &topics, false, &events).await;
+        let options = RecoverOptions {
+            dry_run: false,
+            writer: "test".to_owned(),
+            policy: "test".to_owned(),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let plan = plan.unwrap();
+        assert_eq!(plan.segments(), 1);
+        let done = recover::recover(&from, &newest, &plan, None, &options, events).await;
+        done.unwrap();
+        world.note_snapshots(&from).await;
+
+        // Without the snapshot of the recovery, part of what was selected is not in the copy.
+        let selected = CopySelection::Range(1, newest.sequence);
+        let older = world.copy(selected, NAMES.to_vec(), None).await;
+        let older = older.unwrap().unwrap();
+        assert!(!older.is_whole(), "{older:?}");
+        let to = world.to.open().await.latest().await.unwrap().unwrap();
+        assert!(!to.is_complete() && to.partition(&id).unwrap().incomplete.is_some());
+
+        for is_first in [false, true] {
+            if is_first {
+                world.to = Side::create("to", Identity::fresh()).await;
+            }
+            let report = copied(&mut world).await;
+            assert!(report.is_whole(), "{report:?}");
+            let mut findings = report.findings.iter();
+            assert!(
+                findings.all(|it| it.accepted && it.replaced_later),
+                "{report:?}"
+            );
+            assert_eq!(report.findings.is_empty(), !is_first, "{report:?}");
+            let accounted = report.accounted.unwrap();
+            assert_eq!(accounted.whole_partitions, accounted.partitions);
+            let (from, to) = (world.from.open().await, world.to.open().await);
+            let from = from.latest().await.unwrap().unwrap();
+            let to = to.latest().await.unwrap().unwrap();
+            assert_eq!(to.is_complete(), from.is_complete());
+            let (ours, theirs) = (to.partition(&id).unwrap(), from.partition(&id).unwrap());
+            assert_eq!((ours.records, &ours.lost), (theirs.records, &theirs.lost));
+            // The copies of older snapshots name nothing that is damaged.
+            assert!(ours.damaged_in.is_empty() && !theirs.damaged_in.is_empty());
+        }
     });
 }
 

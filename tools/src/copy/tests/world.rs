@@ -39,7 +39,7 @@ pub(super) struct Side {
 }
 
 impl Side {
-    async fn create(url: &'static str, identity: Identity) -> Side {
+    pub(super) async fn create(url: &'static str, identity: Identity) -> Side {
         let side = Side {
             objects: Arc::new(InMemory::new()),
             url,
