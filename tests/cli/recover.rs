@@ -539,6 +539,67 @@ fn nothing_is_done_where_two_options_name_one_file() {
 }
 
 #[test]
+fn a_copy_that_has_nothing_more_says_why() {
+    let world = World::sample();
+    let key = damage(&world);
+    let copy = copy_of(&world);
+    let from = copy.path().to_str().unwrap();
+    let at_once = world.kbk(&["recover", "--from", from, "--dry-run"]);
+    assert_eq!(at_once.code, Some(3), "{}", at_once.stderr);
+    let why = format!("{key} of {from} is damaged at ");
+    assert!(at_once.stdout.contains(&why), "{}", at_once.stdout);
+
+    // What was lost before is not filled, either.
+    assert_eq!(world.kbk(&["recover", "--yes"]).code, Some(3));
+    let again = world.kbk(&["recover", "--from", from]);
+    assert_eq!(again.code, Some(3), "{}", again.stderr);
+    let why = format!("{key} of {from} was not used: what is lost here was lost or removed there");
+    assert!(again.stdout.contains(&why), "{}", again.stdout);
+
+    fs::remove_file(copy.path().join(&key)).unwrap();
+    let gone = world.kbk(&["recover", "--from", from, "--json"]);
+    assert_eq!(gone.code, Some(3), "{}", gone.stderr);
+    let not_taken = gone.json()["not_taken"][0].as_str().unwrap().to_owned();
+    let why = format!("{key} of {from} was not used: it is missing there");
+    assert_eq!(not_taken, why);
+}
+
+#[test]
+fn what_to_do_leads_somewhere() {
+    let world = World::sample();
+    let missing = world.entries("orders", 0).remove(1).key;
+    let bytes = fs::read(world.path(&missing)).unwrap();
+    fs::remove_file(world.path(&missing)).unwrap();
+    let verified = world.kbk(&["verify", "--json"]).json();
+    let hint = verified["findings"][0]["hint"].as_str().unwrap();
+    assert!(hint.contains("`kbk recover`"), "{hint}");
+    fs::write(world.path(&missing), bytes).unwrap();
+
+    // A recovery cannot use another snapshot.
+    let tables = world.keys();
+    let tables: Vec<&String> = tables
+        .iter()
+        .filter(|key| key.starts_with("index/"))
+        .collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        let bytes = fs::read(world.path(table)).unwrap();
+        fs::remove_file(world.path(table)).unwrap();
+        let done = world.kbk(&["recover", "--dry-run"]);
+        let said = format!("{}{}", done.stdout, done.stderr);
+        assert_ne!(done.code, Some(0), "{said}");
+        for word in ["another snapshot", "an older snapshot"] {
+            assert!(!said.contains(word), "{said}");
+        }
+        assert!(
+            said.contains("a recovery needs the newest snapshot and its index"),
+            "{said}"
+        );
+        fs::write(world.path(table), bytes).unwrap();
+    }
+}
+
+#[test]
 fn swapped_segments_are_recovered_and_named() {
     let world = World::sample();
     let [first, second] = [0, 1].map(|at| world.entries("orders", 0).remove(at).key);

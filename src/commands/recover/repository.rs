@@ -65,7 +65,7 @@ pub(super) async fn run(
 ) -> Result<Outcome, CliError> {
     let repository = commands::repository(context).await?;
     let donor = args.donor(&repository).await?;
-    let Some(newest) = repository.latest().await? else {
+    let Some(newest) = repository.latest().await.map_err(of_newest)? else {
         return Err(CliError::new(format!(
             "{} has no snapshot to recover",
             repository.store().url()
@@ -81,7 +81,7 @@ pub(super) async fn run(
     let events: Arc<dyn RecoverEvents> = Arc::clone(&progress) as _;
     let plan = recover::plan(&repository, &newest, &topics, donor.is_some(), &events).await;
     drop((events, progress));
-    let plan = plan?;
+    let plan = plan.map_err(of_newest)?;
     let mut options = RecoverOptions {
         dry_run: true,
         writer: commands::writer(),
@@ -175,7 +175,7 @@ fn completeness(
 
 fn failed(error: RecoveryError) -> CliError {
     match error {
-        RecoveryError::Repo(error) => error.into(),
+        RecoveryError::Repo(error) => of_newest(error),
         error => CliError::new(error.to_string()),
     }
 }
@@ -221,6 +221,18 @@ fn of_from(error: RepoError) -> CliError {
         ),
         _ => error.into(),
     }
+}
+
+/// Says what can be done where the newest snapshot or its index is damaged: an older one cannot be recovered instead.
+fn of_newest(error: RepoError) -> CliError {
+    if !error.kind().is_about_content() {
+        return error.into();
+    }
+    let found = CliError::from(error);
+    CliError::new(found.message()).hint(
+        "restore this object from an intact copy: a recovery needs the newest snapshot and its index; without them, `kbk backup \
+         --ignore-damaged-snapshot` continues from an older one",
+    )
 }
 
 /// Passes on what is read and written.

@@ -98,7 +98,7 @@ pub async fn plan(
                 | FindingKind::OtherParent,
             ) => {}
             _ if finding.severity == Severity::Accepted => {}
-            _ => plan.findings.push(finding),
+            _ => plan.findings.push(finding.of_newest_only()),
         }
     }
     let selected = snapshot.topics.iter();

@@ -69,8 +69,8 @@ pub enum RecoveryError {
 /// What became of a segment.
 enum Done {
     Replaced(Box<RecoveredRow>, Option<Box<Replacement>>),
-    /// It stays as it is, and nothing new is lost of it.
-    Kept,
+    /// It stays as it is, and nothing new is lost of it. Why nothing was taken from the other repository, for people.
+    Kept(Vec<String>),
     Found(Box<Finding>),
 }
 
@@ -124,7 +124,7 @@ pub async fn recover(
             .buffered(SEGMENTS);
         while let Some((target, done)) = done.next().await {
             match done? {
-                Done::Kept => {}
+                Done::Kept(refused) => recovery.not_taken.extend(refused),
                 Done::Found(finding) => recovery.findings.push(*finding),
                 Done::Replaced(row, replacement) => {
                     replaced.push((target, row, replacement));
@@ -211,7 +211,7 @@ impl Run<'_> {
         let salvaged = Salvaged::of(self.repository, (id, entry), lost, stated, places).await?;
         self.events.searched(salvaged.searched());
         if damage.is_empty() && !salvaged.is_filled() && !salvaged.is_whole {
-            return Ok(Done::Kept);
+            return Ok(Done::Kept(salvaged.refused));
         }
         if salvaged.contradicts_row() {
             let message = format!(

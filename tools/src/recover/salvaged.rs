@@ -15,6 +15,9 @@ use crate::task::joined;
 /// Bytes that are read of an object beyond the size that its row states: it may have been lengthened.
 const MORE_BYTES: u64 = 64 << 20;
 
+/// Why an object of another repository is of no use.
+const MISSING: &str = "it is missing there";
+
 /// What is left of a segment. Clones share the bytes.
 pub(super) struct Salvaged {
     /// What its own object and a copy of it prove.
@@ -110,12 +113,17 @@ impl Salvaged {
         let is_copy = |it: &&SegmentEntry| {
             it.segment_id == entry.segment_id && it.base_offset == entry.base_offset
         };
+        let mut missing_copy = None;
         if let Some((donor, partition)) = donor
             && let Some(copy) = partition.entries.iter().find(is_copy)
-            && let Some(bytes) = fetch(donor.repository.store(), &copy.key, limit).await?
         {
-            copies.push(Arc::new(bytes));
-            from.push((Some(donor.url().to_owned()), copy.key.clone()));
+            match fetch(donor.repository.store(), &copy.key, limit).await? {
+                Some(bytes) => {
+                    copies.push(Arc::new(bytes));
+                    from.push((Some(donor.url().to_owned()), copy.key.clone()));
+                }
+                None => missing_copy = Some((donor, copy)),
+            }
         }
         let known = Known {
             salt: entry.segment_id.0.first_chunk().copied(),
@@ -125,6 +133,9 @@ impl Salvaged {
         let own = search(repository, entry, copies, known).await?;
         let mut salvaged = Salvaged::of_source(Source { from, ..own }, id, lost_before.clone());
         salvaged.is_missing = is_missing;
+        if let Some((donor, copy)) = missing_copy {
+            salvaged.refuse(donor, copy, MISSING);
+        }
         if let Some((donor, partition)) = donor {
             salvaged.fill(entry, donor, partition).await?;
         }
@@ -169,12 +180,12 @@ impl Salvaged {
                 continue;
             }
             if other.timestamp_type != entry.timestamp_type {
-                let refused = "its timestamps are of another type".to_owned();
-                self.refuse(donor, other, &refused);
+                self.refuse(donor, other, "its timestamps are of another type");
                 continue;
             }
             let limit = other.size.saturating_add(MORE_BYTES);
             let Some(bytes) = fetch(donor.repository.store(), &other.key, limit).await? else {
+                self.refuse(donor, other, MISSING);
                 continue;
             };
             let known = Known {
@@ -210,6 +221,10 @@ impl Salvaged {
             let known = joined(known.await).map_err(failed)?;
             let known = known.map_err(|error| failed(error.into()))?;
             let offsets = self.lost.and(&known);
+            if offsets.is_empty() {
+                let why = "what is lost here was lost or removed there, too";
+                self.refuse(donor, other, why);
+            }
             self.lost = self.lost.without(&offsets);
             let source = found;
             for (offsets, is_certain) in [
@@ -225,7 +240,31 @@ impl Salvaged {
                 }
             }
         }
+        self.explain_rest(entry, donor, partition);
         Ok(())
+    }
+
+    /// Says why nothing else fills what is left, where the other repository has no other segments of these offsets.
+    fn explain_rest(&mut self, entry: &SegmentEntry, donor: &Donor, partition: &DonorPartition) {
+        let covered = partition.entries.iter();
+        let covered = Offsets::of(covered.map(|it| it.base_offset..it.end_offset));
+        let copies = partition.entries.iter();
+        let copies = copies.filter(|it| it.segment_id == entry.segment_id);
+        let copied = Offsets::of(copies.map(|it| it.base_offset..it.end_offset));
+        let url = donor.url();
+        if let Some(first) = self.lost.without(&covered).spans().first() {
+            let message = format!(
+                "{url} does not have {first} of what is lost of {}",
+                entry.key
+            );
+            self.refused.push(message);
+        }
+        if self.refused.is_empty()
+            && let Some(first) = self.lost.and(&copied).spans().first()
+        {
+            let message = format!("{} of {url} is damaged at {first}, too", entry.key);
+            self.refused.push(message);
+        }
     }
 
     fn refuse(&mut self, donor: &Donor, entry: &SegmentEntry, why: &str) {

@@ -193,12 +193,9 @@ impl FindingKind {
             FindingKind::Hole | FindingKind::Overlap | FindingKind::WrongSums => {
                 "this is a bug in the writer: please report it, and use an older snapshot"
             }
-            FindingKind::DamagedSnapshot => {
-                "restore this object from an intact copy, or use an older snapshot"
-            }
-            FindingKind::MissingTable | FindingKind::DamagedTable => {
-                "restore this object from an intact copy, or use an older snapshot"
-            }
+            FindingKind::DamagedSnapshot
+            | FindingKind::MissingTable
+            | FindingKind::DamagedTable => INDEX_HINT,
             FindingKind::DamagedSegment | FindingKind::DamagedBlock | FindingKind::LostOffsets => {
                 "restore this segment from an intact copy; `kbk recover` replaces it by what it still proves, and by what a copy has; `kbk inspect` shows it"
             }
@@ -212,11 +209,14 @@ impl FindingKind {
             FindingKind::NotASegment => {
                 "if it was a segment, restore it from an intact copy; `kbk recover` searches it for blocks"
             }
-            FindingKind::DamagedIdentity
-            | FindingKind::MissingSegment
+            FindingKind::MissingSegment
             | FindingKind::WrongSize
             | FindingKind::OtherSegment
-            | FindingKind::OtherDigest => "restore this object from an intact copy",
+            | FindingKind::OtherDigest => {
+                "restore this object from an intact copy; `kbk recover` replaces it by what is left of it, also under the name of another segment, \
+                 and by what a copy has"
+            }
+            FindingKind::DamagedIdentity => "restore this object from an intact copy",
         }
     }
 }
@@ -263,7 +263,17 @@ pub struct Finding {
     /// The topic that a backup stores again, where that helps.
     #[serde(skip)]
     pub(super) refreshed: Option<String>,
+    /// Whether it is about logs that were imported: no cluster has them.
+    #[serde(skip)]
+    pub(super) is_imported: bool,
 }
+
+/// What helps where the index is damaged.
+const INDEX_HINT: &str = "restore this object from an intact copy, or use an older snapshot";
+
+/// The same where only the newest snapshot can be used.
+const NEWEST_HINT: &str =
+    "restore this object from an intact copy: a recovery needs the newest snapshot and its index";
 
 /// What a finding says of a snapshot that was forgotten.
 const FORGOTTEN: &str = "it was forgotten while it was verified";
@@ -288,6 +298,7 @@ impl Finding {
             hint: kind.hint().to_owned(),
             next_step: String::new(),
             refreshed: None,
+            is_imported: false,
         };
         finding.next_step = Remedy::ANYWHERE.command(&finding);
         finding
@@ -473,6 +484,21 @@ impl Finding {
             self.hint += &format!(
                 "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
             );
+        }
+        self
+    }
+
+    /// Names what helps a recovery, which cannot use an older snapshot.
+    pub(crate) fn of_newest_only(mut self) -> Finding {
+        self.hint = self.hint.replace(INDEX_HINT, NEWEST_HINT);
+        self
+    }
+
+    /// Names what helps where the logs of the topic were imported.
+    pub(super) fn of_imported_topic(mut self) -> Finding {
+        self.is_imported = true;
+        if self.kind.is_damage() {
+            self.hint += "; or `kbk import` the logs again, into a new repository";
         }
         self
     }

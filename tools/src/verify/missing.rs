@@ -84,6 +84,9 @@ impl Missing {
         }
         let missing = state.missing_offsets().unwrap_or_default();
         let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
+        if snapshot.is_import_of(topic) {
+            finding = finding.of_imported_topic();
+        }
         if counts {
             report.missing_offsets = report.missing_offsets.saturating_add(missing);
             if self.partitions.insert(partition) {

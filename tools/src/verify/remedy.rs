@@ -54,10 +54,20 @@ impl Remedy<'_> {
                     .map_or("SNAPSHOT".to_owned(), |it| it.to_string());
                 on(&format!("backup --ignore-damaged-snapshot {number}"))
             }
+            FindingKind::Incomplete if finding.is_imported => on("import FOLDER"),
             FindingKind::Incomplete => on("backup"),
             FindingKind::DeletedBeforeRead => on("verify --accept-lost"),
             FindingKind::LostToDamage if finding.refreshed.is_some() => refresh,
             FindingKind::LostToDamage => on("recover --from COPY"),
+            FindingKind::MissingTable
+            | FindingKind::DamagedTable
+            | FindingKind::WrongSums
+            | FindingKind::Hole
+            | FindingKind::Overlap
+                if finding.is_imported =>
+            {
+                "kbk import FOLDER -r NEW".to_owned()
+            }
             FindingKind::MissingTable
             | FindingKind::DamagedTable
             | FindingKind::WrongSums
@@ -158,6 +168,37 @@ mod tests {
         let finding = Finding::new(FindingKind::DamagedBlock, "wrong");
         let command = Remedy::ANYWHERE.command(&finding);
         assert_eq!(command, "kbk recover --from COPY -r REPO");
+    }
+
+    #[test]
+    fn no_backup_mends_what_was_imported() {
+        for kind in FindingKind::ALL {
+            let finding = Finding::new(kind, "wrong").of_imported_topic();
+            let command = Remedy::ANYWHERE.command(&finding);
+            let is_backup = command.starts_with("kbk backup");
+            // It names again what only the damaged snapshot named.
+            assert_eq!(
+                is_backup,
+                kind == FindingKind::DamagedSnapshot,
+                "{kind}: {command}"
+            );
+        }
+        let command = |kind| {
+            let finding = Finding::new(kind, "wrong").of_imported_topic();
+            Remedy::ANYWHERE.command(&finding)
+        };
+        assert_eq!(
+            command(FindingKind::Incomplete),
+            "kbk import FOLDER -r REPO"
+        );
+        assert_eq!(
+            command(FindingKind::MissingSegment),
+            "kbk recover --from COPY -r REPO"
+        );
+        assert_eq!(
+            command(FindingKind::DamagedTable),
+            "kbk import FOLDER -r NEW"
+        );
     }
 
     #[test]

@@ -31,6 +31,8 @@ enum Standing {
     Replaced { sequence: u64, is_copy: bool },
     /// The cluster deleted the topic: no other copy is left.
     Deleted,
+    /// Its logs were imported: no backup can read the topic again.
+    Imported,
     /// It has the current records of the topic.
     Counts,
 }
@@ -43,6 +45,7 @@ impl Standing {
                 is_copy: snapshot.origin.is_some(),
             },
             None if topic.deleted => Standing::Deleted,
+            None if snapshot.is_import_of(topic) => Standing::Imported,
             None => Standing::Counts,
         }
     }
@@ -54,6 +57,7 @@ impl Standing {
                 finding.of_replaced_history(sequence, is_copy, accept_replaced)
             }
             Standing::Deleted => finding,
+            Standing::Imported => finding.of_imported_topic(),
             Standing::Counts => finding.repaired_by_refresh(topic),
         }
     }
@@ -164,6 +168,10 @@ impl<'a> Run<'a> {
                 Some(Standing::Counts) => {
                     finding.hint += "; or `kbk backup --refresh --topic TOPIC` stores again what the cluster still has of a topic that it has rows of";
                 }
+                Some(Standing::Imported) => {
+                    let found = finding.clone();
+                    *finding = found.of_imported_topic();
+                }
                 Some(Standing::Deleted) | None => {}
             }
         }
@@ -239,7 +247,7 @@ impl<'a> Run<'a> {
                     finding.of_replaced_history(sequence, is_copy, accept)
                 }
                 // What stores it again is named already.
-                Some(Standing::Deleted | Standing::Counts) | None => finding,
+                Some(Standing::Deleted | Standing::Imported | Standing::Counts) | None => finding,
             };
             self.report
                 .findings

@@ -192,9 +192,11 @@ async fn topic_findings(
     }
     if !topic.deleted {
         let repaired = findings.into_iter();
-        findings = repaired
-            .map(|it| it.repaired_by_refresh(&topic.name))
-            .collect();
+        let repaired = repaired.map(|it| match snapshot.is_import_of(topic) {
+            true => it.of_imported_topic(),
+            false => it.repaired_by_refresh(&topic.name),
+        });
+        findings = repaired.collect();
     }
     Ok(findings)
 }

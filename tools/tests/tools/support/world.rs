@@ -303,7 +303,8 @@ impl World {
             kafka_id: Some(place(name, 0).topic_id),
             internal: false,
             replication_factor: 1,
-            config: None,
+            // As a cluster states it of a topic without settings of its own.
+            config: Some(BTreeMap::new()),
             partitions,
         };
         let read_after = base.as_ref().map_or(0, |base| base.sequence);
