@@ -138,6 +138,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::By("tests/kafka/parquet.rs"),
     ),
     (
+        "docs/reference/formats.md",
+        "import pyarrow",
+        Held::By("tests/kafka/parquet.rs"),
+    ),
+    (
         "docs/verification.md",
         "sed -n 2p evidence.json",
         Held::By("tests/cli/evidence.rs"),

@@ -484,6 +484,35 @@ fn queries() -> Vec<String> {
 }
 
 #[test]
+fn the_program_of_the_page_opens_an_export_without_dates() {
+    let blocks = blocks("docs/reference/formats.md");
+    let block = blocks
+        .iter()
+        .find(|block| block.lines[0].starts_with("import pyarrow"))
+        .expect("the block is there");
+    let message = |timestamp| samples::plain(timestamp, "{}");
+    for (messages, dates) in [
+        (vec![message(-1), message(-1)], "[None]"),
+        (
+            vec![message(-1), message(DAY_MS)],
+            "[None, datetime.date(1970, 1, 2)]",
+        ),
+    ] {
+        let repo = Repo::missing();
+        store(&repo, &messages);
+        let out = TempDir::with_prefix("kbk-export-").expect("a folder");
+        let args = ["--partition-by", "topic,partition,date"];
+        run(&mut export(&repo, &out.path().join("lake"), &args)).expect_code(0);
+        let shown =
+            "print(sorted(set(lake.to_table()['date'].to_pylist()), key=str, reverse=True))";
+        let program = format!("{}\n{shown}", block.lines.join("\n"));
+        let mut python = Command::new(PYTHON);
+        python.args(["-c", &program]).current_dir(out.path());
+        assert_eq!(run(&mut python).expect_code(0).stdout.trim(), dates);
+    }
+}
+
+#[test]
 fn the_queries_of_the_page_work() {
     let repo = Repo::missing();
     let day = |n: i64| Message {
