@@ -272,8 +272,12 @@ fn plan_topic(
     }
     let partitions = topic.description.partitions.iter().map(|described| {
         let stored = stored.and_then(|stored| stored.partitions.get(described.id.index()));
-        // Nothing is stored of a partition that never had a leader: where it begins is not known yet.
-        let stored = stored.filter(|state| state.log_start_offset >= 0);
+        // Nothing is stored of a partition that never had a leader: where it begins is not known yet. Nor is it of one that was rebuilt from
+        // its segments, and these are stored.
+        let is_stored = |state: &&PartitionState| {
+            state.log_start_offset >= 0 || state.segments > 0 || state.expired.is_some()
+        };
+        let stored = stored.filter(is_stored);
         match topic.offsets.get(&described.id) {
             Some(offsets) => plan_partition(&name, described.id, *offsets, stored, notices),
             None => PlannedPartition::without_leader(described.id, stored.cloned()),

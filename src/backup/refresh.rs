@@ -79,15 +79,15 @@ fn expired(topic: &PlannedTopic, times: &BackupTimes, now: Timestamp) -> bool {
     elapsed.is_none_or(|elapsed| elapsed >= topic.delete_retention().unwrap_or(DELETE_RETENTION))
 }
 
-/// Returns whether the last backup did not read a partition because it had no leader, or a copy did not take it over, so that nobody
-/// knows how long ago it was read.
+/// Returns whether the last backup did not read a partition because it had no leader, or a copy did not take it over, or its row was rebuilt,
+/// so that nobody knows how long ago it was read.
 fn missed(partition: &PlannedPartition) -> bool {
     let stored = partition.stored.as_ref();
     let stored = stored.filter(|state| state.end_offset > state.base_offset);
     let incomplete = stored.and_then(|state| state.incomplete.as_ref());
     incomplete.is_some_and(|incomplete| match incomplete.reason {
         IncompleteReason::NoLeader => partition.has_leader(),
-        IncompleteReason::NotCopied => true,
+        IncompleteReason::NotCopied | IncompleteReason::Rebuilt => true,
         _ => false,
     })
 }

@@ -41,6 +41,7 @@ const STARTS: &[&str] = &[
     "look ",
     "make ",
     "mount ",
+    "move ",
     "name ",
     "once it ",
     "open ",

@@ -217,7 +217,7 @@ fn way_past(damaged: &DamagedSnapshots) -> String {
     };
     format!(
         "without an intact copy, `kbk backup --ignore-damaged-snapshot {range}` {from}: the segments of {them} that are intact are used, \
-         and nothing is removed"
+         and nothing is removed; without a cluster, `kbk recover --rebuild` uses them"
     )
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use kbk_tools::list::{self, SnapshotContents, SnapshotRow};
 use kbk_tools::original;
+use kbk_tools::recover::REBUILD;
 use serde::Serialize;
 
 use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
@@ -79,6 +80,10 @@ impl Report for Snapshots {
                     _ => "the backup",
                 };
                 let of = match backup {
+                    // Without a snapshot before it, nothing says which backup the segments are of.
+                    _ if command == REBUILD && contents.parent.is_none() => {
+                        "what segments prove that no readable snapshot named".to_owned()
+                    }
                     0 => "nothing".to_owned(),
                     backup => {
                         let is_copy = contents.origin.is_some();

@@ -29,6 +29,7 @@ mod messages;
 mod pages;
 mod partial;
 mod program;
+mod rebuild;
 mod recover;
 mod reference;
 mod repo_mode;

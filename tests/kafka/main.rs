@@ -43,6 +43,7 @@ mod parquet;
 mod partition_map;
 mod permissions;
 mod point_in_time;
+mod rebuilt;
 mod recreated;
 mod repartition;
 mod repo_mode;

@@ -229,7 +229,8 @@ impl fmt::Display for RepoError {
             RepoErrorKind::MissingFolder { snapshot } => write!(
                 f,
                 "{object} is missing or empty, and snapshot {snapshot} names objects in it; check that all of the repository is mounted, \
-                 or restore the folder from a copy (`kbk init` elsewhere starts a new repository)"
+                 or restore the folder from a copy (`kbk recover --rebuild` builds a missing index of the segments, `kbk init` elsewhere starts a new \
+                 repository)"
             ),
             RepoErrorKind::Missing { named_by } => write!(
                 f,

@@ -34,6 +34,8 @@ pub enum IncompleteReason {
     NotCopied,
     /// Segments of it were damaged or missing, and some of their records could not be recovered.
     Damaged,
+    /// Its row was built from its segments alone, since the index was damaged or gone: what else the source had is not known.
+    Rebuilt,
     /// A word of a later writer.
     #[serde(untagged)]
     Other(String),
@@ -50,6 +52,7 @@ impl IncompleteReason {
             IncompleteReason::NoLeader => "no_leader",
             IncompleteReason::NotCopied => "not_copied",
             IncompleteReason::Damaged => "damaged",
+            IncompleteReason::Rebuilt => "rebuilt",
             IncompleteReason::Other(word) => word,
         }
     }
@@ -179,6 +182,7 @@ mod tests {
             (IncompleteReason::NoLeader, r#""no_leader""#),
             (IncompleteReason::NotCopied, r#""not_copied""#),
             (IncompleteReason::Damaged, r#""damaged""#),
+            (IncompleteReason::Rebuilt, r#""rebuilt""#),
             (IncompleteReason::Other("later".into()), r#""later""#),
         ] {
             assert_eq!(serde_json::to_string(&reason).unwrap(), json);

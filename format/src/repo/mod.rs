@@ -21,6 +21,7 @@
 //! | write a segment | [`SegmentUpload`] |
 //! | commit the segments written | [`Change`], [`Repository::commit`] |
 //! | commit a copy of a snapshot of another repository | [`SnapshotCopy`], [`Repository::commit_copy`] |
+//! | commit a snapshot that was built from segments alone | [`Rebuild`], [`Repository::commit_rebuild`], [`LostIdentity`] |
 //! | claim what is going to be written, and see who else has | [`WriteClaim`], [`FoundClaim`], [`WriteBase`], [`RivalCommit`] |
 //! | record a restore | [`RestoreManifest`], [`MapPage`], [`RestoreDone`], [`RestoreDiscarded`] |
 //! | parse an object | [`Manifest`], [`Identity`], inside [`Digested`] |
@@ -53,6 +54,7 @@ mod keys;
 mod last_backup;
 mod latest;
 mod listing;
+mod lost_identity;
 mod manifest;
 mod members;
 mod object_cache;
@@ -68,6 +70,7 @@ mod prunes;
 mod ranges;
 mod readahead;
 mod reader;
+mod rebuild;
 mod replace;
 mod repository;
 mod restore;
@@ -110,6 +113,7 @@ pub use index::{RowKey, Run, TableRef};
 pub use index_reader::SegmentRows;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
 pub use listing::UnfinishedFiles;
+pub use lost_identity::LostIdentity;
 pub use manifest::{Maintenance, Manifest, ParentRef, Pruning, Sighting, Totals};
 pub use observe::{RequestKind, RequestOutcome, StoreObserver, observe_stores};
 pub use offset_map::{FULL_MAP_PAGE, MapPage, MapRun};
@@ -119,6 +123,7 @@ pub use profile::StoreProfile;
 pub use prunes::Adoptable;
 pub use readahead::{AheadBytes, AheadReader, AheadShare, ReadaheadLimits};
 pub use reader::{SegmentReader, StoredRange};
+pub use rebuild::{Rebuild, RebuiltPartition, RebuiltTopic};
 pub use replace::{Recovered, RemovedRecords, Replaced, Replacement};
 pub use repository::{FoundSegment, ListedObject, ListedSnapshot, Repository};
 pub use restore::{RestoreEnd, RestoreRecord};

@@ -14,7 +14,7 @@ use crate::layout::limits;
 /// What is known of the damaged snapshots that a commit passes over.
 #[derive(Clone, Debug)]
 pub(super) struct PassedOver {
-    /// The highest of their sequences.
+    /// The highest of their sequences, or of those that may have been used.
     last: u64,
     /// The newest of those whose manifests can be read.
     readable: Option<Manifest>,
@@ -77,9 +77,19 @@ impl PassedOver {
 impl Repository {
     /// Finds out what a commit takes over from these damaged snapshots; `None` where there are none.
     pub(super) async fn passed_over(&self, ignored: &BTreeSet<u64>) -> Result<Option<PassedOver>> {
-        let Some(&last) = ignored.last() else {
-            return Ok(None);
-        };
+        match ignored.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(self.passed_over_up_to(ignored, 0).await?)),
+        }
+    }
+
+    /// Finds out the same of a commit whose number is above `used`, too: snapshots that are gone may have had the numbers up to that.
+    pub(super) async fn passed_over_up_to(
+        &self,
+        ignored: &BTreeSet<u64>,
+        used: u64,
+    ) -> Result<PassedOver> {
+        let last = ignored.last().copied().unwrap_or(0).max(used);
         let mut readable = None;
         for &sequence in ignored.iter().rev() {
             readable = self.readable(sequence).await?;
@@ -97,11 +107,14 @@ impl Repository {
             }
             next = sequence.saturating_add(1);
         }
-        Ok(Some(PassedOver {
+        if next <= last {
+            gone.push((next, last));
+        }
+        Ok(PassedOver {
             last,
             readable,
             gone,
-        }))
+        })
     }
 
     /// Reads a manifest, if it is not damaged.

@@ -34,6 +34,12 @@ impl Adoptable {
         Adoptable { doomed }
     }
 
+    /// Returns whether it is known what a prune in progress deletes; otherwise nothing may be named.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.doomed.is_some()
+    }
+
     /// Returns whether this may be named, and written.
     #[must_use]
     pub fn has(&self, key: &Key) -> bool {

@@ -133,7 +133,16 @@ impl Repository {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
             return Ok(Repository::of(store, identity.value));
         }
-        let found = match store.any_entry().await? {
+        let entry = match store.names(SEGMENTS).await?.is_empty() {
+            true => store.any_entry().await?,
+            false => Some(SEGMENTS.to_owned()),
+        };
+        let found = match entry.as_deref() {
+            // Segments say what they are of without it.
+            Some(SEGMENTS) => format!(
+                "it holds {SEGMENTS} and no {} (`kbk recover --rebuild` writes it again)",
+                Key::Identity
+            ),
             Some(name) => format!("it holds {name} and no {}", Key::Identity),
             None => "it is empty".to_owned(),
         };
@@ -191,7 +200,7 @@ impl Repository {
         }
     }
 
-    fn of(store: Store, identity: Identity) -> Repository {
+    pub(super) fn of(store: Store, identity: Identity) -> Repository {
         let caches = Caches {
             tables: ObjectCache::new(CACHED_TABLE_BYTES),
             lists: ObjectCache::new(CACHED_LIST_BYTES),

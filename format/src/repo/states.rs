@@ -35,7 +35,7 @@ pub struct TopicState {
     pub deleted: bool,
     /// Whether it is one of Kafka's own topics.
     pub internal: bool,
-    /// Replicas of each partition.
+    /// Replicas of each partition; -1 where it is not known.
     pub replication_factor: i32,
     /// Every value that is not the broker's default; `None` where the cluster did not report them.
     pub config: Option<BTreeMap<String, String>>,
@@ -158,6 +158,12 @@ impl TopicState {
         let config = self.config.as_ref();
         let policy = config.and_then(|config| config.get("cleanup.policy"));
         policy.is_some_and(|policy| policy.split(',').any(|word| word.trim() == "compact"))
+    }
+
+    /// Returns the number of replicas of each partition; `None` where it is not known.
+    #[must_use]
+    pub fn known_replication_factor(&self) -> Option<i32> {
+        Some(self.replication_factor).filter(|factor| *factor > 0)
     }
 
     /// Returns the sort key of the topics in a snapshot.

@@ -196,7 +196,8 @@ struct ConfigJson<'a> {
     partitions: usize,
     /// Number of records that have expired: `meta.json` of a partition says which offsets.
     expired_records: u64,
-    replication_factor: i32,
+    /// Null where it is not known.
+    replication_factor: Option<i32>,
     config: &'a Option<BTreeMap<String, String>>,
 }
 
@@ -215,7 +216,7 @@ fn config_json(snapshot: &Snapshot, topic: &TopicState) -> Vec<u8> {
             .iter()
             .map(PartitionState::expired_records)
             .sum(),
-        replication_factor: topic.replication_factor,
+        replication_factor: topic.known_replication_factor(),
         config: &topic.config,
     })
 }

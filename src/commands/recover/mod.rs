@@ -1,6 +1,8 @@
-//! `kbk recover`: everything that damaged segments still prove, as new segments: of files, or in a repository.
+//! `kbk recover`: everything that damaged segments still prove, as new segments: of files, or in a repository; and a new snapshot of the segments
+//! alone.
 
 mod files;
+mod rebuild;
 mod repository;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   kbk recover -r /backup/kafka --dry-run
   kbk recover -r /backup/kafka --from /copy/kafka --report lost.json
+  kbk recover -r /backup/kafka --rebuild --dry-run
   kbk recover damaged.kseg -o recovered.kseg
   kbk recover damaged.kseg another-copy.kseg -o recovered.kseg --report lost.json
   kbk recover headless.kseg -o recovered.kseg --as orders/3
@@ -39,9 +42,17 @@ they do not read again what is lost, even if the cluster still has it: `kbk back
 Damaged objects stay: older snapshots name them. To examine them later, copy them before `kbk prune` deletes
 what only forgotten snapshots name.
 
+Where index/, snapshots/ or kbk.json is damaged or gone: --rebuild reads every segment in data/ and adds a snapshot
+of what they hold to the newest one that can still be read, if any. Of each object it says what became of it. What
+only the index stated is not known then: configurations, replication factors, groups, ACLs, and what the topics had
+after the last segment. Partitions are incomplete until the next backup has read them to their end. Records that
+were expired or compacted, and topics that only forgotten snapshots had, come back if a prune has not deleted them
+yet. Contradictory segments, as an unclean leader election leaves them, are not mixed: one history is used, and the
+others are named.
+
 Of files: the new segment names lost offsets as gaps with the reason damaged. The given files are not changed.
 
-Exit code 3: records are lost, or may be, or something is damaged and stays so.";
+Exit code 3: records are lost, or may be, or something is damaged, contradictory or unreadable and stays so.";
 
 /// The arguments of `kbk recover`.
 #[derive(clap::Args, Clone, Debug)]
@@ -49,7 +60,7 @@ Exit code 3: records are lost, or may be, or something is damaged and stays so."
 pub struct Args {
     /// Damaged segment files (.kseg): several are copies of one segment, each of which may have what the others lack; without any, what is
     /// damaged in the repository is replaced
-    #[arg(value_name = "FILE", requires = "output", conflicts_with_all = ["topic", "exclude", "yes"])]
+    #[arg(value_name = "FILE", requires = "output", conflicts_with_all = ["topic", "exclude", "yes", "rebuild"])]
     pub files: Vec<PathBuf>,
 
     /// The file of the new segment; it must not exist
@@ -59,6 +70,10 @@ pub struct Args {
     /// The topic and the partition, where no copy of the header is left in the files: orders/3
     #[arg(long = "as", value_name = "TOPIC/PARTITION", value_parser = parse_partition, requires = "files")]
     pub partition: Option<(TopicName, PartitionNumber)>,
+
+    /// Build a new snapshot of the segments alone, since index/, snapshots/ or kbk.json is damaged or gone
+    #[arg(long, conflicts_with_all = ["topic", "exclude", "from"])]
+    pub rebuild: bool,
 
     /// The topics of the repository to recover.
     #[command(flatten)]
@@ -76,7 +91,7 @@ pub struct Args {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Do not ask for confirmation before the repository states that offsets are lost
+    /// Do not ask for confirmation before the repository states that offsets are lost, or that segments cannot be used
     #[arg(long)]
     pub yes: bool,
 
@@ -107,6 +122,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let report = report.transpose()?;
     match &args.output {
         Some(output) => files::run(args, output, report, context).await,
+        None if args.rebuild => rebuild::run(args, report, context).await,
         None => repository::run(args, report, context).await,
     }
 }

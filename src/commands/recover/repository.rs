@@ -23,7 +23,7 @@ use crate::human;
 use crate::run::{Cancel, Committed, Done, Events, Totals};
 
 /// Segments, losses and findings that the text lists; JSON has all of them.
-const SHOWN: usize = 20;
+pub(super) const SHOWN: usize = 20;
 
 /// What was recovered in a repository, or would be.
 #[derive(Debug, Serialize)]
@@ -236,14 +236,14 @@ fn of_newest(error: RepoError) -> CliError {
 }
 
 /// Passes on what is read and written.
-struct Progress {
+pub(super) struct Progress {
     events: Arc<dyn Events>,
     cancel: Cancel,
     complete: bool,
 }
 
 impl Progress {
-    fn start(context: &Context, title: &'static str, complete: bool) -> Progress {
+    pub(super) fn start(context: &Context, title: &'static str, complete: bool) -> Progress {
         let events = context.events(title);
         events.run_started(Totals::default());
         Progress {
@@ -461,7 +461,7 @@ impl Recovering {
     }
 }
 
-fn more(count: usize, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn more(count: usize, out: &mut dyn Write) -> io::Result<()> {
     match count.checked_sub(SHOWN).filter(|more| *more > 0) {
         Some(more) => writeln!(out, "and {more} more: --json or --report lists all"),
         None => Ok(()),

@@ -67,7 +67,7 @@ impl RestoreOptions {
     /// Returns the replication factor to create a topic with; `None` is the cluster's default.
     pub(crate) fn replication_factor_of(&self, topic: &TopicState) -> Option<i32> {
         self.replication_factor
-            .or(Some(topic.replication_factor))
+            .or(topic.known_replication_factor())
             .filter(|factor| *factor > 0)
     }
 }

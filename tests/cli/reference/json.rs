@@ -68,6 +68,11 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
         "Recovering",
     ),
     (
+        "recover --rebuild",
+        "src/commands/recover/rebuild.rs",
+        "Rebuilding",
+    ),
+    (
         "recover FILE...",
         "tools/src/recover/report.rs",
         "FileRecovery",

@@ -75,7 +75,13 @@ fn properties(
         [
             ("deleted", topic.deleted.to_string()),
             ("internal", topic.internal.to_string()),
-            ("replication_factor", topic.replication_factor.to_string()),
+            (
+                "replication_factor",
+                match topic.known_replication_factor() {
+                    Some(factor) => factor.to_string(),
+                    None => "unknown".to_owned(),
+                },
+            ),
             ("partitions", topic.partitions.len().to_string()),
         ]
     };

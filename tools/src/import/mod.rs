@@ -49,6 +49,7 @@ use kbk_format::{Compression, PartitionNumber};
 pub use self::error::ImportError;
 pub use self::folder::{FoundLog, FoundLogs, find};
 pub use self::report::{ImportFinding, ImportFindingKind, ImportReport, ImportedPartition};
+pub(crate) use self::run::INTERNAL;
 pub use self::run::{dry_run, import};
 
 /// How segments are written.

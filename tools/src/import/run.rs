@@ -22,7 +22,7 @@ use crate::claims::{self, ClaimEvents, ClaimRequest, HeldClaim};
 use crate::task::joined;
 
 /// Topics that Kafka makes for itself.
-const INTERNAL: [&str; 3] = [
+pub(crate) const INTERNAL: [&str; 3] = [
     "__consumer_offsets",
     "__transaction_state",
     "__share_group_state",

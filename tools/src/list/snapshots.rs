@@ -5,6 +5,7 @@ use kbk_format::repo::{FoundDamaged, Manifest, RepoError, Repository};
 use serde::Serialize;
 
 use super::completeness::Completeness;
+use crate::recover::REBUILD;
 
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -159,10 +160,10 @@ fn added(manifest: &Manifest, parent: Option<(u64, u64)>) -> (Option<u64>, Optio
     match &manifest.maintenance {
         // New segments take the place of others: the sums differ by less than what was written.
         Some(it) if it.command == "compact" => (Some(0), None),
-        // Nothing else but a backup and a copy adds anything.
-        Some(_) => (Some(0), Some(0)),
+        // Nothing else but a backup, a copy and a rebuild adds anything.
+        Some(it) if it.command != REBUILD => (Some(0), Some(0)),
         // A copy may have skipped snapshots of its original that removed or replaced something: where its sums are lower, that is certain.
-        None => (
+        _ => (
             totals.records.checked_sub(records),
             totals.stored_bytes.checked_sub(bytes),
         ),

@@ -37,9 +37,11 @@
 //! | `older` | what older snapshots say of segments that are replaced |
 //! | `object` | all bytes of an object |
 //! | `ranges` | sets of offsets |
-//! | `run` | new segments, the proof of them, and the commit |
+//! | `run` | new segments, and the commit |
+//! | `written` | a new segment, and the proof of it |
 //! | `recovery` | what was recovered in a repository, and what was not |
 //! | `events` | progress |
+//! | `rebuild` | a new snapshot of the segments alone, where the index is damaged or gone |
 
 mod displaced;
 mod donor;
@@ -50,18 +52,24 @@ mod object;
 mod older;
 mod plan;
 mod ranges;
+mod rebuild;
 mod recovery;
 mod report;
 mod run;
 mod salvaged;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub use self::donor::Donor;
 pub use self::error::RecoverError;
 pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
 pub use self::plan::{RecoveryPlan, plan};
+pub use self::rebuild::{
+    DamagedSnapshot, Fate, IdentityRebuild, ObjectRow, PartitionRebuild, REBUILD, RebuildError,
+    RebuildOptions, RebuildPlan, RebuildReport, plan_rebuild, rebuild,
+};
 pub use self::recovery::{LostRow, RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};
 pub use self::run::{RecoverOptions, RecoveryError, recover};

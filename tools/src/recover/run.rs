@@ -6,12 +6,11 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Hex, Id, Key, PartitionId, Recovered, RemovedRecords, Replacement, RepoError, Repository,
-    SegmentEntry, SegmentUpload, Snapshot, Upkeep,
+    Id, PartitionId, Recovered, RemovedRecords, Replacement, RepoError, Repository, SegmentEntry,
+    Snapshot, Upkeep,
 };
 use kbk_format::salvage::write_parts;
 use kbk_format::{FileHeader, GapReason, IsolationLevel, OffsetSpan};
-use tokio::runtime::Handle;
 
 use super::displaced::Displaced;
 use super::donor::{Donor, DonorPartition, NotTaken};
@@ -20,8 +19,7 @@ use super::older::OlderSnapshots;
 use super::plan::{RecoveryPlan, Target};
 use super::recovery::{RecoveredRow, Recovery};
 use super::salvaged::{Places, Salvaged};
-use crate::compact::{Held, Keys, read_back};
-use crate::task::joined;
+use super::written::{Expected, write_segment};
 use crate::verify::{Finding, FindingKind};
 
 /// Segments that are worked on at a time: one is searched while another one waits for its store.
@@ -248,55 +246,22 @@ impl Run<'_> {
         entry: &SegmentEntry,
         salvaged: Salvaged,
     ) -> Result<SegmentEntry, RecoveryError> {
-        let failed = |detail: String| RecoveryError::Write {
-            partition: id.to_string(),
-            detail,
-        };
         let header = header(id, entry, &salvaged, &self.options.writer);
-        let expected = (
-            entry.base_offset..entry.end_offset,
-            salvaged.records,
-            salvaged.digests.content,
-        );
+        let expected = Expected {
+            offsets: entry.base_offset..entry.end_offset,
+            records: salvaged.records,
+            content_digest: salvaged.digests.content,
+        };
         // Where the row proves that no record is missing, what no block covers had none.
         let reason = match salvaged.is_whole {
             true => GapReason::Unknown,
             false => GapReason::Damaged,
         };
-        let key = Key::segment(id, entry.base_offset, &Hex(header.segment_id));
-        let (store, runtime, end) = (
-            self.repository.store().clone(),
-            Handle::current(),
-            entry.end_offset,
-        );
-        let written = tokio::task::spawn_blocking(move || {
-            let upload = SegmentUpload::start(&store, key, runtime, store.profile().upload);
-            let upload = upload.map_err(|error| error.to_string())?;
-            let written =
-                salvaged.with_parts(|parts| write_parts(parts, end, reason, header, upload));
-            written.map_err(|error| error.to_string())
-        });
-        let written = joined(written.await).map_err(|error| failed(error.to_string()))?;
-        let (upload, summary) = written.map_err(failed)?;
-        let uploaded = upload.complete().await?;
-        let added = SegmentEntry::new(id, &summary, uploaded);
-        let store = self.repository.store();
-        let proved = read_back(store, id, &added, Keys::Ignored, Held::default()).await;
-        let not_proven = |detail: String| RecoveryError::NotProven {
-            key: added.key.clone(),
-            detail,
+        let end = entry.end_offset;
+        let write = move |header, upload| {
+            salvaged.with_parts(|parts| write_parts(parts, end, reason, header, upload))
         };
-        proved.map_err(|error| match error.kind().is_about_content() {
-            true => not_proven(error.to_string()),
-            false => error.into(),
-        })?;
-        let content = u128::from_be_bytes(added.content_digest.0);
-        let found = (added.base_offset..added.end_offset, added.records, content);
-        if found != expected {
-            return Err(not_proven(format!(
-                "expected {expected:?}, found {found:?}"
-            )));
-        }
+        let added = write_segment(self.repository, id, header, expected, write).await?;
         self.events.sealed(added.size);
         Ok(added)
     }

@@ -50,11 +50,11 @@ pub(super) struct Places<'a> {
 }
 
 /// Objects that are copies of one segment, and what they prove.
-struct Source {
-    salvage: Salvage,
-    copies: Vec<Arc<ObjectBytes>>,
+pub(super) struct Source {
+    pub(super) salvage: Salvage,
+    pub(super) copies: Vec<Arc<ObjectBytes>>,
     /// Their locations: `None` for the repository that is recovered.
-    from: Vec<(Option<String>, String)>,
+    pub(super) from: Vec<(Option<String>, String)>,
 }
 
 /// A segment of another repository, and which offsets are taken of it.
@@ -75,7 +75,7 @@ pub(super) struct Taken {
 }
 
 impl Source {
-    fn slices(&self) -> Vec<&[u8]> {
+    pub(super) fn slices(&self) -> Vec<&[u8]> {
         self.copies.iter().map(|copy| &***copy).collect()
     }
 
@@ -202,7 +202,12 @@ impl Salvaged {
             };
             if partition.agreed_end < entry.end_offset {
                 let (ours, theirs) = (Arc::clone(&self.own), Arc::clone(&found));
-                let compared = tokio::task::spawn_blocking(move || agreement(&ours, &theirs));
+                let compared = tokio::task::spawn_blocking(move || {
+                    // Only where one of them states that it lost or removed the record, the other may have it.
+                    let is_gone =
+                        |reason| matches!(reason, GapReason::Damaged | GapReason::Compacted);
+                    agreement(&ours, &theirs, |_, _, reason| is_gone(reason))
+                });
                 let failed = |source| unreadable(&donor.repository, &other.key, source);
                 let compared = joined(compared.await).map_err(failed)?;
                 match compared.map_err(|error| failed(error.into()))? {
@@ -491,15 +496,20 @@ fn unreadable(repository: &Repository, key: &str, source: BoxedError) -> RepoErr
 }
 
 /// How what two segments prove compares where they overlap.
-enum Agreement {
+pub(super) enum Agreement {
     /// Nothing differs; the offset of the last record that is in both, if there is one.
     Equal(Option<i64>),
     /// They differ at this offset.
     Contradictory(i64),
 }
 
-/// Compares the records that both have proved, offset by offset.
-fn agreement(own: &Source, other: &Source) -> Result<Agreement, FormatError> {
+/// Compares the records that both have proved, offset by offset. `may_lack` says whether one of them, the first where it is true, may lack a
+/// record at an offset that the other has, for the reason that it states.
+pub(super) fn agreement(
+    own: &Source,
+    other: &Source,
+    mut may_lack: impl FnMut(bool, i64, GapReason) -> bool,
+) -> Result<Agreement, FormatError> {
     let (mut ours, mut theirs) = (Reader::new(own), Reader::new(other));
     let mut equal = None;
     let mut rest = other.salvage.pieces.as_slice();
@@ -536,12 +546,12 @@ fn agreement(own: &Source, other: &Source) -> Result<Agreement, FormatError> {
                     (Some(x), _) => (other, x.0),
                     (None, Some(y)) => (own, y.0),
                 };
-                // Only where one of them states that it lost or removed the record, the other may have it.
                 let reason = source.salvage.gap_reason(offset);
-                if !matches!(reason, GapReason::Damaged | GapReason::Compacted) {
+                let is_own = std::ptr::eq(source, own);
+                if !may_lack(is_own, offset, reason) {
                     return Ok(Agreement::Contradictory(offset));
                 }
-                match std::ptr::eq(source, own) {
+                match is_own {
                     true => drop(b.next()),
                     false => drop(a.next()),
                 }

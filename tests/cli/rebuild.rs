@@ -1,0 +1,240 @@
+//! `kbk recover --rebuild`: a new snapshot of the segments alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use kbk_tools::claims::{self, ClaimEvent, ClaimRequest};
+use serde_json::Value;
+
+use crate::program::Ended;
+use crate::world::World;
+
+fn remove(world: &World, names: &[&str]) {
+    for name in names {
+        let path = world.path(name);
+        match path.is_dir() {
+            true => fs::remove_dir_all(path).unwrap(),
+            false => fs::remove_file(path).unwrap(),
+        }
+    }
+}
+
+fn first(ended: &Ended) -> &str {
+    ended.stdout.lines().next().unwrap_or_default()
+}
+
+fn segments(world: &World) -> BTreeSet<String> {
+    let keys = world.keys().into_iter();
+    keys.filter(|key| key.starts_with("data/")).collect()
+}
+
+#[test]
+fn a_repository_whose_index_is_gone_is_rebuilt_and_says_what_is_not_known() {
+    let world = World::sample();
+    let id = world.repository.identity().repository_id;
+    let before = world.kbk(&["cat", "orders/0"]).stdout;
+    remove(&world, &["index"]);
+    let refused = world.kbk(&["ls"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("kbk recover --rebuild"),
+        "{}",
+        refused.stderr
+    );
+    remove(&world, &["snapshots", "cluster", "kbk.json"]);
+    let refused = world.kbk(&["ls"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("kbk recover --rebuild"),
+        "{}",
+        refused.stderr
+    );
+    let keys = world.keys();
+    let objects = segments(&world);
+
+    let planned = world.kbk(&["recover", "--rebuild", "--dry-run", "--json"]);
+    assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+    let planned = planned.json();
+    assert_eq!(
+        (
+            &planned["snapshot"],
+            &planned["base_snapshot"],
+            &planned["dry_run"]
+        ),
+        (&Value::Null, &Value::Null, &true.into())
+    );
+    assert_eq!(world.keys(), keys, "nothing was written so far");
+
+    let report = world.folder.path().join("rebuilt.json");
+    let done = world.kbk(&["recover", "--rebuild", "--report", report.to_str().unwrap()]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let line = first(&done);
+    assert!(
+        line.starts_with("rebuilt 1,450 records of 8 segments as snapshot ")
+            && line.contains(" is partial"),
+        "{line}"
+    );
+    assert!(
+        done.stdout
+            .contains("not known of 2 topics: configurations"),
+        "{}",
+        done.stdout
+    );
+    let saved: Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    let named = saved["data_objects"].as_array().unwrap().iter();
+    let named = named.map(|row| {
+        assert_eq!(row["fate"], "adopted");
+        row["key"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(named.collect::<BTreeSet<_>>(), objects);
+    assert_eq!(saved["complete"], false);
+    assert_eq!(saved["incomplete"][0]["reason"], "rebuilt");
+    assert_eq!(
+        saved["kbk_json"]["stated_by"],
+        Value::Null,
+        "nothing stated the id"
+    );
+    assert_ne!(saved["kbk_json"]["repository_id"], id.to_string());
+
+    assert_eq!(world.kbk(&["cat", "orders/0"]).stdout, before);
+    let verified = world.kbk(&["verify", "--depth", "sha256", "--json"]);
+    assert_eq!(verified.code, Some(3));
+    let findings = verified.json();
+    let findings = findings["findings"].as_array().unwrap();
+    assert!(
+        findings.iter().all(|it| it["kind"] == "incomplete"),
+        "{findings:?}"
+    );
+    let status = world.kbk(&["status", "--no-cluster"]);
+    assert_eq!(status.code, Some(3), "{}", status.stdout);
+    let listed = world.kbk(&["ls", "--json"]);
+    assert_eq!(listed.json()["complete"], false);
+    let snapshots = world.kbk(&["snapshots", "--json"]).json();
+    assert_eq!(
+        snapshots["snapshots"][0]["maintenance"],
+        "recover --rebuild"
+    );
+
+    let snapshots = world.kbk(&["snapshots"]).stdout;
+    let of = "is of `kbk recover --rebuild`, and holds what segments prove";
+    assert!(snapshots.contains(of), "{snapshots}");
+
+    // It is rebuilt once.
+    let again = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again.stderr.contains("needs no rebuild"),
+        "{}",
+        again.stderr
+    );
+}
+
+#[test]
+fn kbk_json_alone_is_written_again() {
+    let world = World::sample();
+    let sequence = world.latest().sequence;
+    let id = world.repository.identity().repository_id.to_string();
+    remove(&world, &["kbk.json"]);
+    let done = world.kbk(&["recover", "--rebuild", "--json"]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let done = done.json();
+    assert_eq!(
+        (&done["snapshot"], &done["kbk_json"]["repository_id"]),
+        (&Value::Null, &id.into())
+    );
+    let verified = world.kbk(&["verify"]);
+    assert_eq!(verified.code, Some(0), "{}", verified.stdout);
+    assert_eq!(world.latest().sequence, sequence);
+}
+
+#[test]
+fn what_is_damaged_is_asked_for_and_named() {
+    let world = World::sample();
+    let key = world.entries("orders", 0).remove(1).key;
+    let gone = world.entries("orders", 1).remove(1).key;
+    world.flip(&key, 2_000);
+    remove(&world, &["index", "snapshots", &gone]);
+    let keys = world.keys();
+    let asked = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(asked.code, Some(2), "{}", asked.stderr);
+    assert!(asked.stderr.contains("no terminal"), "{}", asked.stderr);
+    assert_eq!(world.keys(), keys);
+    let done = world.kbk(&["recover", "--rebuild", "--yes"]);
+    assert_eq!(done.code, Some(3), "{}{}", done.stdout, done.stderr);
+    let line = first(&done);
+    assert!(
+        line.contains(" are lost") && line.contains(" is partial"),
+        "{line}"
+    );
+    for words in [
+        "orders/1: offsets 200 to 400 (exclusive) are lost: no segment has them",
+        "1 object salvaged: damaged, and what is left of them is in new segments",
+        &format!("{key} (salvaged): "),
+    ] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
+    }
+    assert!(
+        world.kbk(&["verify", "--accept-lost"]).code == Some(3),
+        "the end is not known"
+    );
+    let verified = world.kbk(&["verify", "--json"]).json();
+    let kinds: BTreeSet<&str> = verified["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["kind"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, BTreeSet::from(["incomplete", "lost_to_damage"]));
+}
+
+#[test]
+fn an_older_snapshot_that_is_intact_is_the_base() {
+    let world = World::sample();
+    let newest = format!("snapshots/{:020}.json", world.latest().sequence);
+    world.flip(&newest, 50);
+    let done = world.kbk(&["recover", "--rebuild", "--json"]);
+    assert_eq!(done.code, Some(0), "{}{}", done.stdout, done.stderr);
+    let done = done.json();
+    assert_eq!(
+        (&done["base_snapshot"], &done["snapshot"], &done["records"]),
+        (&1.into(), &3.into(), &150.into())
+    );
+    assert_eq!(done["damaged_snapshots"][0]["sequence"], 2);
+    let snapshot = world.latest();
+    assert_eq!(snapshot.parent.as_ref().map(|it| it.sequence), Some(1));
+    assert_eq!(snapshot.totals.records, 1_450);
+}
+
+#[test]
+fn nothing_is_rebuilt_beside_a_backup_or_where_nothing_is_damaged() {
+    let world = World::sample();
+    let refused = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("needs no rebuild") && refused.stderr.contains("kbk verify"),
+        "{}",
+        refused.stderr
+    );
+    remove(&world, &["snapshots"]);
+    let request = ClaimRequest {
+        command: "backup".to_owned(),
+        writer: "test".to_owned(),
+        topics: None,
+    };
+    let silent = Arc::new(|_: &ClaimEvent| ());
+    let claim = claims::claim(&world.repository, request, std::future::pending(), silent);
+    let held = world.runtime.block_on(claim).unwrap().unwrap();
+    let refused = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    assert!(refused.stderr.contains("backup"), "{}", refused.stderr);
+    assert!(!world.path("snapshots").exists());
+    world.runtime.block_on(held.release());
+    for args in [
+        &["recover", "--rebuild", "--from", "elsewhere"][..],
+        &["recover", "--rebuild", "--topic", "orders"],
+        &["recover", "--rebuild", "a.kseg", "-o", "b.kseg"],
+    ] {
+        assert_eq!(world.kbk(args).code, Some(2), "{args:?}");
+    }
+}

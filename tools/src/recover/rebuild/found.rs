@@ -1,0 +1,390 @@
+//! What an object proves by itself: nothing vouches for it but its own checksums and its name.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use kbk_format::repo::{
+    FoundSegment, Hex, Key, ListedObject, Operation, PartitionId, RepoError, Repository,
+    SegmentEntry,
+};
+use kbk_format::salvage::Known;
+use kbk_format::{
+    BlockDecoder, Columns, ErrorClass, FileHeader, FormatError, GapReason, IsolationLevel, Salvage,
+    Segment, Streams, TimestampType,
+};
+
+use super::super::object::fetch;
+use super::super::ranges::Offsets;
+use super::super::salvaged::Source;
+use super::report::Fate;
+use crate::task::joined;
+use crate::verify::{UnindexedSegment, UnindexedSegmentError};
+
+/// Objects that are kept in memory, or mapped, after they were searched.
+const LOADED: usize = 4;
+
+/// An object with records of a partition, or with offsets that had none.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) key: String,
+    pub(super) bytes: u64,
+    /// The first 8 bytes of its segment id, as its name has them.
+    salt: [u8; 8],
+    /// Its row, if every byte of it is intact; what a snapshot states of it, where one names it.
+    pub(super) entry: Option<Box<SegmentEntry>>,
+    /// Whether the base names it.
+    pub(super) is_stated: bool,
+    /// From the first offset that it is of to the exclusive end of what is known of it.
+    pub(super) coverage: Range<i64>,
+    /// Whether nothing was after that end.
+    pub(super) is_end_known: bool,
+    /// The offsets of which it proves what was there.
+    pub(super) offsets: Offsets,
+    /// Of these, those that the source had deleted before they were read.
+    pub(super) deleted: Offsets,
+    /// How many records were removed by key.
+    pub(super) compacted: u64,
+    pub(super) records: u64,
+    pub(super) timestamp_type: Option<TimestampType>,
+    pub(super) isolation_level: IsolationLevel,
+    pub(super) cluster_id: Option<String>,
+    /// When it was begun, in milliseconds since the epoch, if its header is left and says so.
+    pub(super) created_ms: Option<i64>,
+    /// What is wrong with it, for people.
+    pub(super) damage: Option<String>,
+}
+
+/// What was found out about an object.
+#[derive(Debug)]
+pub(super) enum Inspected {
+    Node(Box<Node>),
+    /// Nothing of it can be used, and why, for people.
+    Unusable(Fate, String),
+}
+
+impl Node {
+    /// A segment that a snapshot names. It is not read.
+    pub(super) fn stated(entry: &SegmentEntry) -> Node {
+        Node {
+            key: entry.key.clone(),
+            bytes: entry.size,
+            salt: entry
+                .segment_id
+                .0
+                .first_chunk()
+                .copied()
+                .unwrap_or_default(),
+            is_stated: true,
+            coverage: entry.base_offset..entry.end_offset,
+            is_end_known: true,
+            offsets: Offsets::one(entry.base_offset..entry.end_offset),
+            deleted: Offsets::default(),
+            compacted: 0,
+            records: entry.records,
+            timestamp_type: Some(entry.timestamp_type),
+            isolation_level: IsolationLevel::ReadCommitted,
+            cluster_id: None,
+            created_ms: None,
+            damage: None,
+            entry: Some(Box::new(entry.clone())),
+        }
+    }
+
+    fn intact(entry: SegmentEntry, segment: &Segment, salt: [u8; 8]) -> Node {
+        let header = segment.header();
+        let gaps = segment.gaps();
+        let named = |reason: GapReason| {
+            let named = gaps.entries.iter().filter(move |gap| gap.reason == reason);
+            Offsets::of(named.map(|gap| gap.from_offset..gap.to_offset))
+        };
+        let coverage = entry.base_offset..entry.end_offset;
+        Node {
+            key: entry.key.clone(),
+            bytes: entry.size,
+            salt,
+            is_stated: false,
+            offsets: Offsets::one(coverage.clone()).without(&named(GapReason::Damaged)),
+            coverage,
+            is_end_known: true,
+            deleted: named(GapReason::Lost),
+            compacted: gaps.offsets(GapReason::Compacted),
+            records: entry.records,
+            timestamp_type: Some(entry.timestamp_type),
+            isolation_level: header.isolation_level,
+            cluster_id: header.cluster_id.clone(),
+            created_ms: header.created_at,
+            damage: None,
+            entry: Some(Box::new(entry)),
+        }
+    }
+
+    /// What is left of a damaged one.
+    fn damaged(
+        object: &ListedObject,
+        (base_offset, salt): (i64, [u8; 8]),
+        salvage: &Salvage,
+        damage: String,
+    ) -> Node {
+        let named = |reason: GapReason| {
+            let named = salvage
+                .gaps()
+                .iter()
+                .filter(move |gap| gap.reason == reason);
+            Offsets::of(named.map(|gap| gap.from_offset..gap.to_offset))
+        };
+        let pieces = salvage.pieces.iter();
+        let proved = Offsets::of(pieces.map(|it| it.base_offset..it.end_offset));
+        let end = proved.iter().last().map_or(base_offset, |last| last.end);
+        let header = salvage.header.as_ref();
+        Node {
+            key: object.key.to_string(),
+            bytes: object.bytes,
+            salt,
+            entry: None,
+            is_stated: false,
+            coverage: base_offset..end.max(salvage.end.offset),
+            is_end_known: salvage.end.is_proved,
+            deleted: named(GapReason::Lost).and(&proved),
+            compacted: named(GapReason::Compacted).and(&proved).count(),
+            offsets: proved.without(&named(GapReason::Damaged)),
+            records: salvage.records(),
+            timestamp_type: salvage.timestamp_type,
+            isolation_level: header.map_or(IsolationLevel::ReadCommitted, |it| it.isolation_level),
+            cluster_id: header.and_then(|it| it.cluster_id.clone()),
+            created_ms: header.and_then(|it| it.created_at),
+            damage: Some(damage),
+        }
+    }
+
+    /// Takes the default reason of its gaps into account, for offsets that `unnamed` finds.
+    fn without(
+        &mut self,
+        reason: GapReason,
+        unnamed: impl FnOnce() -> Result<Offsets, FormatError>,
+    ) -> Result<(), FormatError> {
+        match reason {
+            GapReason::Damaged => self.offsets = self.offsets.without(&unnamed()?),
+            GapReason::Lost => {
+                let all = self.deleted.iter().collect::<Vec<_>>();
+                self.deleted = Offsets::of(all.into_iter().chain(unnamed()?.iter()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Returns the offsets within its coverage of which it proves nothing.
+    pub(super) fn lost(&self) -> Offsets {
+        Offsets::one(self.coverage.clone()).without(&self.offsets)
+    }
+}
+
+/// Reads an object, all bytes of it, and finds out what it proves.
+///
+/// # Errors
+///
+/// If the store does not return it: nothing is called damaged because a store has a bad moment.
+pub(super) async fn inspect(
+    repository: &Repository,
+    id: &PartitionId,
+    object: &ListedObject,
+) -> Result<Inspected, RepoError> {
+    let Key::Segment {
+        base_offset,
+        id: Hex(salt),
+        ..
+    } = &object.key
+    else {
+        let detail = "it is not a segment".to_owned();
+        return Ok(Inspected::Unusable(Fate::Unreadable, detail));
+    };
+    let (base_offset, salt) = (*base_offset, *salt);
+    if object.bytes == 0 {
+        // No range of it can be asked for.
+        let detail = "it has no bytes".to_owned();
+        return Ok(Inspected::Unusable(Fate::Unreadable, detail));
+    }
+    let found = FoundSegment {
+        key: object.key.clone(),
+        base_offset,
+        size: object.bytes,
+    };
+    let opened = match UnindexedSegment::open(repository.store(), &found).await {
+        Ok(opened) => {
+            if let Some(detail) = misplaced(opened.segment().header(), id, base_offset, salt) {
+                return Ok(Inspected::Unusable(Fate::Misplaced, detail));
+            }
+            if opened.segment().coverage().is_empty() {
+                let detail = "it covers no offsets".to_owned();
+                return Ok(Inspected::Unusable(Fate::Empty, detail));
+            }
+            let segment = opened.segment().clone();
+            match opened.check(id.clone()).await {
+                Ok(entry) => {
+                    let node = Node::intact(entry, &segment, salt);
+                    let (reason, count) = (segment.gaps().default_reason, segment.gaps().unnamed());
+                    return unnamed(repository, node, reason, count).await;
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let damage = match opened {
+        Ok(inspected) => return Ok(inspected),
+        Err(UnindexedSegmentError::Repo(error)) => return Err(error),
+        Err(UnindexedSegmentError::Damaged(error)) if error.class == ErrorClass::Unsupported => {
+            return Ok(Inspected::Unusable(Fate::Unsupported, error.to_string()));
+        }
+        Err(error) => error.to_string(),
+    };
+    let Some(source) = search(repository, &object.key.to_string(), object.bytes, salt).await?
+    else {
+        let detail = "it was removed while it was read".to_owned();
+        return Ok(Inspected::Unusable(Fate::Unreadable, detail));
+    };
+    let salvage = &source.salvage;
+    if let Some(header) = &salvage.header
+        && let Some(detail) = misplaced(header, id, base_offset, salt)
+    {
+        return Ok(Inspected::Unusable(Fate::Misplaced, detail));
+    }
+    let mut node = Node::damaged(object, (base_offset, salt), salvage, damage.clone());
+    node.without(salvage.default_reason(), || unnamed_gaps(&source))
+        .map_err(|error| changed(repository, &node.key, error))?;
+    match node.offsets.is_empty() || node.coverage.start < 0 {
+        true => Ok(Inspected::Unusable(Fate::Unreadable, damage)),
+        false => Ok(Inspected::Node(Box::new(node))),
+    }
+}
+
+/// Leaves out what an intact segment states as damaged without naming each offset: nobody writes such a segment, and it may be there.
+async fn unnamed(
+    repository: &Repository,
+    mut node: Node,
+    reason: GapReason,
+    count: u64,
+) -> Result<Inspected, RepoError> {
+    if count > 0 && matches!(reason, GapReason::Damaged | GapReason::Lost) {
+        let found = search(repository, &node.key, node.bytes, node.salt).await?;
+        let source = found.ok_or_else(|| {
+            let detail = "it was removed while it was read".to_owned();
+            repository.store().damaged(&node.key, detail)
+        })?;
+        node.without(reason, || unnamed_gaps(&source))
+            .map_err(|error| changed(repository, &node.key, error))?;
+    }
+    Ok(Inspected::Node(Box::new(node)))
+}
+
+fn changed(repository: &Repository, key: &str, error: FormatError) -> RepoError {
+    RepoError::of_store(Operation::Read, repository.store().url(), key, error.into())
+}
+
+/// Returns the offsets of intact blocks without a record and without a named reason.
+fn unnamed_gaps(source: &Source) -> Result<Offsets, FormatError> {
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    let slices = source.slices();
+    let mut gaps = Vec::new();
+    for piece in &source.salvage.pieces {
+        let bytes = slices.get(piece.copy).copied().unwrap_or_default();
+        let (header, block) = piece.stored(bytes)?;
+        decoder.decode(&header, block, Streams::All, &mut columns)?;
+        let mut at = piece.base_offset;
+        for offset in columns.offsets() {
+            gaps.push(at..*offset);
+            at = offset.saturating_add(1);
+        }
+        gaps.push(at..piece.end_offset);
+    }
+    let named = source.salvage.gaps().iter();
+    let named = Offsets::of(named.map(|gap| gap.from_offset..gap.to_offset));
+    Ok(Offsets::of(gaps).without(&named))
+}
+
+/// Says what a segment is that is not the one of its name.
+fn misplaced(
+    header: &FileHeader,
+    id: &PartitionId,
+    base_offset: i64,
+    salt: [u8; 8],
+) -> Option<String> {
+    let is_own = (&*header.topic, header.topic_id, header.partition)
+        == (&*id.topic, id.topic_id.0, id.partition);
+    if is_own && header.base_offset == base_offset && header.salt() == salt {
+        return None;
+    }
+    let topic_id = Hex(header.topic_id);
+    let name = match header.topic.parse() {
+        Ok(topic) => {
+            let other = PartitionId {
+                topic,
+                topic_id,
+                partition: header.partition,
+            };
+            Key::segment(&other, header.base_offset, &Hex(header.segment_id)).to_string()
+        }
+        Err(_) => format!("a segment of {:?}", header.topic),
+    };
+    Some(format!("its header states that it is {name}"))
+}
+
+async fn search(
+    repository: &Repository,
+    key: &str,
+    bytes: u64,
+    salt: [u8; 8],
+) -> Result<Option<Source>, RepoError> {
+    let Some(object) = fetch(repository.store(), key, bytes).await? else {
+        return Ok(None);
+    };
+    let object = Arc::new(object);
+    let searched = tokio::task::spawn_blocking(move || {
+        let known = Known {
+            salt: Some(salt),
+            ..Known::default()
+        };
+        Source {
+            salvage: Salvage::of(&object, &known),
+            copies: vec![object],
+            from: Vec::new(),
+        }
+    });
+    let failed =
+        |source| RepoError::of_store(Operation::Read, repository.store().url(), key, source);
+    joined(searched.await).map(Some).map_err(failed)
+}
+
+/// Objects that were searched for their blocks, the last few of them.
+pub(super) struct Loader<'a> {
+    repository: &'a Repository,
+    loaded: VecDeque<(String, Arc<Source>)>,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(repository: &'a Repository) -> Loader<'a> {
+        Loader {
+            repository,
+            loaded: VecDeque::new(),
+        }
+    }
+
+    /// Searches an object; `None` where it is gone.
+    pub(super) async fn load(&mut self, node: &Node) -> Result<Option<Arc<Source>>, RepoError> {
+        let mut loaded = self.loaded.iter();
+        if let Some((_, source)) = loaded.find(|(key, _)| *key == node.key) {
+            return Ok(Some(Arc::clone(source)));
+        }
+        let found = search(self.repository, &node.key, node.bytes, node.salt).await?;
+        Ok(found.map(|source| {
+            let source = Arc::new(source);
+            if self.loaded.len() == LOADED {
+                self.loaded.pop_front();
+            }
+            self.loaded
+                .push_back((node.key.clone(), Arc::clone(&source)));
+            source
+        }))
+    }
+}

@@ -1,0 +1,399 @@
+//! Which objects of a partition are of one history: those whose records are the same wherever several have the same offsets.
+//!
+//! Two objects *contradict* each other where both prove different records of an offset, or one proves that there was none and the other has one.
+//! From the first offset on that both have, the *fork*, the partition has several histories, as an unclean leader election leaves them. Objects are of
+//! one history where they have an equal record, since a log diverges by losing its end, and so are those that precede them: objects that end where one
+//! of the history begins, if nothing else ends there. One history is used, and nothing of another one is mixed into it. What is of none,
+//! ends before the fork and has no offset in common with the one that is used, is used, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kbk_format::GapReason;
+use kbk_format::repo::{Operation, RepoError, Repository};
+
+use super::super::ranges::Offsets;
+use super::super::salvaged::{Agreement, agreement};
+use super::found::{Loader, Node};
+use crate::task::joined;
+
+/// What was found about the histories of a partition.
+#[derive(Debug, Default)]
+pub(super) struct Histories {
+    /// Objects that have the same records as a longer one, or as an equal one, and that one.
+    pub(super) same: BTreeMap<usize, usize>,
+    /// Of each object, offsets at which another one has a record and this one none, without proving that there never was one.
+    pub(super) outdone: BTreeMap<usize, Offsets>,
+    /// Where the histories fork; `None` where there is one.
+    pub(super) fork: Option<i64>,
+    /// Objects that are not of the history that is used, or not known to be, and why, for people.
+    pub(super) others: BTreeMap<usize, String>,
+}
+
+/// How two objects compare.
+struct Pair {
+    a: usize,
+    b: usize,
+    found: Compared,
+}
+
+enum Compared {
+    Equal {
+        /// The last offset with an equal record.
+        last: Option<i64>,
+        /// Offsets at which only the other one has a record.
+        lacks: [Offsets; 2],
+    },
+    Contradictory(i64),
+}
+
+/// Compares all objects of a partition that overlap.
+///
+/// # Errors
+///
+/// The error of the store.
+pub(super) async fn compare(
+    repository: &Repository,
+    nodes: &[Node],
+    loader: &mut Loader<'_>,
+) -> Result<Histories, RepoError> {
+    let mut histories = Histories {
+        same: tiles(nodes),
+        ..Histories::default()
+    };
+    let mut order: Vec<usize> = (0..nodes.len())
+        .filter(|at| !histories.same.contains_key(at))
+        .collect();
+    order.sort_by_key(|at| nodes.get(*at).map(|node| node.coverage.start));
+    let mut pairs = Vec::new();
+    for (position, &a) in order.iter().enumerate() {
+        let Some(node) = nodes.get(a) else { continue };
+        let later = order.get(position.saturating_add(1)..).unwrap_or_default();
+        for &b in later {
+            let Some(other) = nodes.get(b) else { continue };
+            if other.coverage.start >= node.coverage.end {
+                break;
+            }
+            // What the base states is of one history.
+            if node.is_stated && other.is_stated {
+                continue;
+            }
+            let found = compare_two(repository, node, other, loader).await?;
+            pairs.push(Pair { a, b, found });
+        }
+    }
+    histories.fork = fork(nodes, &pairs);
+    if let Some(fork) = histories.fork {
+        histories.others = others(nodes, &order, &pairs, fork);
+    }
+    for pair in &pairs {
+        let Compared::Equal {
+            lacks: [of_a, of_b],
+            ..
+        } = &pair.found
+        else {
+            continue;
+        };
+        // What is not used gives nothing.
+        let is_used = |at: usize| {
+            let stated = nodes.get(at).is_none_or(|node| node.is_stated);
+            !stated && !histories.others.contains_key(&at)
+        };
+        if is_used(pair.a) && is_used(pair.b) {
+            for (at, lacks) in [(pair.a, of_a), (pair.b, of_b)] {
+                let known = histories.outdone.entry(at).or_default();
+                *known = Offsets::of(known.iter().chain(lacks.iter()));
+            }
+        }
+    }
+    Ok(histories)
+}
+
+/// Returns the first offset that two histories may not have in common.
+fn fork(nodes: &[Node], pairs: &[Pair]) -> Option<i64> {
+    let both = |pair: &Pair| {
+        let (a, b) = (nodes.get(pair.a)?, nodes.get(pair.b)?);
+        let start = a.coverage.start.max(b.coverage.start);
+        Some(start..a.coverage.end.min(b.coverage.end))
+    };
+    let contradictions = pairs
+        .iter()
+        .filter(|pair| matches!(pair.found, Compared::Contradictory(_)));
+    let mut fork = contradictions.filter_map(both).map(|it| it.start).min()?;
+    // Objects that have no record in common before it may be of two histories already.
+    let silent = pairs
+        .iter()
+        .filter(|pair| matches!(pair.found, Compared::Equal { last: None, .. }));
+    let silent: Vec<_> = silent.filter_map(both).collect();
+    loop {
+        let earlier = silent
+            .iter()
+            .filter(|it| it.start < fork && it.end >= fork)
+            .map(|it| it.start)
+            .min();
+        match earlier {
+            Some(earlier) => fork = earlier,
+            None => return Some(fork),
+        }
+    }
+}
+
+/// Finds objects whose records are all in a longer one, by the sums of their digests: what a compaction that kept all records leaves.
+fn tiles(nodes: &[Node]) -> BTreeMap<usize, usize> {
+    let usable = |node: &Node| node.entry.is_some() && node.lost().is_empty();
+    let mut by_start: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (at, node) in nodes.iter().enumerate().filter(|(_, node)| usable(node)) {
+        by_start.entry(node.coverage.start).or_default().push(at);
+    }
+    let length = |at: &usize| {
+        let node = nodes.get(*at);
+        node.map_or(0, |node| node.coverage.end.abs_diff(node.coverage.start))
+    };
+    for starting in by_start.values_mut() {
+        starting.sort_by_key(|at| (std::cmp::Reverse(length(at)), *at));
+    }
+    let mut longest: Vec<usize> = by_start.values().flatten().copied().collect();
+    let stated = |at: &usize| nodes.get(*at).is_some_and(|node| node.is_stated);
+    longest.sort_by_key(|at| (!stated(at), std::cmp::Reverse(length(at)), *at));
+    let mut same = BTreeMap::new();
+    for whole in longest {
+        let Some(node) = nodes.get(whole).filter(|_| !same.contains_key(&whole)) else {
+            continue;
+        };
+        // A chain of others from its first offset to its end, each the longest that fits.
+        loop {
+            let mut chain = Vec::new();
+            let mut at = node.coverage.start;
+            let (mut records, mut digest) = (0_u64, 0_u128);
+            while at < node.coverage.end {
+                let starting = by_start.get(&at).map_or(&[][..], Vec::as_slice);
+                let next = starting.iter().copied().find(|other| {
+                    *other != whole
+                        && !same.contains_key(other)
+                        && !stated(other)
+                        && nodes.get(*other).is_some_and(|it| {
+                            it.coverage.end <= node.coverage.end
+                                && it.timestamp_type == node.timestamp_type
+                        })
+                });
+                let Some(other) = next else { break };
+                let Some(entry) = nodes.get(other).and_then(|it| it.entry.as_deref()) else {
+                    break;
+                };
+                records = records.saturating_add(entry.records);
+                let content = u128::from_be_bytes(entry.content_digest.0);
+                digest = digest.wrapping_add(content);
+                at = entry.end_offset;
+                chain.push(other);
+            }
+            let stated = node.entry.as_deref().map(|entry| {
+                let content = u128::from_be_bytes(entry.content_digest.0);
+                (entry.records, content)
+            });
+            let is_same = at == node.coverage.end && stated == Some((records, digest));
+            if !is_same || chain.is_empty() {
+                break;
+            }
+            same.extend(chain.into_iter().map(|other| (other, whole)));
+        }
+    }
+    same
+}
+
+async fn compare_two(
+    repository: &Repository,
+    a: &Node,
+    b: &Node,
+    loader: &mut Loader<'_>,
+) -> Result<Compared, RepoError> {
+    let nothing = || Compared::Equal {
+        last: None,
+        lacks: [Offsets::default(), Offsets::default()],
+    };
+    if a.offsets.and(&b.offsets).is_empty() {
+        return Ok(nothing());
+    }
+    let (Some(ours), Some(theirs)) = (loader.load(a).await?, loader.load(b).await?) else {
+        return Ok(nothing());
+    };
+    let failed = |source| {
+        let url = repository.store().url();
+        RepoError::of_store(Operation::Read, url, &a.key, source)
+    };
+    let compared = tokio::task::spawn_blocking(move || {
+        let mut lacks = [Vec::new(), Vec::new()];
+        let [of_a, of_b] = &mut lacks;
+        let found = agreement(&ours, &theirs, |is_a, offset, reason| {
+            let lacking = if is_a { &mut *of_a } else { &mut *of_b };
+            lacking.push(offset..offset.saturating_add(1));
+            !proves_none(reason)
+        });
+        found.map(|found| (found, lacks.map(Offsets::of)))
+    });
+    let compared = joined(compared.await).map_err(failed)?;
+    let (found, lacks) = compared.map_err(|error| failed(error.into()))?;
+    Ok(match found {
+        Agreement::Contradictory(offset) => Compared::Contradictory(offset),
+        // The timestamp type belongs to each record.
+        Agreement::Equal(Some(last)) if a.timestamp_type != b.timestamp_type => {
+            Compared::Contradictory(last)
+        }
+        Agreement::Equal(last) => Compared::Equal { last, lacks },
+    })
+}
+
+/// Returns whether there never was a record at an offset without one. Compaction, damage and retention take records away, and a footer that is lost
+/// takes the reasons with it.
+fn proves_none(reason: GapReason) -> bool {
+    match reason {
+        GapReason::NotDelivered | GapReason::Transaction => true,
+        GapReason::Compacted | GapReason::Damaged | GapReason::Lost | GapReason::Unknown => false,
+    }
+}
+
+/// Objects in groups, each of which has equal records.
+struct Groups {
+    /// The group of each object.
+    of: BTreeMap<usize, usize>,
+    contradictions: BTreeSet<(usize, usize)>,
+}
+
+impl Groups {
+    fn group(&self, at: usize) -> Option<usize> {
+        self.of.get(&at).copied()
+    }
+
+    /// Returns whether objects of two groups contradict each other.
+    fn contradict(&self, a: usize, b: usize) -> bool {
+        self.contradictions.iter().any(|(x, y)| {
+            let both = [self.group(*x), self.group(*y)];
+            both == [Some(a), Some(b)] || both == [Some(b), Some(a)]
+        })
+    }
+
+    /// Makes one group of two, unless their objects contradict each other.
+    fn join(&mut self, a: usize, b: usize) {
+        let (Some(to), Some(from)) = (self.group(a), self.group(b)) else {
+            return;
+        };
+        if to != from && !self.contradict(to, from) {
+            for group in self.of.values_mut().filter(|group| **group == from) {
+                *group = to;
+            }
+        }
+    }
+
+    /// Returns the group of these objects, if they are all of one.
+    fn single(&self, objects: &[usize]) -> Option<usize> {
+        let group = self.group(*objects.first()?)?;
+        let mut all = objects.iter();
+        all.all(|at| self.group(*at) == Some(group))
+            .then_some(group)
+    }
+
+    /// Returns a group with all that precede it, unless they contradict what follows.
+    fn history(&self, group: usize, parents: &BTreeMap<usize, BTreeSet<usize>>) -> BTreeSet<usize> {
+        let mut history = BTreeSet::from([group]);
+        let mut open = vec![group];
+        while let Some(next) = open.pop() {
+            for parent in parents.get(&next).into_iter().flatten() {
+                let fits = history.iter().all(|it| !self.contradict(*it, *parent));
+                if fits && history.insert(*parent) {
+                    open.push(*parent);
+                }
+            }
+        }
+        history
+    }
+}
+
+/// Returns the objects that are not of the history that is used, or not known to be.
+fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMap<usize, String> {
+    let mut groups = Groups {
+        of: order.iter().map(|at| (*at, *at)).collect(),
+        contradictions: BTreeSet::new(),
+    };
+    for pair in pairs {
+        if let Compared::Contradictory(_) = pair.found {
+            groups.contradictions.insert((pair.a, pair.b));
+        }
+    }
+    let is_stated = |at: &usize| nodes.get(*at).is_some_and(|node| node.is_stated);
+    let stated: Vec<usize> = order.iter().copied().filter(is_stated).collect();
+    for [a, b] in stated.array_windows() {
+        groups.join(*a, *b);
+    }
+    for pair in pairs {
+        if let Compared::Equal { last: Some(_), .. } = pair.found {
+            groups.join(pair.a, pair.b);
+        }
+    }
+    let mut ends: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for &at in order {
+        if let Some(node) = nodes.get(at) {
+            ends.entry(node.coverage.end).or_default().push(at);
+        }
+    }
+    let mut parents: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for &at in order {
+        let ending = nodes
+            .get(at)
+            .and_then(|node| ends.get(&node.coverage.start));
+        if let (Some(group), Some(parent)) =
+            (groups.group(at), ending.and_then(|it| groups.single(it)))
+        {
+            parents.entry(group).or_default().insert(parent);
+        }
+    }
+    let all: BTreeSet<usize> = groups.of.values().copied().collect();
+    // What the base states stays. Otherwise the history with most records is used, and of two the one that was written later.
+    let size = |history: &BTreeSet<usize>| {
+        let members = order
+            .iter()
+            .filter(|at| groups.group(**at).is_some_and(|it| history.contains(&it)))
+            .filter_map(|at| nodes.get(*at));
+        members.fold((false, 0_u64, 0_i64), |(stated, records, ms), node| {
+            let written = ms.max(node.created_ms.unwrap_or(0));
+            let stated = stated || node.is_stated;
+            (stated, records.saturating_add(node.records), written)
+        })
+    };
+    let histories = all.iter().map(|group| groups.history(*group, &parents));
+    let used = histories.max_by_key(size).unwrap_or_default();
+    let rejected = all.iter().filter(|group| {
+        let mut used = used.iter();
+        used.any(|it| groups.contradict(*it, **group))
+    });
+    let rejected: BTreeSet<usize> = rejected
+        .flat_map(|group| groups.history(*group, &parents))
+        .collect();
+    let is_used = |at: usize| groups.group(at).is_some_and(|it| used.contains(&it));
+    let why = |at: usize| {
+        let contradicted = pairs.iter().find_map(|pair| {
+            let Compared::Contradictory(offset) = pair.found else {
+                return None;
+            };
+            let other = match (pair.a == at, pair.b == at) {
+                (true, _) => pair.b,
+                (_, true) => pair.a,
+                _ => return None,
+            };
+            is_used(other).then(|| (offset, nodes.get(other).map_or("", |it| &it.key)))
+        });
+        match contradicted {
+            Some((offset, key)) => format!("it has another record at offset {offset} than {key}"),
+            None => format!(
+                "two histories of the partition are stored from offset {fork} on, and nothing proves that it is of the one that is used"
+            ),
+        }
+    };
+    let left_out = order.iter().copied().filter(|at| {
+        let is_after = nodes.get(*at).is_some_and(|node| node.coverage.end > fork);
+        let is_rejected = groups.group(*at).is_some_and(|it| rejected.contains(&it));
+        // Without an equal record, nothing proves that it is of the same history.
+        let is_beside = pairs
+            .iter()
+            .any(|pair| (pair.a == *at && is_used(pair.b)) || (pair.b == *at && is_used(pair.a)));
+        !is_used(*at) && (is_after || is_rejected || is_beside)
+    });
+    left_out.map(|at| (at, why(at))).collect()
+}

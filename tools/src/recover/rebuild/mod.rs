@@ -1,0 +1,42 @@
+//! A new snapshot that is built from the segments alone, where the index or the snapshots are damaged or gone (SPEC section 11.14).
+//!
+//! ```text
+//! snapshots --newest readable--> base --+
+//! data/ --read all bytes--> nodes --compare--> histories --arrange--> segments --write, prove--> one commit
+//! ```
+//!
+//! The plan reads everything and writes nothing. Applying it writes, in this order:
+//!
+//! | step | a crash after it leaves |
+//! |---|---|
+//! | `kbk.json`, if it is missing or damaged | the same repository, with a `kbk.json` that can be read: the next rebuild does the rest |
+//! | new segments, of objects that are damaged, or of which others have a part, and of offsets that nothing has | segments that nothing names: the next rebuild finds in them what it finds in their sources |
+//! | one commit, which passes over every damaged snapshot | the new snapshot |
+//!
+//! Nothing is edited or removed. What the base states stays as it is: segments that it names are not read. Memory grows with the number of objects,
+//! by some hundred bytes for each, and not with their size.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `base` | the newest snapshot of which every row can be read |
+//! | `found` | what one object proves |
+//! | `histories` | which objects contradict each other |
+//! | `arrange` | which offsets are taken of which object |
+//! | `plan` | what is to be done |
+//! | `run` | the writing |
+//! | `report` | what became of each object |
+
+mod arrange;
+mod base;
+mod found;
+mod histories;
+mod plan;
+mod report;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use self::base::DamagedSnapshot;
+pub use self::plan::{RebuildError, RebuildPlan, plan_rebuild};
+pub use self::report::{Fate, IdentityRebuild, ObjectRow, PartitionRebuild, RebuildReport};
+pub use self::run::{REBUILD, RebuildOptions, rebuild};

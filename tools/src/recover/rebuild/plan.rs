@@ -1,0 +1,567 @@
+//! What is to be done: the base, and what the objects of every partition prove.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kbk_format::repo::{
+    Id, Key, ListedObject, LostIdentity, PartitionId, PartitionState, RepoError, Repository,
+    SegmentEntry, TopicName,
+};
+use kbk_format::salvage::{Part, sums};
+use kbk_format::{FormatError, PartitionNumber};
+
+use super::super::events::RecoverEvents;
+use super::super::ranges::Offsets;
+use super::super::run::RecoveryError;
+use super::super::salvaged::Source;
+use super::super::written::Expected;
+use super::arrange::{Item, NewSegment, arrange};
+use super::base::{self, Base};
+use super::found::{Inspected, Loader, Node, inspect};
+use super::histories::{self, Histories};
+use super::report::{Fate, IdentityRebuild, ObjectRow, PartitionRebuild, RebuildReport};
+use crate::task::joined;
+
+/// The highest partition of a topic. One folder with a larger number would become as many rows of empty partitions.
+const MAX_PARTITION: usize = 1_000_000;
+
+/// Why a rebuild ended. Nothing was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// A store failed, or what it has cannot be used.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The newest snapshot needs no rebuild.
+    #[error(
+        "{repository} needs no rebuild: every row of its newest snapshot, {sequence}, can be read"
+    )]
+    Intact {
+        /// Where.
+        repository: String,
+        /// The snapshot.
+        sequence: u64,
+    },
+    /// There is no segment.
+    #[error("{0} has nothing to rebuild a snapshot from: no segment is left in data/")]
+    Nothing(String),
+    /// A folder states a partition that no topic has.
+    #[error(
+        "cannot rebuild {key}: it states partition {partition}, and no topic has more than {} partitions; move it away if it is not of this repository",
+        MAX_PARTITION
+    )]
+    Partition {
+        /// An object of the partition.
+        key: String,
+        /// Its number.
+        partition: PartitionNumber,
+    },
+    /// A new segment could not be written or proved.
+    #[error(transparent)]
+    Write(RecoveryError),
+    /// Another run has committed since the plan was made.
+    #[error(
+        "another run has committed a snapshot since this one looked; run the same command again"
+    )]
+    Overtaken,
+    /// An object changed since the plan was made.
+    #[error("{0} is not what it was when it was read; run the same command again")]
+    Changed(String),
+}
+
+impl From<RecoveryError> for RebuildError {
+    fn from(error: RecoveryError) -> RebuildError {
+        match error {
+            RecoveryError::Repo(error) => RebuildError::Repo(error),
+            error => RebuildError::Write(error),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct RebuildPlan {
+    pub(super) base: Base,
+    pub(super) identity: Option<LostIdentity>,
+    pub(super) topics: Vec<PlannedTopic>,
+    /// When the newest segment was begun.
+    pub(super) newest_segment: Timestamp,
+    pub(super) cluster_id: Option<String>,
+    /// What applying it would do.
+    pub(super) report: RebuildReport,
+    /// Whether a snapshot is committed: otherwise only `kbk.json` is written.
+    pub(super) commits: bool,
+}
+
+/// A history of a topic.
+#[derive(Debug)]
+pub(super) struct PlannedTopic {
+    pub(super) name: TopicName,
+    pub(super) topic_id: Id,
+    pub(super) written_ms: i64,
+    pub(super) partitions: BTreeMap<PartitionNumber, PlannedPartition>,
+}
+
+/// What is added to a partition.
+#[derive(Debug, Default)]
+pub(super) struct PlannedPartition {
+    pub(super) nodes: Vec<Node>,
+    pub(super) items: Vec<Item>,
+    /// Of the new segments among these, in order, what each must hold.
+    pub(super) expected: Vec<Expected>,
+}
+
+impl RebuildPlan {
+    /// Returns what applying it would do.
+    #[must_use]
+    pub fn report(&self) -> &RebuildReport {
+        &self.report
+    }
+}
+
+/// Reads everything that is left, and plans the snapshot that can be built of it. Nothing is written.
+///
+/// # Errors
+///
+/// Why nothing can be rebuilt; that nothing needs to be; or the error of the store.
+pub async fn plan_rebuild(
+    repository: &Repository,
+    identity: Option<LostIdentity>,
+    events: &Arc<dyn RecoverEvents>,
+) -> Result<RebuildPlan, RebuildError> {
+    let repository = &repository.uncached();
+    let base = base::find(repository).await?;
+    let is_intact = !base.is_behind() && base.unread.is_empty();
+    if let (true, Some(snapshot), None) = (is_intact, &base.snapshot, &identity) {
+        return Err(RebuildError::Intact {
+            repository: repository.store().url().to_owned(),
+            sequence: snapshot.sequence,
+        });
+    }
+    let mut planning = Planning {
+        repository,
+        events,
+        base: &base,
+        loader: Loader::new(repository),
+        report: RebuildReport {
+            base_snapshot: base.snapshot.as_ref().map(|base| base.sequence),
+            damaged_snapshots: base.damaged.clone(),
+            unread: base.unread.clone(),
+            kbk_json: identity.as_ref().map(|lost| IdentityRebuild {
+                damage: lost.damage.clone(),
+                repository_id: lost.repository_id.to_string(),
+                stated_by: lost.stated_by.clone(),
+            }),
+            prune_unknown: !base.keeps_pruning,
+            ..RebuildReport::default()
+        },
+        newest_ms: None,
+        cluster_id: None,
+    };
+    let mut topics = Vec::new();
+    if base.is_behind() {
+        for (name, topic_id) in repository.stored_histories().await? {
+            if let Some(topic) = planning.topic(name, topic_id).await? {
+                topics.push(topic);
+            }
+            if planning.report.interrupted {
+                break;
+            }
+        }
+        planning.missing_segments().await?;
+    }
+    let Planning {
+        report,
+        newest_ms,
+        cluster_id,
+        ..
+    } = planning;
+    if base.snapshot.is_none() && report.data_objects.is_empty() && !report.interrupted {
+        let url = repository.store().url().to_owned();
+        return Err(RebuildError::Nothing(url));
+    }
+    let newest = newest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    Ok(RebuildPlan {
+        commits: !is_intact,
+        base,
+        identity,
+        topics,
+        newest_segment: newest.unwrap_or(Timestamp::UNIX_EPOCH),
+        cluster_id: cluster_id.map(|(_, id)| id),
+        report,
+    })
+}
+
+struct Planning<'a> {
+    repository: &'a Repository,
+    events: &'a Arc<dyn RecoverEvents>,
+    base: &'a Base,
+    loader: Loader<'a>,
+    report: RebuildReport,
+    newest_ms: Option<i64>,
+    /// That of the newest segment that states one.
+    cluster_id: Option<(i64, String)>,
+}
+
+impl Planning<'_> {
+    /// Plans one history of a topic; `None` where nothing is to be said of it.
+    async fn topic(
+        &mut self,
+        name: TopicName,
+        topic_id: Id,
+    ) -> Result<Option<PlannedTopic>, RebuildError> {
+        let mut partitions: BTreeMap<PartitionNumber, Vec<ListedObject>> = BTreeMap::new();
+        for object in self.repository.topic_segments(&name, topic_id).await? {
+            if let Key::Segment { partition, .. } = &object.key {
+                let number = partition.partition;
+                if number.index() > MAX_PARTITION {
+                    return Err(RebuildError::Partition {
+                        key: object.key.to_string(),
+                        partition: number,
+                    });
+                }
+                partitions.entry(number).or_default().push(object);
+            }
+        }
+        let snapshot = self.base.snapshot.as_ref();
+        let is_known = snapshot.is_some_and(|base| base.topic(&name, topic_id).is_some());
+        let mut topic = PlannedTopic {
+            name,
+            topic_id,
+            written_ms: i64::MIN,
+            partitions: BTreeMap::new(),
+        };
+        for (number, objects) in partitions {
+            let id = PartitionId {
+                topic: topic.name.clone(),
+                topic_id,
+                partition: number,
+            };
+            let planned = self.partition(&id, objects).await?;
+            let created = planned.nodes.iter().filter_map(|node| node.created_ms);
+            topic.written_ms = created.fold(topic.written_ms, i64::max);
+            topic.partitions.insert(number, planned);
+            if self.events.is_stopped() {
+                self.report.interrupted = true;
+                return Ok(None);
+            }
+        }
+        let adds = topic.partitions.values().any(|it| !it.items.is_empty());
+        match is_known {
+            // Everything that it has is known already.
+            true if !adds => return Ok(None),
+            true => {}
+            false if topic.partitions.is_empty() => return Ok(None),
+            false => self.report.new_topics = self.report.new_topics.saturating_add(1),
+        }
+        Ok(Some(topic))
+    }
+
+    async fn partition(
+        &mut self,
+        id: &PartitionId,
+        objects: Vec<ListedObject>,
+    ) -> Result<PlannedPartition, RebuildError> {
+        let (state, entries) = self.stated(id).await?;
+        let has_been = |state: &PartitionState| state.segments > 0 || state.expired.is_some();
+        let state = state.filter(has_been);
+        let mut nodes = Vec::new();
+        let mut rows: Vec<(ObjectRow, Option<usize>)> = Vec::new();
+        // The first offset that something was of, whether or not that can be read.
+        let mut first: Option<i64> = None;
+        for object in objects {
+            let key = object.key.to_string();
+            if entries.contains_key(&key) {
+                rows.push((ObjectRow::new(id, &object, Fate::Kept), None));
+                continue;
+            }
+            if !self.base.adoptable.has(&object.key) {
+                rows.push((ObjectRow::new(id, &object, Fate::Pruned), None));
+                continue;
+            }
+            let inspected = inspect(self.repository, id, &object).await?;
+            self.events.bytes_checked(object.bytes);
+            let mut row = ObjectRow::new(id, &object, Fate::Unreadable);
+            let node = match inspected {
+                Inspected::Unusable(fate, detail) => {
+                    (row.fate, row.detail) = (fate, Some(detail));
+                    if let (
+                        Fate::Unreadable | Fate::Unsupported,
+                        Key::Segment { base_offset, .. },
+                    ) = (fate, &object.key)
+                    {
+                        first = Some(first.map_or(*base_offset, |it| it.min(*base_offset)));
+                    }
+                    rows.push((row, None));
+                    continue;
+                }
+                Inspected::Node(node) => *node,
+            };
+            row.offsets = Some(node.coverage.clone().into());
+            row.records = Some(node.records);
+            row.damaged_offsets = node.lost().count();
+            row.detail.clone_from(&node.damage);
+            if let Some(state) = &state
+                && node.coverage.end <= state.end_offset
+            {
+                row.fate = match (node.coverage.end <= state.base_offset, &state.expired) {
+                    (false, _) => Fate::Superseded,
+                    (true, Some(_)) => Fate::Expired,
+                    (true, None) => Fate::Outside,
+                };
+                rows.push((row, None));
+                continue;
+            }
+            if node.entry.is_none() {
+                let start = node.coverage.start;
+                first = Some(first.map_or(start, |it| it.min(start)));
+            }
+            rows.push((row, Some(nodes.len())));
+            nodes.push(node);
+            if self.events.is_stopped() {
+                self.report.interrupted = true;
+                return Ok(PlannedPartition::default());
+            }
+        }
+        let start = state.as_ref().map(|state| state.end_offset);
+        // What the base states at its end, where others have the same offsets.
+        let reach = nodes.iter().map(|node| node.coverage.start).min();
+        if let (Some(reach), Some(start)) = (reach, start)
+            && reach < start
+        {
+            let overlapping = entries.values().filter(|entry| entry.end_offset > reach);
+            nodes.extend(overlapping.map(Node::stated));
+        }
+        let histories = histories::compare(self.repository, &nodes, &mut self.loader).await?;
+        let arranged = arrange(&nodes, &histories, start, first);
+        let mut planned = PlannedPartition {
+            items: arranged.items,
+            expected: Vec::new(),
+            nodes,
+        };
+        let before = start.map(|start| i64::MIN..start);
+        let taken = arranged.taken.iter().flat_map(Offsets::iter);
+        let have = Offsets::of(before.into_iter().chain(taken));
+        for (mut row, at) in rows {
+            if let Some(at) = at {
+                judge(&mut row, at, &planned, (&arranged.taken, &have), &histories);
+            }
+            self.report.data_objects.push(row);
+        }
+        self.sum_up(id, &mut planned, &histories).await?;
+        Ok(planned)
+    }
+
+    /// Reads what the base states of a partition.
+    async fn stated(
+        &self,
+        id: &PartitionId,
+    ) -> Result<(Option<PartitionState>, BTreeMap<String, SegmentEntry>), RebuildError> {
+        let mut entries = BTreeMap::new();
+        let Some(base) = &self.base.snapshot else {
+            return Ok((None, entries));
+        };
+        let Some(state) = base.partition(id) else {
+            return Ok((None, entries));
+        };
+        for entry in self.repository.segments(base, id, state).await? {
+            entries.insert(entry.key.clone(), entry);
+        }
+        Ok((Some(state.clone()), entries))
+    }
+
+    /// Adds up what is added to a partition, and what its new segments must hold.
+    async fn sum_up(
+        &mut self,
+        id: &PartitionId,
+        planned: &mut PlannedPartition,
+        histories: &Histories,
+    ) -> Result<(), RebuildError> {
+        let mut row = PartitionRebuild {
+            topic: id.topic.to_string(),
+            topic_id: id.topic_id.to_string(),
+            partition: id.partition,
+            offsets: None,
+            records: 0,
+            adopted_segments: 0,
+            new_segments: 0,
+            lost_offsets: 0,
+            lost_spans: Vec::new(),
+            diverges_at: histories.fork,
+        };
+        let (mut start, mut end) = (None, None);
+        let mut lost = Offsets::default();
+        for item in &planned.items {
+            let (offsets, missing) = match item {
+                Item::Whole(at) => {
+                    let Some(node) = planned.nodes.get(*at) else {
+                        continue;
+                    };
+                    row.adopted_segments = row.adopted_segments.saturating_add(1);
+                    row.records = row.records.saturating_add(node.records);
+                    self.see(node);
+                    (node.coverage.clone(), node.lost())
+                }
+                Item::New(segment) => {
+                    let sources = load(&mut self.loader, &planned.nodes, segment).await?;
+                    let expected = expect(segment, sources).await?;
+                    row.new_segments = row.new_segments.saturating_add(1);
+                    row.records = row.records.saturating_add(expected.records);
+                    planned.expected.push(expected);
+                    for (at, _) in &segment.parts {
+                        planned
+                            .nodes
+                            .get(*at)
+                            .iter()
+                            .for_each(|node| self.see(node));
+                    }
+                    (segment.offsets.clone(), segment.lost())
+                }
+            };
+            start.get_or_insert(offsets.start);
+            end = Some(offsets.end);
+            lost = Offsets::of(lost.iter().chain(missing.iter()));
+        }
+        row.offsets = start.zip(end).map(|(start, end)| (start..end).into());
+        row.lost_offsets = lost.count();
+        row.lost_spans = lost.spans();
+        let base = self.base.snapshot.as_ref();
+        let is_known = base.is_some_and(|base| base.partition(id).is_some());
+        if !is_known || !planned.items.is_empty() || histories.fork.is_some() {
+            self.report.add(row);
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, node: &Node) {
+        self.newest_ms = self.newest_ms.max(node.created_ms);
+        let created = node.created_ms.unwrap_or(i64::MIN);
+        let is_newer = self
+            .cluster_id
+            .as_ref()
+            .is_none_or(|(at, _)| *at <= created);
+        if let Some(id) = node.cluster_id.clone().filter(|_| is_newer) {
+            self.cluster_id = Some((created, id));
+        }
+    }
+
+    /// Counts segments that the base names and that are not there.
+    async fn missing_segments(&mut self) -> Result<(), RebuildError> {
+        let Some(base) = &self.base.snapshot else {
+            return Ok(());
+        };
+        let kept = self.report.count(Fate::Kept);
+        let named = base.totals.segments;
+        self.report.missing_segments = match self.report.interrupted {
+            true => 0,
+            false => named.saturating_sub(kept),
+        };
+        Ok(())
+    }
+}
+
+/// Says what became of an object.
+fn judge(
+    row: &mut ObjectRow,
+    at: usize,
+    planned: &PlannedPartition,
+    (taken, have): (&[Offsets], &Offsets),
+    histories: &Histories,
+) {
+    let Some(node) = planned.nodes.get(at) else {
+        return;
+    };
+    let missing = Offsets::one(node.coverage.clone()).without(have).count();
+    row.lost_offsets = node.is_end_known.then_some(missing);
+    if let Some(why) = histories.others.get(&at) {
+        (row.fate, row.detail) = (Fate::Contradictory, Some(why.clone()));
+        return;
+    }
+    if let Some(whole) = histories.same.get(&at) {
+        // What has the same records may itself not be of the history that is used.
+        let mut whole = *whole;
+        while let Some(next) = histories.same.get(&whole) {
+            whole = *next;
+        }
+        let key = planned.nodes.get(whole).map_or("", |it| &it.key);
+        if let Some(why) = histories.others.get(&whole) {
+            (row.fate, row.detail) = (Fate::Contradictory, Some(why.clone()));
+            return;
+        }
+        (row.fate, row.detail) = (
+            Fate::Superseded,
+            Some(format!("{key} has the same records")),
+        );
+        return;
+    }
+    let is_whole = planned.items.contains(&Item::Whole(at));
+    let is_empty = taken.get(at).is_none_or(Offsets::is_empty);
+    row.fate = match (is_whole, is_empty, node.entry.is_some()) {
+        (true, _, _) => Fate::Adopted,
+        (false, true, true) => Fate::Superseded,
+        (false, false, true) => Fate::Cut,
+        (false, true, false) if row.lost_offsets == Some(0) => Fate::Superseded,
+        (false, _, false) => Fate::Salvaged,
+    };
+}
+
+/// Searches the objects that a new segment is made of, in the order of its parts.
+pub(super) async fn load(
+    loader: &mut Loader<'_>,
+    nodes: &[Node],
+    segment: &NewSegment,
+) -> Result<BTreeMap<usize, Arc<Source>>, RebuildError> {
+    let mut sources = BTreeMap::new();
+    for (at, _) in &segment.parts {
+        if sources.contains_key(at) {
+            continue;
+        }
+        let Some(node) = nodes.get(*at) else { continue };
+        match loader.load(node).await? {
+            Some(source) => sources.insert(*at, source),
+            None => return Err(RebuildError::Changed(node.key.clone())),
+        };
+    }
+    Ok(sources)
+}
+
+/// Calls a function with the parts of a new segment.
+pub(super) fn with_parts<T>(
+    segment: &NewSegment,
+    sources: &BTreeMap<usize, Arc<Source>>,
+    work: impl FnOnce(&[Part<'_>]) -> T,
+) -> T {
+    let slices: BTreeMap<usize, Vec<&[u8]>> = sources
+        .iter()
+        .map(|(at, source)| (*at, source.slices()))
+        .collect();
+    let parts = segment.parts.iter().filter_map(|(at, offsets)| {
+        Some(Part {
+            salvage: &sources.get(at)?.salvage,
+            copies: slices.get(at)?,
+            offsets: offsets.clone(),
+        })
+    });
+    work(&parts.collect::<Vec<_>>())
+}
+
+/// Finds out what a new segment must hold.
+pub(super) async fn expect(
+    segment: &NewSegment,
+    sources: BTreeMap<usize, Arc<Source>>,
+) -> Result<Expected, RebuildError> {
+    let (segment, offsets) = (segment.clone(), segment.offsets.clone());
+    let summed = tokio::task::spawn_blocking(move || {
+        with_parts(&segment, &sources, |parts| {
+            sums(parts, segment.timestamp_type)
+        })
+    });
+    let changed = |error: String| RebuildError::Changed(error);
+    let summed = joined(summed.await).map_err(|error| changed(error.to_string()))?;
+    let (records, digests) = summed.map_err(|error: FormatError| changed(error.to_string()))?;
+    Ok(Expected {
+        offsets,
+        records,
+        content_digest: digests.content,
+    })
+}

@@ -1,0 +1,220 @@
+//! What a rebuild found and did, in the shape of the JSON of `kbk recover --rebuild`.
+
+use kbk_format::repo::{ListedObject, PartitionId};
+use kbk_format::{OffsetSpan, PartitionNumber};
+use serde::Serialize;
+
+use super::base::DamagedSnapshot;
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// The newest readable snapshot names it, and so does the new one. It was not read.
+    Kept,
+    /// The new snapshot names it as it is.
+    Adopted,
+    /// It is intact, and some of its records are in a new segment: others have the rest of its offsets.
+    Cut,
+    /// It is damaged, and what is left of it is in a new segment, or in others.
+    Salvaged,
+    /// Other segments have all of its offsets, with the same records or more.
+    Superseded,
+    /// Its offsets were expired in the newest readable snapshot.
+    Expired,
+    /// Its offsets are before the first one that the newest readable snapshot has of the partition.
+    Outside,
+    /// A prune that is in progress deletes it.
+    Pruned,
+    /// It has other records than those that are used, or may belong to a history that has.
+    Contradictory,
+    /// It is a segment of another name.
+    Misplaced,
+    /// It covers no offsets.
+    Empty,
+    /// A later version of kbk wrote it.
+    Unsupported,
+    /// Nothing of it proves itself.
+    Unreadable,
+}
+
+impl Fate {
+    /// Returns the fate as words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Fate::Kept => "kept",
+            Fate::Adopted => "adopted",
+            Fate::Cut => "cut",
+            Fate::Salvaged => "salvaged",
+            Fate::Superseded => "superseded",
+            Fate::Expired => "expired",
+            Fate::Outside => "outside",
+            Fate::Pruned => "pruned",
+            Fate::Contradictory => "contradictory",
+            Fate::Misplaced => "misplaced",
+            Fate::Empty => "empty",
+            Fate::Unsupported => "unsupported",
+            Fate::Unreadable => "unreadable",
+        }
+    }
+
+    /// Returns whether records that the object holds, or held, may be missing in the new snapshot.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        matches!(
+            self,
+            Fate::Outside
+                | Fate::Contradictory
+                | Fate::Misplaced
+                | Fate::Unsupported
+                | Fate::Unreadable
+        )
+    }
+}
+
+/// An object of `data`, and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ObjectRow {
+    /// The object.
+    pub key: String,
+    /// The topic's name.
+    pub topic: String,
+    /// Identifies the history of the topic.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// Its length.
+    pub bytes: u64,
+    /// What became of it.
+    pub fate: Fate,
+    /// The offsets that it covers, as far as they are known; null where they are not.
+    pub offsets: Option<OffsetSpan>,
+    /// Number of the records that are intact in it; null where it was not read.
+    pub records: Option<u64>,
+    /// Number of offsets between its first and the last one that is known of it of which it proves nothing.
+    pub damaged_offsets: u64,
+    /// Of these, those that nothing else has; null where it is not known where the object ended.
+    pub lost_offsets: Option<u64>,
+    /// What is wrong with it, or why it is not used, for people; null where there is nothing to say.
+    pub detail: Option<String>,
+}
+
+impl ObjectRow {
+    pub(super) fn new(id: &PartitionId, object: &ListedObject, fate: Fate) -> ObjectRow {
+        ObjectRow {
+            key: object.key.to_string(),
+            topic: id.topic.to_string(),
+            topic_id: id.topic_id.to_string(),
+            partition: id.partition,
+            bytes: object.bytes,
+            fate,
+            offsets: None,
+            records: None,
+            damaged_offsets: 0,
+            lost_offsets: Some(0),
+            detail: None,
+        }
+    }
+}
+
+/// A partition of which the new snapshot has something that the newest readable one does not have, or of which something is unusable.
+#[derive(Clone, Debug, Serialize)]
+pub struct PartitionRebuild {
+    /// The topic's name.
+    pub topic: String,
+    /// Identifies the history of the topic.
+    pub topic_id: String,
+    /// The partition's number.
+    pub partition: PartitionNumber,
+    /// The offsets that are added; null where none are.
+    pub offsets: Option<OffsetSpan>,
+    /// Number of records that are added.
+    pub records: u64,
+    /// Number of segments that are named as they are.
+    pub adopted_segments: u64,
+    /// Number of segments that are written anew.
+    pub new_segments: u64,
+    /// Number of the added offsets of which nothing is left.
+    pub lost_offsets: u64,
+    /// These offsets.
+    pub lost_spans: Vec<OffsetSpan>,
+    /// From which offset on there are two histories of the partition, of which one is used; null where there is one.
+    pub diverges_at: Option<i64>,
+}
+
+/// `kbk.json`, where it was missing or damaged.
+#[derive(Clone, Debug, Serialize)]
+pub struct IdentityRebuild {
+    /// What is wrong with it, for people; null where it is missing.
+    pub damage: Option<String>,
+    /// The id that it gets.
+    pub repository_id: String,
+    /// An object that states this id; null where nothing does, and it is a new one.
+    pub stated_by: Option<String>,
+}
+
+/// What a rebuild did, or would do.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct RebuildReport {
+    /// The new snapshot; null where none was committed.
+    pub snapshot: Option<u64>,
+    /// The newest snapshot of which every row can be read, whose rows stay; null where there is none.
+    pub base_snapshot: Option<u64>,
+    /// The newer snapshots that cannot be used, the newest first. They stay as they are.
+    pub damaged_snapshots: Vec<DamagedSnapshot>,
+    /// What is wrong with the groups and ACLs that the base names, for people: the new snapshot has none.
+    pub unread: Vec<String>,
+    /// `kbk.json`, where it is written again; null where it is intact.
+    pub kbk_json: Option<IdentityRebuild>,
+    /// Whether a prune is in progress, and what it deletes cannot be read.
+    pub prune_unknown: bool,
+    /// Number of topics in the new snapshot that the base does not have.
+    pub new_topics: u64,
+    /// The partitions that change, or of which something is unusable.
+    pub rebuilt: Vec<PartitionRebuild>,
+    /// Number of segments that the base names and that are not there.
+    pub missing_segments: u64,
+    /// Number of records that are added.
+    pub records: u64,
+    /// Number of offsets that are added and of which nothing is left.
+    pub lost_offsets: u64,
+    /// Every object of `data`, and what became of it.
+    pub data_objects: Vec<ObjectRow>,
+    /// Whether a signal ended it: nothing was committed.
+    pub interrupted: bool,
+}
+
+impl RebuildReport {
+    /// Returns the number of objects that had this fate.
+    #[must_use]
+    pub fn count(&self, fate: Fate) -> u64 {
+        let objects = self.data_objects.iter();
+        objects.filter(|object| object.fate == fate).count() as u64
+    }
+
+    /// Returns the number of objects of which records may be missing.
+    #[must_use]
+    pub fn unusable(&self) -> u64 {
+        let objects = self.data_objects.iter();
+        objects.filter(|object| object.fate.is_loss()).count() as u64
+    }
+
+    /// Returns whether every object is accounted for without a loss. What no object has is not known.
+    #[must_use]
+    pub fn is_lossless(&self) -> bool {
+        let is_damaged =
+            |object: &ObjectRow| object.fate.is_loss() || object.lost_offsets != Some(0);
+        self.lost_offsets == 0
+            && self.missing_segments == 0
+            && self.unread.is_empty()
+            && !self.interrupted
+            && !self.data_objects.iter().any(is_damaged)
+    }
+
+    pub(super) fn add(&mut self, row: PartitionRebuild) {
+        self.records = self.records.saturating_add(row.records);
+        self.lost_offsets = self.lost_offsets.saturating_add(row.lost_offsets);
+        self.rebuilt.push(row);
+    }
+}

@@ -1,0 +1,225 @@
+//! A missing or damaged `kbk.json`, and what refuses a rebuild.
+
+use kbk_format::repo::{Id, Key};
+use kbk_format::{
+    FileHeader, Headers, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
+};
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kbk_json_is_written_again_as_the_other_objects_state_it() {
+    for damage in [None, Some(b"{}".to_vec())] {
+        let world = World::random(1).await;
+        let id = world.open().await.identity().repository_id;
+        let before = world.latest().await;
+        match &damage {
+            Some(bytes) => put(&world, "kbk.json", bytes.clone()).await,
+            None => delete(&world, "kbk.json").await,
+        }
+        let report = rebuilt(&world).await.unwrap();
+        let identity = report.kbk_json.clone().unwrap();
+        assert_eq!(identity.damage.is_some(), damage.is_some());
+        assert!(identity.stated_by.is_some());
+        assert_eq!(report.snapshot, None);
+        assert!(report.is_lossless());
+        let opened = world.open().await;
+        assert_eq!(opened.identity().repository_id, id);
+        assert_eq!(world.latest().await, before);
+        assert!(matches!(
+            rebuilt(&world).await,
+            Err(RebuildError::Intact { .. })
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_two_repositories_are_refused() {
+    let (world, other) = (World::random(1).await, World::random(2).await);
+    delete(&world, "kbk.json").await;
+    for key in keys(&other, "index").await {
+        put(&world, &key, bytes(&other, &key).await).await;
+    }
+    let store = world.store(0, None, Random::new(1));
+    let error = Repository::open_without_identity(store).await.unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("states the repository"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_rebuilt_where_nothing_is_damaged_or_there() {
+    let world = World::random(1).await;
+    let error = rebuilt(&world).await.unwrap_err();
+    assert!(matches!(error, RebuildError::Intact { sequence: 3, .. }));
+    for folder in ["snapshots", "index", "data"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let error = rebuilt(&world).await.unwrap_err();
+    assert!(matches!(error, RebuildError::Nothing(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_came_first_stays() {
+    let mut world = World::random(1).await;
+    let first = keys(&world, "snapshots/0").await;
+    let newest = first.last().unwrap().clone();
+    let intact = bytes(&world, &newest).await;
+    put(&world, &newest, b"{}".to_vec()).await;
+    let (repository, _) = open(&world).await;
+    let plan = plan_rebuild(&repository, None, &silent()).await.unwrap();
+    // Somebody puts the snapshot back, and backs up.
+    put(&world, &newest, intact).await;
+    world.backup(50).await;
+    let before = world.latest().await;
+    let done = rebuild(&repository, &plan, &options(), &silent()).await;
+    assert!(matches!(done, Err(RebuildError::Overtaken)), "{done:?}");
+    assert_eq!(world.latest().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_were_used_are_not_used_again() {
+    let mut world = World::random(1).await;
+    world.backup(50).await;
+    for key in keys(&world, "snapshots/0").await {
+        delete(&world, &key).await;
+    }
+    // The hint is left.
+    let report = rebuilt(&world).await.unwrap();
+    assert_eq!(report.snapshot, Some(5));
+    let snapshot = world.latest().await;
+    assert_eq!(
+        (snapshot.backup(), &*snapshot.forgotten),
+        (4, &[(1, 4)][..])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_under_another_name_is_named() {
+    let world = World::random(1).await;
+    let entries = world.segments().await;
+    let all: Vec<_> = entries.values().flatten().collect();
+    let (a, b) = (all[0].key.clone(), all[1].key.clone());
+    let (of_a, of_b) = (bytes(&world, &a).await, bytes(&world, &b).await);
+    put(&world, &a, of_b).await;
+    put(&world, &b, of_a).await;
+    for key in keys(&world, "snapshots").await {
+        delete(&world, &key).await;
+    }
+    let report = rebuilt(&world).await.unwrap();
+    assert_eq!(report.count(Fate::Misplaced), 2);
+    let mut rows = report.data_objects.iter();
+    let row = rows.find(|row| row.key == a).unwrap();
+    assert!(row.detail.as_deref().unwrap().contains(&b), "{row:?}");
+    assert!(!report.is_lossless());
+}
+
+/// Adds a segment of another history of the topic.
+async fn add(world: &World, topic_id: u8, base_offset: i64, created_at: Option<i64>) {
+    let header = FileHeader {
+        segment_id: Id::random().0,
+        topic_id: [topic_id; 16],
+        topic: "t".to_owned(),
+        partition: 1_u16.into(),
+        timestamp_type: TimestampType::CreateTime,
+        isolation_level: IsolationLevel::ReadCommitted,
+        base_offset,
+        cluster_id: Some("cluster".to_owned()),
+        writer: None,
+        created_at,
+        compression: None,
+    };
+    let id = PartitionId {
+        topic: "t".parse().unwrap(),
+        topic_id: Hex([topic_id; 16]),
+        partition: 1_u16.into(),
+    };
+    let key = Key::segment(&id, base_offset, &Hex(header.segment_id)).to_string();
+    let mut writer = SegmentWriter::new(Vec::new(), header, WriterOptions::default()).unwrap();
+    let record = kbk_format::Record {
+        offset: base_offset,
+        timestamp: 1,
+        control: false,
+        key: None,
+        value: Some(b"value"),
+        headers: Headers::Slice(&[]),
+    };
+    writer.push(&record).unwrap();
+    let (bytes, _) = writer
+        .seal(base_offset + 1, GapReason::NotDelivered)
+        .unwrap();
+    put(world, &key, bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_histories_of_a_name_are_in_the_order_in_which_they_were_written() {
+    let world = World::random(1).await;
+    add(&world, 9, 5, Some(2_000)).await;
+    add(&world, 8, 7, Some(3_000)).await;
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let report = rebuilt(&world).await.unwrap();
+    assert_eq!(report.new_topics, 3);
+    let snapshot = world.latest().await;
+    let topics = snapshot.topics.iter();
+    let found: Vec<_> = topics
+        .map(|it| {
+            (
+                it.topic_id.0[0],
+                it.first_seen,
+                it.deleted,
+                it.partitions.len(),
+            )
+        })
+        .collect();
+    // Nothing states when the first one was written.
+    let sequence = snapshot.sequence;
+    assert_eq!(
+        found,
+        [
+            (7, sequence - 2, true, 3),
+            (9, sequence - 1, true, 2),
+            (8, sequence, false, 2)
+        ]
+    );
+    let newest = &snapshot.topics[2];
+    assert_eq!((newest.replication_factor, &newest.config), (-1, &None));
+    assert_eq!(newest.kafka_id, Some(Hex([8; 16])));
+    let [empty, one] = &newest.partitions[..] else {
+        panic!("{newest:?}")
+    };
+    assert_eq!((empty.segments, one.base_offset, one.end_offset), (0, 7, 8));
+    assert_eq!((one.high_watermark, one.appended), (-1, sequence));
+    assert!(empty.incomplete.is_some() && one.incomplete.is_some());
+    // What was replaced is judged as a deleted topic is.
+    let mut replaced = snapshot.topics[0].partitions.iter();
+    assert!(replaced.all(|state| state.incomplete.is_none() || state.is_damaged()));
+    assert_eq!(snapshot.created_at.as_millisecond(), 3_000);
+    assert_eq!(snapshot.cluster_id.as_deref(), Some("cluster"));
+    assert_eq!(snapshot.backup(), sequence - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_base_does_not_have_is_beside_it() {
+    for (created_at, is_deleted) in [(1_000, false), (-1_000, true)] {
+        let world = World::random(1).await;
+        add(&world, 9, 5, Some(created_at)).await;
+        let newest = keys(&world, "snapshots/0").await.pop().unwrap();
+        put(&world, &newest, b"{}".to_vec()).await;
+        let report = rebuilt(&world).await.unwrap();
+        assert_eq!((report.base_snapshot, report.new_topics), (Some(2), 1));
+        let snapshot = world.latest().await;
+        let deleted: Vec<_> = snapshot
+            .topics
+            .iter()
+            .map(|it| (it.topic_id.0[0], it.deleted))
+            .collect();
+        // The base was read at the epoch.
+        assert_eq!(deleted, [(7, !is_deleted), (9, is_deleted)]);
+        check_verified(&world, &report, 1).await;
+    }
+}
