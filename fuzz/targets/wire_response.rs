@@ -14,7 +14,7 @@ mod protocol;
 
 use protocol::{
     ApiVersionsRequest, FetchRequest, Input, LeaderEpochRequest, ListOffsetsRequest,
-    MetadataRequest, Request, Response,
+    MetadataRequest, Request, Response, SaslAuthenticateRequest, SaslHandshakeRequest,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -22,12 +22,14 @@ fuzz_target!(|data: &[u8]| {
     let [api, version, frame @ ..] = data else {
         return;
     };
-    with_ceiling(data, || match api % 5 {
+    with_ceiling(data, || match api % 7 {
         0 => decode::<ApiVersionsRequest>(*version, frame),
         1 => decode::<MetadataRequest<'_>>(*version, frame),
         2 => decode::<ListOffsetsRequest<'_>>(*version, frame),
         3 => decode::<LeaderEpochRequest<'_>>(*version, frame),
-        _ => fetch(*version, frame),
+        4 => fetch(*version, frame),
+        5 => decode::<SaslHandshakeRequest<'_>>(*version, frame),
+        _ => decode::<SaslAuthenticateRequest<'_>>(*version, frame),
     });
 });
 

@@ -61,3 +61,4 @@ mod targets;
 mod unreadable;
 mod wire_outages;
 mod wire_reading;
+mod wire_secure;

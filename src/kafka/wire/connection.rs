@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::deadline::Deadline;
 use super::error::{BrokerName, WireError};
 use super::frame::{FrameError, read_frame};
+use super::login::Login;
 use super::pool::FramePool;
 use super::protocol::{
     Api, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Input, Malformed, Output, Request,
     Response,
 };
+use super::session::log_in;
 use super::settings::WireSettings;
 use super::stream::{Stream, connect};
 
@@ -33,6 +35,9 @@ pub(super) struct Connection {
     next_correlation_id: i32,
     /// Until when the broker asks to be sent nothing (KIP-219: it is up to the client).
     silent_until: Option<Instant>,
+    /// How to log in, and when to do so again.
+    login: Option<Login>,
+    renew_at: Option<Instant>,
     pool: FramePool,
     limits: Limits,
 }
@@ -83,6 +88,11 @@ fn decode_as<R: Request>(bytes: &[u8], request: Pending) -> Result<R::Response<'
     Ok(response)
 }
 
+/// Whether the bytes of a length are those of an alert of TLS: type 21, version 3.
+fn is_tls(length: i32) -> bool {
+    matches!(length.to_be_bytes(), [21, 3, ..])
+}
+
 fn malformed(broker: &BrokerName, request: Pending, cause: String) -> WireError {
     WireError::Malformed {
         broker: broker.clone(),
@@ -108,19 +118,45 @@ impl Connection {
                 broker: broker.clone(),
                 cause,
             })?;
+        let stream: Box<dyn Stream> = match &settings.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let connecting = tls.connect(&broker.address.host, stream);
+                let late = || WireError::Connect {
+                    broker: broker.clone(),
+                    cause: format!("no TLS within {:.1?}", deadline.waited()),
+                };
+                let encrypted = timeout_at(deadline.at(), connecting).await;
+                let encrypted = encrypted.map_err(|_| late())?;
+                Box::new(encrypted.map_err(|failure| failure.about(&broker))?)
+            }
+        };
         let mut connection = Connection {
-            stream: Box::new(stream),
+            stream,
             broker,
             client_id: settings.client_id.clone(),
             versions: ApiVersionsResponse::default(),
             pending: VecDeque::new(),
             next_correlation_id: 0,
             silent_until: None,
+            login: settings.login.clone(),
+            renew_at: None,
             pool,
             limits,
         };
         connection.ask_versions(deadline).await?;
+        connection.log_in(deadline).await?;
         Ok(connection)
+    }
+
+    /// Logs in, where the settings ask for it.
+    async fn log_in(&mut self, deadline: Deadline) -> Result<(), WireError> {
+        let Some(login) = self.login.clone() else {
+            return Ok(());
+        };
+        let session = log_in(self, &login, deadline).await?;
+        self.renew_at = session.renew_after.map(|after| Instant::now() + after);
+        Ok(())
     }
 
     /// Asks in the latest version that is known here, then in the one that all brokers know.
@@ -186,14 +222,31 @@ impl Connection {
         }
     }
 
-    /// Sends a request, after the pause that the broker may have asked for.
+    /// Sends a request, after the pause that the broker may have asked for, and after another login where the session is about to end.
     pub(super) async fn send<R: Request>(
         &mut self,
         request: &R,
         deadline: Deadline,
     ) -> Result<(), WireError> {
+        let is_due = self.renew_at.is_some_and(|at| at <= Instant::now());
+        if is_due && !self.is_waiting() {
+            self.log_in(deadline).await?;
+        }
         let version = self.version(request)?;
         self.send_version(request, version, deadline).await
+    }
+
+    /// Sends a request that is part of a login, and converts its response.
+    pub(super) async fn call_now<R: Request, T>(
+        &mut self,
+        request: &R,
+        deadline: Deadline,
+        convert: impl FnOnce(R::Response<'_>) -> T,
+    ) -> Result<T, WireError> {
+        let version = self.version(request)?;
+        self.send_version(request, version, deadline).await?;
+        let frame = self.receive(deadline).await?;
+        Ok(convert(frame.decode::<R>()?))
     }
 
     async fn send_version<R: Request>(
@@ -257,6 +310,13 @@ impl Connection {
         let bytes = match timeout_at(deadline.at(), reading).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(FrameError::Ended(cause))) => return Err(self.disconnected(request.api, cause)),
+            Ok(Err(FrameError::Length { found, .. })) if is_tls(found) => {
+                let cause = "the listener uses TLS, which `security.protocol` does not ask for";
+                return Err(WireError::Tls {
+                    broker: self.broker.clone(),
+                    cause: cause.to_owned(),
+                });
+            }
             Ok(Err(FrameError::Length { found, limit })) => {
                 let cause = format!("expected a length of 4 to {limit} bytes, found {found}");
                 return Err(malformed(&self.broker, request, cause));
@@ -300,6 +360,19 @@ impl Connection {
     }
 
     fn disconnected(&self, request: Api, cause: String) -> WireError {
+        // TLS 1.3: a broker refuses a client's certificate after the handshake.
+        let alert = cause.split(':').find(|part| part.contains(" alert "));
+        if let Some(alert) = alert.filter(|_| cause.contains("SSL routines")) {
+            let cause = match alert.contains("certificate") {
+                true => format!(
+                    "the listener accepts no client without a certificate that it trusts, by `ssl.keystore.location` or \
+                     `ssl.certificate.location` ({alert})"
+                ),
+                false => format!("TLS failed: {alert}"),
+            };
+            let broker = self.broker.clone();
+            return WireError::Tls { broker, cause };
+        }
         WireError::Disconnected {
             broker: self.broker.clone(),
             request,

@@ -48,6 +48,26 @@ pub enum WireError {
         /// Of each address of the host, what failed.
         cause: String,
     },
+    /// A broker that cannot be connected to as the settings ask, however often it is tried.
+    #[error("cannot connect to {broker}: {cause}; check the properties of TLS")]
+    Tls {
+        /// The broker.
+        broker: BrokerName,
+        /// What TLS says, and the property that it concerns.
+        cause: String,
+    },
+    /// A login that the broker refuses, or a broker that cannot prove who it is.
+    #[error(
+        "cannot log in to {broker} with `sasl.mechanism` {mechanism}: {cause}; check the user and the password"
+    )]
+    Authentication {
+        /// The broker.
+        broker: BrokerName,
+        /// The mechanism.
+        mechanism: &'static str,
+        /// The broker's reason, or what is wrong with its proof.
+        cause: String,
+    },
     /// A broker that was known, and that the cluster does not name any more.
     #[error("broker {id} is not part of the cluster any more")]
     UnknownBroker {
@@ -197,6 +217,14 @@ fn described(range: &Option<VersionRange>) -> String {
 }
 
 impl WireError {
+    /// Creates an error about a property.
+    pub(super) fn property(property: &str, cause: impl Into<String>) -> WireError {
+        WireError::Property {
+            property: property.to_owned(),
+            cause: cause.into(),
+        }
+    }
+
     /// Whether the same may succeed later: on a new connection, or at another broker.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -211,6 +239,8 @@ impl WireError {
             | WireError::Partition { code, .. }
             | WireError::NoLeader { code, .. } => code.is_transient(),
             WireError::Property { .. }
+            | WireError::Tls { .. }
+            | WireError::Authentication { .. }
             | WireError::Malformed { .. }
             | WireError::NoVersion { .. }
             | WireError::Unsendable { .. }

@@ -130,31 +130,50 @@ impl Visibility {
 }
 
 /// What the records of a response are, by the headers of its batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Walked {
-    /// Bytes of whole batches.
+    /// Bytes of whole batches, up to the first that is damaged.
     pub(super) whole_bytes: usize,
-    /// The last whole batch.
+    /// The last of them.
     pub(super) last: Option<BatchHeader>,
     /// Where there is no whole batch: bytes that the first one needs.
     pub(super) needed_bytes: Option<usize>,
+    /// What is wrong with the next one. That it is cut off is normal: a broker fills a response to the byte.
+    pub(super) damage: Option<FormatError>,
 }
 
-/// Finds the whole batches. That the last one is cut off is normal: a broker fills a response to the byte.
-///
-/// # Errors
-///
-/// Where the bytes are not batches.
-pub(super) fn walk(records: &[u8]) -> Result<Walked, FormatError> {
+/// Finds the whole batches.
+pub(super) fn walk(records: &[u8]) -> Walked {
     let mut walked = Walked::default();
-    let mut rest = records;
-    while let Some(length) = frame_length(rest, walked.whole_bytes as u64)? {
-        let Some((batch, after)) = rest.split_at_checked(length) else {
-            break;
+    loop {
+        match walked.next(records) {
+            Ok(Some((header, length))) => {
+                walked.last = Some(header);
+                walked.whole_bytes += length;
+            }
+            Ok(None) => return walked,
+            Err(damage) => {
+                walked.damage = Some(damage);
+                return walked;
+            }
+        }
+    }
+}
+
+impl Walked {
+    /// Reads the header of the next whole batch, and its length.
+    fn next(&mut self, records: &[u8]) -> Result<Option<(BatchHeader, usize)>, FormatError> {
+        let position = self.whole_bytes as u64;
+        let rest = records.get(self.whole_bytes..).unwrap_or_default();
+        let Some(length) = frame_length(rest, position)? else {
+            return Ok(None);
         };
-        let position = walked.whole_bytes as u64;
+        let Some(batch) = rest.get(..length) else {
+            self.needed_bytes = self.last.is_none().then_some(length);
+            return Ok(None);
+        };
         let header = BatchHeader::parse(batch, position)?;
-        if let Some(before) = walked
+        if let Some(before) = self
             .last
             .filter(|last| last.last_offset >= header.base_offset)
         {
@@ -165,26 +184,34 @@ pub(super) fn walk(records: &[u8]) -> Result<Walked, FormatError> {
             let class = ErrorClass::Inconsistent;
             return Err(FormatError::new(class, "record batch", position, detail));
         }
-        walked.last = Some(header);
-        walked.whole_bytes += length;
-        rest = after;
+        Ok(Some((header, length)))
     }
-    if walked.last.is_none() {
-        walked.needed_bytes = frame_length(records, 0)?;
-    }
-    Ok(walked)
 }
 
-/// Compares the checksum of each batch.
-///
-/// # Errors
-///
-/// At the first that does not match.
-pub(super) fn check_crcs(whole: &[u8]) -> Result<(), FormatError> {
-    for batch in RecordBatches::new(whole, 0) {
-        batch?.check_crc()?;
+impl FetchedBatches {
+    /// Compares the checksum of each batch. Keeps those before the first that does not match, and returns what is wrong with that one.
+    pub(super) fn keep_intact(&mut self) -> Option<FormatError> {
+        let mut intact_bytes = 0;
+        let mut last = None;
+        for batch in RecordBatches::new(&self.bytes, 0) {
+            let checked = batch.and_then(|batch| batch.check_crc().map(|()| batch));
+            match checked {
+                Ok(batch) => {
+                    intact_bytes += batch.bytes().len();
+                    last = Some(*batch.header());
+                }
+                Err(damage) => {
+                    self.bytes.truncate(intact_bytes);
+                    let end = last.map_or(self.position, |last| last.last_offset + 1);
+                    self.next_position = end.max(self.position);
+                    let epoch = last.map(|last| last.leader_epoch);
+                    self.leader_epoch = epoch.filter(|epoch| *epoch >= 0);
+                    return Some(damage);
+                }
+            }
+        }
+        None
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -217,7 +244,8 @@ mod tests {
         let (one, two) = (batch(0..10), batch(10..30));
         let both = [one.as_slice(), &two].concat();
         for cut in 0..=both.len() {
-            let walked = walk(&both[..cut]).unwrap();
+            let walked = walk(&both[..cut]);
+            assert_eq!(walked.damage, None);
             let (whole, last) = match cut {
                 _ if cut == both.len() => (both.len(), Some(29)),
                 _ if cut >= one.len() => (one.len(), Some(9)),
@@ -233,18 +261,43 @@ mod tests {
     #[test]
     fn batches_that_do_not_ascend_are_refused() {
         let twice = [batch(0..10), batch(9..12)].concat();
-        let error = walk(&twice).unwrap_err();
-        assert_eq!(error.class, ErrorClass::Inconsistent);
+        let walked = walk(&twice);
+        assert_eq!(walked.damage.unwrap().class, ErrorClass::Inconsistent);
+        assert_eq!(walked.last.unwrap().last_offset, 9);
+    }
+
+    fn fetched(bytes: Vec<u8>) -> FetchedBatches {
+        FetchedBatches {
+            partition: TopicPartition::new("t", kbk_format::PartitionNumber::ZERO),
+            position: 2,
+            next_position: 30,
+            high_watermark: 30,
+            last_stable_offset: Some(30),
+            log_start_offset: Some(0),
+            leader_epoch: Some(3),
+            isolation: Isolation::ReadCommitted,
+            aborted: Vec::new(),
+            bytes: Bytes::from(bytes),
+        }
     }
 
     #[test]
-    fn a_flipped_bit_is_found() {
-        let mut bytes = batch(0..3);
-        assert_eq!(check_crcs(&bytes), Ok(()));
-        for at in 17..bytes.len() {
-            bytes[at] ^= 4;
-            assert!(check_crcs(&bytes).is_err(), "byte {at}");
-            bytes[at] ^= 4;
+    fn a_flipped_bit_is_found_and_the_batches_before_it_are_kept() {
+        let (one, two) = (batch(0..10), batch(10..30));
+        let both = [one.as_slice(), &two].concat();
+        let mut whole = fetched(both.clone());
+        assert_eq!(whole.keep_intact(), None);
+        assert_eq!((whole.bytes.len(), whole.next_position), (both.len(), 30));
+        for at in (17..one.len()).chain(one.len() + 17..both.len()) {
+            let mut damaged = both.clone();
+            damaged[at] ^= 4;
+            let mut kept = fetched(damaged);
+            assert!(kept.keep_intact().is_some(), "byte {at}");
+            let (bytes, position) = match at < one.len() {
+                true => (&[][..], 2),
+                false => (&one[..], 10),
+            };
+            assert_eq!((&kept.bytes[..], kept.next_position), (bytes, position));
         }
     }
 
@@ -286,16 +339,9 @@ mod tests {
                 first_offset: *first_offset,
             });
         let fetched = FetchedBatches {
-            partition: TopicPartition::new("t", kbk_format::PartitionNumber::ZERO),
-            position: 0,
-            next_position: 0,
-            high_watermark: 0,
-            last_stable_offset: None,
-            log_start_offset: None,
-            leader_epoch: None,
             isolation,
             aborted: aborted.collect(),
-            bytes: Bytes::from(log.concat()),
+            ..fetched(log.concat())
         };
         fetched.batches().map(|batch| batch.unwrap().1).collect()
     }
@@ -325,20 +371,8 @@ mod tests {
 
     #[test]
     fn bytes_of_a_batch_are_shared() {
-        let bytes = Bytes::from(batch(0..5));
-        let at = bytes.as_ptr();
-        let fetched = FetchedBatches {
-            partition: TopicPartition::new("t", kbk_format::PartitionNumber::ZERO),
-            position: 0,
-            next_position: 5,
-            high_watermark: 5,
-            last_stable_offset: Some(5),
-            log_start_offset: Some(0),
-            leader_epoch: None,
-            isolation: Isolation::ReadCommitted,
-            aborted: Vec::new(),
-            bytes,
-        };
+        let fetched = fetched(batch(0..5));
+        let at = fetched.bytes().as_ptr();
         let (batch, _) = fetched.batches().next().unwrap().unwrap();
         assert_eq!(fetched.share(&batch).as_ptr(), at);
     }

@@ -72,6 +72,7 @@
 //! | messages as bytes | [`protocol`] |
 //! | reading a frame; buffers that are used again | `frame`, `pool` |
 //! | one connection: versions, correlation ids, throttling | `connection`; TCP and addresses in `stream`, `address` |
+//! | encryption; logins; when to log in again | `tls`, `login`, `session` |
 //! | properties | `settings` |
 //! | connections to all brokers, and metadata | `client` |
 //! | who leads what | `leaders` |
@@ -90,14 +91,17 @@ mod fetched;
 mod fetcher;
 mod frame;
 mod leaders;
+mod login;
 mod offsets;
 mod pool;
 pub mod protocol;
 mod reader;
+mod session;
 mod settings;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use address::Address;
 pub use client::WireClient;

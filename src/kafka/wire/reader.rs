@@ -9,7 +9,7 @@ use super::client::WireClient;
 use super::connection::{Connection, Frame, Limits};
 use super::deadline::Deadline;
 use super::error::WireError;
-use super::fetched::{FetchedBatches, check_crcs, walk};
+use super::fetched::{FetchedBatches, walk};
 use super::fetcher::FetchOptions;
 use super::pool::FramePool;
 use super::protocol::{
@@ -151,27 +151,35 @@ impl Reader {
         self.readings = open;
         // Those that got nothing come first next time: a broker fills a response in this order.
         self.readings.sort_by_key(|reading| reading.had_records);
-        // Before the checksums are computed, and long before the caller has used the records.
-        if !self.readings.is_empty() {
-            self.send(&mut connection, Deadline::after(attempt)).await?;
-        }
-        self.connection = Some(connection);
+        // Before the checksums are computed, and long before the caller has used the records. Where it fails, what has been received is
+        // valid all the same: the positions are past it.
+        let sent = match self.readings.is_empty() {
+            true => Ok(()),
+            false => self.send(&mut connection, Deadline::after(attempt)).await,
+        };
         self.readings.extend(done);
-        for batches in received.fetched {
-            match check_crcs(&batches.bytes) {
-                Ok(()) => fetched.push(batches),
-                Err(source) => {
-                    let partition = batches.partition;
-                    let damaged = |reading: &mut Reading| reading.partition == partition;
-                    // The request under way asks for it as well; that answer is passed over.
-                    lost.extend(self.readings.extract_if(.., damaged).map(|reading| {
-                        let error = WireError::Batch {
-                            broker: frame.broker.clone(),
-                            partition: partition.clone(),
-                            source: source.clone(),
-                        };
-                        (reading, error)
-                    }));
+        for mut batches in received.fetched {
+            let damage = batches.keep_intact();
+            let partition = batches.partition.clone();
+            let position = batches.next_position;
+            if !batches.bytes.is_empty() {
+                fetched.push(batches);
+            }
+            let Some(source) = damage else {
+                continue;
+            };
+            // The request under way asks for it as well; that answer is passed over.
+            let is_damaged = |reading: &mut Reading| reading.partition == partition;
+            let mut damaged: Vec<Reading> = self.readings.extract_if(.., is_damaged).collect();
+            let lost_before = lost.extract_if(.., |(reading, _)| reading.partition == partition);
+            damaged.extend(lost_before.map(|(reading, _)| reading));
+            for mut reading in damaged {
+                reading.position = position;
+                if reading.is_finished() {
+                    self.readings.push(reading);
+                } else {
+                    let error = batch_error(&frame, &partition, source.clone());
+                    lost.push((reading, error));
                 }
             }
         }
@@ -179,6 +187,8 @@ impl Reader {
             .readings
             .extract_if(.., |reading| reading.is_finished());
         finished.extend(done.map(|reading| reading.partition));
+        sent?;
+        self.connection = Some(connection);
         Ok(())
     }
 
@@ -255,9 +265,14 @@ impl Reader {
                 continue;
             };
             match self.advance(&mut reading, answer, frame) {
-                Ok(batches) => {
+                Ok((batches, damage)) => {
                     received.fetched.extend(batches);
-                    kept.push(reading);
+                    match damage {
+                        Some(error) if !reading.is_finished() => {
+                            received.lost.push((reading, error));
+                        }
+                        _ => kept.push(reading),
+                    }
                 }
                 Err(error) => received.lost.push((reading, error)),
             }
@@ -276,12 +291,13 @@ impl Reader {
         Ok(received)
     }
 
+    /// Moves a partition's position by an answer. The batches before one that is damaged are returned together with the damage.
     fn advance(
         &self,
         reading: &mut Reading,
         answer: &FetchedPartition<'_>,
         frame: &Frame,
-    ) -> Result<Option<FetchedBatches>, WireError> {
+    ) -> Result<(Option<FetchedBatches>, Option<WireError>), WireError> {
         if answer.error != ErrorCode::NONE {
             return Err(WireError::Partition {
                 broker: frame.broker.clone(),
@@ -290,19 +306,17 @@ impl Reader {
                 code: answer.error,
             });
         }
-        let damaged = |source| WireError::Batch {
-            broker: frame.broker.clone(),
-            partition: reading.partition.clone(),
-            source,
-        };
-        let walked = walk(answer.records).map_err(damaged)?;
+        let partition = reading.partition.clone();
+        let damaged = |source| batch_error(frame, &partition, source);
+        let walked = walk(answer.records);
+        let damage = walked.damage.map(damaged);
         reading.heard = Instant::now();
         reading.unknown_since = None;
         reading.backoff.reset();
         reading.needed_bytes = walked.needed_bytes;
         reading.had_records = walked.last.is_some();
         let Some(last) = walked.last else {
-            return Ok(None);
+            return damage.map_or(Ok((None, None)), Err);
         };
         let next_position = last.last_offset + 1;
         if next_position <= reading.position {
@@ -319,7 +333,7 @@ impl Reader {
         if last.leader_epoch >= 0 {
             reading.last_epoch = Some(last.leader_epoch);
         }
-        Ok(Some(FetchedBatches {
+        let fetched = FetchedBatches {
             partition: reading.partition.clone(),
             position,
             next_position,
@@ -330,7 +344,16 @@ impl Reader {
             isolation: self.options.isolation,
             aborted: answer.aborted.clone(),
             bytes,
-        }))
+        };
+        Ok((Some(fetched), damage))
+    }
+}
+
+fn batch_error(frame: &Frame, partition: &TopicPartition, source: FormatError) -> WireError {
+    WireError::Batch {
+        broker: frame.broker.clone(),
+        partition: partition.clone(),
+        source,
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::address::{Address, Family};
 use super::error::WireError;
+use super::login::{self, Login};
+use super::tls::{self, Tls};
 use crate::kafka::client::ClientConfig;
 use crate::kafka::settings::ClientSettings;
 
@@ -30,12 +32,17 @@ pub struct WireSettings {
     pub(super) most_response_bytes: usize,
     pub(super) send_buffer_bytes: Option<u32>,
     pub(super) receive_buffer_bytes: Option<u32>,
+    /// How connections are encrypted; `None` for not at all.
+    pub(super) tls: Option<Tls>,
+    /// How to log in; `None` for not at all.
+    pub(super) login: Option<Login>,
 }
 
 /// Properties that are honoured.
 const HONOURED: &[&str] = &[
     "bootstrap.servers",
     "broker.address.family",
+    "client.dns.lookup",
     "client.id",
     "receive.message.max.bytes",
     "reconnect.backoff.max.ms",
@@ -126,14 +133,25 @@ impl WireSettings {
     /// [`WireError::Property`] where one cannot be honoured.
     pub fn new(settings: &ClientSettings) -> Result<WireSettings, WireError> {
         let config = settings.own();
-        let known = |key: &String| HONOURED.contains(&&**key) || WITHOUT_MEANING.contains(&&**key);
+        let all = [
+            HONOURED,
+            WITHOUT_MEANING,
+            tls::PROPERTIES,
+            login::PROPERTIES,
+        ];
+        let known = |key: &String| all.iter().any(|list| list.contains(&&**key));
         if let Some(key) = config.0.keys().find(|key| !known(key)) {
             return Err(unsupported(key));
         }
         let protocol = config.get("security.protocol").unwrap_or("plaintext");
-        if !protocol.eq_ignore_ascii_case("plaintext") {
-            return Err(unsupported("security.protocol"));
-        }
+        let protocol = protocol.to_ascii_lowercase();
+        let (is_encrypted, logs_in) = match protocol.as_str() {
+            "plaintext" => (false, false),
+            "ssl" => (true, false),
+            "sasl_plaintext" => (false, true),
+            "sasl_ssl" => (true, true),
+            _ => return Err(unsupported("security.protocol")),
+        };
         let millis = |key, default: Duration| match number(config, key)? {
             Some(number) => Ok(Duration::from_millis(number)),
             None => Ok::<_, WireError>(default),
@@ -144,6 +162,11 @@ impl WireSettings {
             Some("v6") => Family::V6,
             Some(_) => return Err(unsupported("broker.address.family")),
         };
+        // All addresses of a name are tried.
+        let lookup = config.get("client.dns.lookup");
+        if lookup.is_some_and(|lookup| lookup != "use_all_dns_ips") {
+            return Err(unsupported("client.dns.lookup"));
+        }
         let buffer = |key| {
             let bytes = number(config, key)?.filter(|bytes| *bytes > 0);
             Ok::<_, WireError>(bytes.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)))
@@ -166,15 +189,17 @@ impl WireSettings {
             most_response_bytes: most_response_bytes.unwrap_or(MOST_RESPONSE_BYTES),
             send_buffer_bytes: buffer("socket.send.buffer.bytes")?,
             receive_buffer_bytes: buffer("socket.receive.buffer.bytes")?,
+            tls: is_encrypted.then(|| Tls::new(config)).transpose()?,
+            login: logs_in.then(|| Login::new(config)).transpose()?,
         })
     }
 }
 
 fn unsupported(key: &str) -> WireError {
-    WireError::Property {
-        property: key.to_owned(),
-        cause: "this Kafka client does not support it, or not this value".to_owned(),
-    }
+    WireError::property(
+        key,
+        "this Kafka client does not support it, or not this value",
+    )
 }
 
 fn number(config: &ClientConfig, key: &str) -> Result<Option<u64>, WireError> {
@@ -215,7 +240,14 @@ mod tests {
 
     #[test]
     fn a_property_that_cannot_be_honoured_is_named() {
-        for (key, value) in [("ssl.providers", "legacy"), ("client.rack", "a")] {
+        for (key, value) in [
+            ("ssl.providers", "legacy"),
+            ("client.rack", "a"),
+            (
+                "client.dns.lookup",
+                "resolve_canonical_bootstrap_servers_only",
+            ),
+        ] {
             let error = settings(&[(key, value)]).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{error}");
         }
@@ -223,7 +255,15 @@ mod tests {
 
     #[test]
     fn the_lists_name_each_property_once_and_in_order() {
-        assert!(HONOURED.is_sorted() && WITHOUT_MEANING.is_sorted());
-        assert!(HONOURED.iter().all(|key| !WITHOUT_MEANING.contains(key)));
+        let lists = [
+            HONOURED,
+            WITHOUT_MEANING,
+            tls::PROPERTIES,
+            login::PROPERTIES,
+        ];
+        assert!(lists.iter().all(|list| list.is_sorted()));
+        let mut all = lists.concat();
+        all.sort_unstable();
+        assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
     }
 }

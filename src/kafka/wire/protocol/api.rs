@@ -16,20 +16,15 @@ pub enum Api {
     Metadata,
     /// Finds where a leader epoch ends.
     OffsetForLeaderEpoch,
+    /// Chooses a mechanism to log in by.
+    SaslHandshake,
     /// Lists the requests that a broker answers.
     ApiVersions,
+    /// Carries a message of that mechanism.
+    SaslAuthenticate,
 }
 
 impl Api {
-    /// Every kind.
-    pub const ALL: [Api; 5] = [
-        Api::Fetch,
-        Api::ListOffsets,
-        Api::Metadata,
-        Api::OffsetForLeaderEpoch,
-        Api::ApiVersions,
-    ];
-
     /// Returns the number in request headers.
     #[must_use]
     pub fn key(self) -> i16 {
@@ -37,7 +32,9 @@ impl Api {
             Api::Fetch => 1,
             Api::ListOffsets => 2,
             Api::Metadata => 3,
+            Api::SaslHandshake => 17,
             Api::ApiVersions => 18,
+            Api::SaslAuthenticate => 36,
             Api::OffsetForLeaderEpoch => 23,
         }
     }
@@ -49,7 +46,9 @@ impl Api {
             Api::Fetch => "Fetch",
             Api::ListOffsets => "ListOffsets",
             Api::Metadata => "Metadata",
+            Api::SaslHandshake => "SaslHandshake",
             Api::ApiVersions => "ApiVersions",
+            Api::SaslAuthenticate => "SaslAuthenticate",
             Api::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
         }
     }
@@ -61,7 +60,10 @@ impl Api {
             Api::Fetch => 4..=17,
             Api::ListOffsets => 1..=10,
             Api::Metadata => 1..=12,
+            // Version 0 is followed by messages without frames.
+            Api::SaslHandshake => 1..=1,
             Api::ApiVersions => 0..=3,
+            Api::SaslAuthenticate => 0..=2,
             Api::OffsetForLeaderEpoch => 2..=4,
         }
     }
@@ -75,6 +77,8 @@ impl Api {
             Api::Metadata => 9,
             Api::ApiVersions => 3,
             Api::OffsetForLeaderEpoch => 4,
+            Api::SaslAuthenticate => 2,
+            Api::SaslHandshake => i16::MAX,
         };
         version >= first
     }

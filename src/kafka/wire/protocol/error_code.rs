@@ -17,6 +17,10 @@ impl ErrorCode {
     pub const LEADER_NOT_AVAILABLE: ErrorCode = ErrorCode(5);
     /// The principal may not read or describe the topic.
     pub const TOPIC_AUTHORIZATION_FAILED: ErrorCode = ErrorCode(29);
+    /// The listener does not offer the mechanism.
+    pub const UNSUPPORTED_SASL_MECHANISM: ErrorCode = ErrorCode(33);
+    /// The listener expects no login, or not now.
+    pub const ILLEGAL_SASL_STATE: ErrorCode = ErrorCode(34);
     /// The broker does not answer this version of the request.
     pub const UNSUPPORTED_VERSION: ErrorCode = ErrorCode(35);
     /// The client's leader epoch is earlier than the broker's.

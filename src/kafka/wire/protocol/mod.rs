@@ -19,7 +19,7 @@
 //! | `api` | the requests, their versions, and [`Request`] |
 //! | `input`, `output` | the primitive types |
 //! | `error_code` | what brokers answer, by name, and what to do about it |
-//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch` | one request each, with its response |
+//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `sasl` | the requests, with their responses |
 
 mod api;
 mod api_versions;
@@ -30,6 +30,7 @@ mod leader_epoch;
 mod list_offsets;
 mod metadata;
 mod output;
+mod sasl;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +49,9 @@ pub use metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic,
 };
 pub use output::{Output, TooLong};
+pub use sasl::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
 
 /// A topic's id: never reused, not even where a topic of the same name is created again. All zeros where there is none.
 pub type TopicId = [u8; 16];

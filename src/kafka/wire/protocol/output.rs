@@ -115,6 +115,12 @@ impl Output {
         self.bytes.extend(text.as_bytes());
     }
 
+    /// Writes bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.length(bytes.len(), false);
+        self.bytes.extend(bytes);
+    }
+
     /// Writes null in place of a list.
     pub fn null_array(&mut self) {
         if self.flexible {

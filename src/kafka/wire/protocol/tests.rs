@@ -218,6 +218,30 @@ fn epoch_ends_of_every_version() {
     }
 }
 
+#[test]
+fn logins_of_every_version() {
+    let mut body = Body::new(Api::SaslHandshake, 1);
+    body.i16(33).count(2).text("PLAIN").text("SCRAM-SHA-512");
+    let response = decoded::<SaslHandshakeRequest<'_>>(1, &body.bytes);
+    assert_eq!(response.error, ErrorCode::UNSUPPORTED_SASL_MECHANISM);
+    assert_eq!(response.mechanisms, ["PLAIN", "SCRAM-SHA-512"]);
+    for version in Api::SaslAuthenticate.versions() {
+        let mut body = Body::new(Api::SaslAuthenticate, version);
+        body.i16(58).text("no").count(3).raw(b"r=x");
+        if version >= 1 {
+            body.i64(3000);
+        }
+        body.tags();
+        let response = decoded::<SaslAuthenticateRequest<'_>>(version, &body.bytes);
+        assert_eq!(response.error_message, Some("no"));
+        assert_eq!(response.message, b"r=x");
+        assert_eq!(
+            response.session_lifetime_ms,
+            if version >= 1 { 3000 } else { 0 }
+        );
+    }
+}
+
 /// A Fetch response about one partition.
 fn fetch_response(version: i16, records: Option<&[u8]>) -> Vec<u8> {
     let mut body = Body::new(Api::Fetch, version);

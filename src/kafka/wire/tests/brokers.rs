@@ -89,9 +89,16 @@ async fn a_connection_that_was_closed_while_idle_is_opened_again() {
         (_, other) => other,
     })
     .await;
-    let client = client(&broker.address());
+    // Without a pause: a closed connection is no failure.
+    let pause = [
+        ("reconnect.backoff.ms", "4000"),
+        ("reconnect.backoff.max.ms", "4000"),
+    ];
+    let client = client_with(&broker.address(), Duration::from_secs(20), &pause);
     for _ in 0..5 {
+        let started = Instant::now();
         client.metadata(None).await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(3));
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(broker.requests(METADATA).len(), 5, "none is sent twice");

@@ -197,6 +197,49 @@ async fn a_damaged_batch_fails_its_partition_alone() {
 }
 
 #[tokio::test]
+async fn batches_before_a_damaged_one_are_read_first() {
+    // A checksum that does not match; a magic that Kafka has not; an offset that does not ascend.
+    let damages: [fn(&mut [u8]); 3] = [
+        |batch| batch[80] ^= 1,
+        |batch| batch[16] = 9,
+        |batch| batch[7] = 3,
+    ];
+    for damage in damages {
+        let broker = leader(1, move |_| {
+            let mut second = batch(10);
+            damage(&mut second);
+            let all = [batch(0), second, batch(20)].concat();
+            fetched(0, &[(0, 0, &all)])
+        })
+        .await;
+        let mut fetcher = fetcher(&broker, vec![range(0, Some(30))]);
+        assert_eq!(batches(&mut fetcher).await, (0, 10));
+        let error = failure(&mut fetcher).await;
+        assert!(matches!(error, WireError::Batch { .. }), "{error}");
+        assert!(fetcher.next().await.is_none());
+
+        // What is damaged is after the end of the range.
+        let mut fetcher = self::fetcher(&broker, vec![range(0, Some(10))]);
+        assert_eq!(batches(&mut fetcher).await, (0, 10));
+        let end = event(&mut fetcher).await;
+        assert!(matches!(end, FetchEvent::Finished(_)), "{end:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_received_is_not_lost_where_the_next_request_cannot_be_sent() {
+    // The broker asks to be sent nothing for weeks.
+    let broker = leader(1, |request| {
+        fetched(i32::MAX, &[(0, 0, &batch(asked(request)))])
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, Some(30))]);
+    for first in [0, 10, 20] {
+        assert_eq!(batches(&mut fetcher).await, (first, first + 10));
+    }
+}
+
+#[tokio::test]
 async fn a_leader_that_moves_is_followed() {
     let new = FakeBroker::start(|request| match request.api {
         FETCH => fetched(0, &[(0, 0, &batch(asked(request)))]),

@@ -3,4 +3,5 @@
 mod brokers;
 mod fetching;
 mod hostile;
+mod logins;
 mod support;

@@ -14,6 +14,8 @@ use crate::kafka::{ClientSettings, TopicPartition};
 pub(super) const FETCH: i16 = 1;
 pub(super) const LIST_OFFSETS: i16 = 2;
 pub(super) const METADATA: i16 = 3;
+pub(super) const SASL_HANDSHAKE: i16 = 17;
+pub(super) const SASL_AUTHENTICATE: i16 = 36;
 pub(super) const API_VERSIONS: i16 = 18;
 pub(super) const EPOCHS: i16 = 23;
 
@@ -136,6 +138,8 @@ pub(super) fn versions(request: &Request) -> Reply {
         return Reply::Body(body);
     }
     let ranges = [
+        [SASL_HANDSHAKE, 0, 1],
+        [SASL_AUTHENTICATE, 0, 1],
         [FETCH, 4, 11],
         [LIST_OFFSETS, 1, 5],
         [METADATA, 1, 8],
@@ -143,7 +147,7 @@ pub(super) fn versions(request: &Request) -> Reply {
         [EPOCHS, 2, 3],
     ];
     body.extend(0_i16.to_be_bytes());
-    body.extend(5_i32.to_be_bytes());
+    body.extend(7_i32.to_be_bytes());
     body.extend(ranges.as_flattened().iter().flat_map(|it| it.to_be_bytes()));
     Reply::Body(body)
 }
