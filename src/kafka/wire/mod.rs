@@ -14,7 +14,7 @@
 //!
 //! # How bytes travel
 //!
-//! A response is read into a buffer of a [pool](self), once. [`protocol`] finds the records of each partition in it, `fetched` the whole
+//! A response is read into a buffer of a `pool`, once. [`protocol`] finds the records of each partition in it, `fetched` the whole
 //! batches among them, and a [`FetchedBatches`] shares these bytes: [`FetchedBatches::batches`] lends each as a
 //! [`RecordBatch`](kbk_format::batch::RecordBatch), and [`FetchedBatches::share`] shares one for longer. The buffer is used again when the
 //! last of them is dropped.
