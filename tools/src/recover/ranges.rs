@@ -29,6 +29,16 @@ impl Offsets {
         Offsets::of(std::iter::once(range))
     }
 
+    /// Returns the number of offsets of a range that are not in the set. Costs what is in the range, and not what is in the set.
+    pub(super) fn missing_of(&self, range: Range<i64>) -> u64 {
+        let first = self.0.partition_point(|it| it.end <= range.start);
+        let rest = self.0.get(first..).unwrap_or_default().iter();
+        let within = rest.take_while(|it| it.start < range.end);
+        let had = within.map(|it| it.end.min(range.end).abs_diff(it.start.max(range.start)));
+        let all = range.end.max(range.start).abs_diff(range.start);
+        all.saturating_sub(had.fold(0, u64::saturating_add))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -111,6 +121,8 @@ mod tests {
             prop_assert_eq!(of_a.count(), a.len() as u64);
             prop_assert_eq!(set(&of_a.and(&of_b).0), &a & &b);
             prop_assert_eq!(set(&of_a.without(&of_b).0), &a - &b);
+            let missing = (5..30).filter(|it| !a.contains(it)).count() as u64;
+            prop_assert_eq!(of_a.missing_of(5..30), missing);
             prop_assert!(of_a.0.array_windows().all(|[x, y]| x.end < y.start));
         }
     }

@@ -1,6 +1,7 @@
 //! Which offsets are taken of which object, and which segments that takes.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kbk_format::TimestampType;
@@ -70,18 +71,15 @@ pub(super) fn arrange(
     let offered: Vec<Offsets> = (0..nodes.len()).filter_map(usable).collect();
     let mut taken = vec![Offsets::default(); nodes.len()];
     let mut units = Vec::new();
-    let overlaps = |cluster: &[usize], at: usize| {
-        let end = cluster.iter().filter_map(|at| nodes.get(*at));
-        let end = end.map(|node| node.coverage.end).max();
-        end.zip(nodes.get(at))
-            .is_none_or(|(end, node)| node.coverage.start < end)
-    };
     let mut cluster: Vec<usize> = Vec::new();
+    let mut cluster_end = i64::MIN;
     for at in order {
-        if !overlaps(&cluster, at) {
+        let Some(node) = nodes.get(at) else { continue };
+        if node.coverage.start >= cluster_end {
             take((nodes, &offered), &cluster, start, &mut taken, &mut units);
             cluster.clear();
         }
+        cluster_end = cluster_end.max(node.coverage.end);
         cluster.push(at);
     }
     take((nodes, &offered), &cluster, start, &mut taken, &mut units);
@@ -102,13 +100,26 @@ fn take(
 ) {
     let mut order = cluster.to_vec();
     order.sort_by_key(|at| Some(rank(nodes.get(*at)?, offered.get(*at)?)));
-    let mut covered = start.map_or_else(Offsets::default, |start| Offsets::one(i64::MIN..start));
+    let mut covered = Covered::default();
+    covered.extend(start.map(|start| i64::MIN..start));
     for &at in &order {
         if let (Some(offered), Some(taken)) = (offered.get(at), taken.get_mut(at)) {
-            *taken = offered.without(&covered);
-            covered = Offsets::of(covered.iter().chain(taken.iter()));
+            *taken = covered.take(offered);
         }
     }
+    // Disjoint, so that those within a range follow each other.
+    let mut owners: Vec<(Range<i64>, usize)> = Vec::new();
+    for &at in &order {
+        let parts = taken.get(at).into_iter().flat_map(Offsets::iter);
+        owners.extend(parts.map(|part| (part, at)));
+    }
+    owners.sort_by_key(|(part, _)| part.start);
+    let is_alone = |at: usize, coverage: &Range<i64>| {
+        let first = owners.partition_point(|(part, _)| part.end <= coverage.start);
+        let rest = owners.get(first..).unwrap_or_default().iter();
+        let mut within = rest.take_while(|(part, _)| part.start < coverage.end);
+        within.all(|(_, owner)| *owner == at)
+    };
     for &at in &order {
         let (Some(node), Some(own)) = (nodes.get(at), taken.get(at)) else {
             continue;
@@ -116,17 +127,54 @@ fn take(
         if own.is_empty() {
             continue;
         }
-        let coverage = Offsets::one(node.coverage.clone());
         let begins_before = start.is_some_and(|start| node.coverage.start < start);
-        let is_alone = order
-            .iter()
-            .filter(|other| **other != at)
-            .filter_map(|other| taken.get(*other))
-            .all(|other| other.and(&coverage).is_empty());
-        match node.entry.is_some() && *own == node.offsets && is_alone && !begins_before {
+        let is_all = *own == node.offsets && is_alone(at, &node.coverage);
+        match node.entry.is_some() && is_all && !begins_before {
             true => units.push(Unit::Whole(at)),
             false => units.extend(own.iter().map(|part| Unit::Part(at, part))),
         }
+    }
+}
+
+/// Offsets that something has already, by their first ones: ranges that do not touch.
+#[derive(Debug, Default)]
+struct Covered(BTreeMap<i64, i64>);
+
+impl Covered {
+    fn extend(&mut self, ranges: impl IntoIterator<Item = Range<i64>>) {
+        for range in ranges.into_iter().filter(|it| it.start < it.end) {
+            let (mut start, mut end) = (range.start, range.end);
+            // Those that it overlaps or touches become one with it.
+            while let Some((from, to)) = self.0.range(..=end).next_back().map(|it| (*it.0, *it.1))
+                && to >= start
+            {
+                self.0.remove(&from);
+                start = start.min(from);
+                end = end.max(to);
+            }
+            self.0.insert(start, end);
+        }
+    }
+
+    /// Adds what of a set was not covered, and returns it.
+    fn take(&mut self, offsets: &Offsets) -> Offsets {
+        let mut left = Vec::new();
+        for range in offsets.iter() {
+            let before = self.0.range(..=range.start).next_back();
+            let mut at = before.map_or(range.start, |(_, end)| range.start.max(*end));
+            for (from, to) in self.0.range(range.start..range.end) {
+                if at < *from {
+                    left.push(at..*from);
+                }
+                at = at.max(*to);
+            }
+            if at < range.end {
+                left.push(at..range.end);
+            }
+        }
+        let left = Offsets::of(left);
+        self.extend(left.iter());
+        left
     }
 }
 

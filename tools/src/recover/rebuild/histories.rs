@@ -7,6 +7,7 @@
 //! ends before the fork and has no offset in common with the one that is used, is used, too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use kbk_format::GapReason;
 use kbk_format::repo::{Operation, RepoError, Repository};
@@ -85,6 +86,7 @@ pub(super) async fn compare(
     if let Some(fork) = histories.fork {
         histories.others = others(nodes, &order, &pairs, fork);
     }
+    let mut outdone: BTreeMap<usize, Vec<Range<i64>>> = BTreeMap::new();
     for pair in &pairs {
         let Compared::Equal {
             lacks: [of_a, of_b],
@@ -100,11 +102,14 @@ pub(super) async fn compare(
         };
         if is_used(pair.a) && is_used(pair.b) {
             for (at, lacks) in [(pair.a, of_a), (pair.b, of_b)] {
-                let known = histories.outdone.entry(at).or_default();
-                *known = Offsets::of(known.iter().chain(lacks.iter()));
+                outdone.entry(at).or_default().extend(lacks.iter());
             }
         }
     }
+    let outdone = outdone.into_iter();
+    histories.outdone = outdone
+        .map(|(at, lacks)| (at, Offsets::of(lacks)))
+        .collect();
     Ok(histories)
 }
 
@@ -123,18 +128,16 @@ fn fork(nodes: &[Node], pairs: &[Pair]) -> Option<i64> {
     let silent = pairs
         .iter()
         .filter(|pair| matches!(pair.found, Compared::Equal { last: None, .. }));
-    let silent: Vec<_> = silent.filter_map(both).collect();
-    loop {
-        let earlier = silent
-            .iter()
-            .filter(|it| it.start < fork && it.end >= fork)
-            .map(|it| it.start)
-            .min();
-        match earlier {
-            Some(earlier) => fork = earlier,
-            None => return Some(fork),
+    let mut silent: Vec<_> = silent.filter_map(both).collect();
+    // From the last end down: whatever reaches the fork moves it, and those that end before it may reach it then.
+    silent.sort_by_key(|it| std::cmp::Reverse(it.end));
+    for offsets in silent {
+        if offsets.end < fork {
+            break;
         }
+        fork = fork.min(offsets.start);
     }
+    Some(fork)
 }
 
 /// Finds objects whose records are all in a longer one, by the sums of their digests: what a compaction that kept all records leaves.
@@ -250,35 +253,65 @@ fn proves_none(reason: GapReason) -> bool {
     }
 }
 
-/// Objects in groups, each of which has equal records.
+/// Objects in groups, each of which is of one history.
 struct Groups {
     /// The group of each object.
     of: BTreeMap<usize, usize>,
-    contradictions: BTreeSet<(usize, usize)>,
+    members: BTreeMap<usize, Vec<usize>>,
+    /// The groups that each group contradicts.
+    contradictions: BTreeMap<usize, BTreeSet<usize>>,
 }
 
 impl Groups {
+    /// Makes a group of each object.
+    fn of(order: &[usize], pairs: &[Pair]) -> Groups {
+        let mut groups = Groups {
+            of: order.iter().map(|at| (*at, *at)).collect(),
+            members: order.iter().map(|at| (*at, vec![*at])).collect(),
+            contradictions: BTreeMap::new(),
+        };
+        for pair in pairs {
+            if let Compared::Contradictory(_) = pair.found {
+                for (a, b) in [(pair.a, pair.b), (pair.b, pair.a)] {
+                    groups.contradictions.entry(a).or_default().insert(b);
+                }
+            }
+        }
+        groups
+    }
+
     fn group(&self, at: usize) -> Option<usize> {
         self.of.get(&at).copied()
     }
 
     /// Returns whether objects of two groups contradict each other.
     fn contradict(&self, a: usize, b: usize) -> bool {
-        self.contradictions.iter().any(|(x, y)| {
-            let both = [self.group(*x), self.group(*y)];
-            both == [Some(a), Some(b)] || both == [Some(b), Some(a)]
-        })
+        let known = self.contradictions.get(&a);
+        known.is_some_and(|known| known.contains(&b))
     }
 
     /// Makes one group of two, unless their objects contradict each other.
     fn join(&mut self, a: usize, b: usize) {
-        let (Some(to), Some(from)) = (self.group(a), self.group(b)) else {
+        let (Some(a), Some(b)) = (self.group(a), self.group(b)) else {
             return;
         };
-        if to != from && !self.contradict(to, from) {
-            for group in self.of.values_mut().filter(|group| **group == from) {
-                *group = to;
+        if a == b || self.contradict(a, b) {
+            return;
+        }
+        // The smaller one moves, so that each object moves a few times at most.
+        let size = |group: usize| self.members.get(&group).map_or(0, Vec::len);
+        let (to, from) = if size(a) < size(b) { (b, a) } else { (a, b) };
+        let moved = self.members.remove(&from).unwrap_or_default();
+        for at in &moved {
+            self.of.insert(*at, to);
+        }
+        self.members.entry(to).or_default().extend(moved);
+        for other in self.contradictions.remove(&from).unwrap_or_default() {
+            if let Some(theirs) = self.contradictions.get_mut(&other) {
+                theirs.remove(&from);
+                theirs.insert(to);
             }
+            self.contradictions.entry(to).or_default().insert(other);
         }
     }
 
@@ -308,15 +341,7 @@ impl Groups {
 
 /// Returns the objects that are not of the history that is used, or not known to be.
 fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMap<usize, String> {
-    let mut groups = Groups {
-        of: order.iter().map(|at| (*at, *at)).collect(),
-        contradictions: BTreeSet::new(),
-    };
-    for pair in pairs {
-        if let Compared::Contradictory(_) = pair.found {
-            groups.contradictions.insert((pair.a, pair.b));
-        }
-    }
+    let mut groups = Groups::of(order, pairs);
     let is_stated = |at: &usize| nodes.get(*at).is_some_and(|node| node.is_stated);
     let stated: Vec<usize> = order.iter().copied().filter(is_stated).collect();
     for [a, b] in stated.array_windows() {
@@ -327,30 +352,37 @@ fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMa
             groups.join(pair.a, pair.b);
         }
     }
-    let mut ends: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut bounds: BTreeMap<i64, [Vec<usize>; 2]> = BTreeMap::new();
     for &at in order {
         if let Some(node) = nodes.get(at) {
-            ends.entry(node.coverage.end).or_default().push(at);
+            let [_, starting] = bounds.entry(node.coverage.start).or_default();
+            starting.push(at);
+            let [ending, _] = bounds.entry(node.coverage.end).or_default();
+            ending.push(at);
+        }
+    }
+    // Where one history ends and one begins, both are one: what is left are groups between forks and holes.
+    for [ending, starting] in bounds.values() {
+        if let (Some(a), Some(b)) = (groups.single(ending), groups.single(starting)) {
+            groups.join(a, b);
         }
     }
     let mut parents: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for &at in order {
-        let ending = nodes
-            .get(at)
-            .and_then(|node| ends.get(&node.coverage.start));
-        if let (Some(group), Some(parent)) =
-            (groups.group(at), ending.and_then(|it| groups.single(it)))
-        {
-            parents.entry(group).or_default().insert(parent);
+    for [ending, starting] in bounds.values() {
+        let Some(parent) = groups.single(ending) else {
+            continue;
+        };
+        for group in starting.iter().filter_map(|at| groups.group(*at)) {
+            if group != parent {
+                parents.entry(group).or_default().insert(parent);
+            }
         }
     }
     let all: BTreeSet<usize> = groups.of.values().copied().collect();
     // What the base states stays. Otherwise the history with most records is used, and of two the one that was written later.
     let size = |history: &BTreeSet<usize>| {
-        let members = order
-            .iter()
-            .filter(|at| groups.group(**at).is_some_and(|it| history.contains(&it)))
-            .filter_map(|at| nodes.get(*at));
+        let members = history.iter().filter_map(|it| groups.members.get(it));
+        let members = members.flatten().filter_map(|at| nodes.get(*at));
         members.fold((false, 0_u64, 0_i64), |(stated, records, ms), node| {
             let written = ms.max(node.created_ms.unwrap_or(0));
             let stated = stated || node.is_stated;
@@ -367,25 +399,35 @@ fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMa
         .flat_map(|group| groups.history(*group, &parents))
         .collect();
     let is_used = |at: usize| groups.group(at).is_some_and(|it| used.contains(&it));
-    let why = |at: usize| {
-        let contradicted = pairs.iter().find_map(|pair| {
-            let Compared::Contradictory(offset) = pair.found else {
-                return None;
-            };
-            let other = match (pair.a == at, pair.b == at) {
-                (true, _) => pair.b,
-                (_, true) => pair.a,
-                _ => return None,
-            };
-            is_used(other).then(|| (offset, nodes.get(other).map_or("", |it| &it.key)))
-        });
-        match contradicted {
-            Some((offset, key)) => format!("it has another record at offset {offset} than {key}"),
-            None => format!(
-                "two histories of the partition are stored from offset {fork} on, and nothing proves that it is of the one that is used"
-            ),
+    // An object that is used and contradicts each of those that are not, and where.
+    let mut contradicted: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+    for pair in pairs {
+        if let Compared::Contradictory(offset) = pair.found {
+            for (at, other) in [(pair.a, pair.b), (pair.b, pair.a)] {
+                if is_used(other) {
+                    contradicted.entry(at).or_insert((offset, other));
+                }
+            }
         }
+    }
+    let why = |at: usize| match contradicted.get(&at) {
+        Some((offset, other)) => {
+            let key = nodes.get(*other).map_or("", |it| &it.key);
+            format!("it has another record at offset {offset} than {key}")
+        }
+        None => format!(
+            "two histories of the partition are stored from offset {fork} on, and nothing proves that it is of the one that is used"
+        ),
     };
+    let mut beside = BTreeSet::new();
+    for pair in pairs {
+        if is_used(pair.a) {
+            beside.insert(pair.b);
+        }
+        if is_used(pair.b) {
+            beside.insert(pair.a);
+        }
+    }
     let left_out = order.iter().copied().filter(|at| {
         let is_after = nodes.get(*at).is_some_and(|node| node.coverage.end > fork);
         let is_rejected = groups.group(*at).is_some_and(|it| rejected.contains(&it));

@@ -1,6 +1,6 @@
 //! What is to be done: the base, and what the objects of every partition prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -342,9 +342,20 @@ impl Planning<'_> {
         let before = start.map(|start| i64::MIN..start);
         let taken = arranged.taken.iter().flat_map(Offsets::iter);
         let have = Offsets::of(before.into_iter().chain(taken));
+        let whole = planned.items.iter().filter_map(|item| match item {
+            Item::Whole(at) => Some(*at),
+            Item::New(_) => None,
+        });
+        let judging = Judging {
+            nodes: &planned.nodes,
+            whole: whole.collect(),
+            taken: &arranged.taken,
+            have,
+            histories: &histories,
+        };
         for (mut row, at) in rows {
             if let Some(at) = at {
-                judge(&mut row, at, &planned, (&arranged.taken, &have), &histories);
+                judging.judge(&mut row, at);
             }
             self.report.data_objects.push(row);
         }
@@ -390,7 +401,7 @@ impl Planning<'_> {
             diverges_at: histories.fork,
         };
         let (mut start, mut end) = (None, None);
-        let mut lost = Offsets::default();
+        let mut lost = Vec::new();
         for item in &planned.items {
             let (offsets, missing) = match item {
                 Item::Whole(at) => {
@@ -420,8 +431,9 @@ impl Planning<'_> {
             };
             start.get_or_insert(offsets.start);
             end = Some(offsets.end);
-            lost = Offsets::of(lost.iter().chain(missing.iter()));
+            lost.extend(missing.iter());
         }
+        let lost = Offsets::of(lost);
         row.offsets = start.zip(end).map(|(start, end)| (start..end).into());
         row.lost_offsets = lost.count();
         row.lost_spans = lost.spans();
@@ -460,49 +472,52 @@ impl Planning<'_> {
     }
 }
 
-/// Says what became of an object.
-fn judge(
-    row: &mut ObjectRow,
-    at: usize,
-    planned: &PlannedPartition,
-    (taken, have): (&[Offsets], &Offsets),
-    histories: &Histories,
-) {
-    let Some(node) = planned.nodes.get(at) else {
-        return;
-    };
-    let missing = Offsets::one(node.coverage.clone()).without(have).count();
-    row.lost_offsets = node.is_end_known.then_some(missing);
-    if let Some(why) = histories.others.get(&at) {
-        (row.fate, row.detail) = (Fate::Contradictory, Some(why.clone()));
-        return;
-    }
-    if let Some(whole) = histories.same.get(&at) {
-        // What has the same records may itself not be of the history that is used.
-        let mut whole = *whole;
-        while let Some(next) = histories.same.get(&whole) {
-            whole = *next;
+/// What the objects of a partition are judged by.
+struct Judging<'a> {
+    nodes: &'a [Node],
+    /// Those that are named as they are.
+    whole: BTreeSet<usize>,
+    /// What is taken of each.
+    taken: &'a [Offsets],
+    /// The offsets that the new snapshot has.
+    have: Offsets,
+    histories: &'a Histories,
+}
+
+impl Judging<'_> {
+    /// Says what became of an object.
+    fn judge(&self, row: &mut ObjectRow, at: usize) {
+        let Some(node) = self.nodes.get(at) else {
+            return;
+        };
+        let missing = self.have.missing_of(node.coverage.clone());
+        row.lost_offsets = node.is_end_known.then_some(missing);
+        // What has the same records as another one is of its history.
+        let mut like = at;
+        while let Some(next) = self.histories.same.get(&like) {
+            like = *next;
         }
-        let key = planned.nodes.get(whole).map_or("", |it| &it.key);
-        if let Some(why) = histories.others.get(&whole) {
+        if let Some(why) = self.histories.others.get(&like) {
             (row.fate, row.detail) = (Fate::Contradictory, Some(why.clone()));
             return;
         }
-        (row.fate, row.detail) = (
-            Fate::Superseded,
-            Some(format!("{key} has the same records")),
-        );
-        return;
+        if like != at {
+            let key = self.nodes.get(like).map_or("", |it| &it.key);
+            (row.fate, row.detail) = (
+                Fate::Superseded,
+                Some(format!("{key} has the same records")),
+            );
+            return;
+        }
+        let is_empty = self.taken.get(at).is_none_or(Offsets::is_empty);
+        row.fate = match (self.whole.contains(&at), is_empty, node.entry.is_some()) {
+            (true, _, _) => Fate::Adopted,
+            (false, true, true) => Fate::Superseded,
+            (false, false, true) => Fate::Cut,
+            (false, true, false) if row.lost_offsets == Some(0) => Fate::Superseded,
+            (false, _, false) => Fate::Salvaged,
+        };
     }
-    let is_whole = planned.items.contains(&Item::Whole(at));
-    let is_empty = taken.get(at).is_none_or(Offsets::is_empty);
-    row.fate = match (is_whole, is_empty, node.entry.is_some()) {
-        (true, _, _) => Fate::Adopted,
-        (false, true, true) => Fate::Superseded,
-        (false, false, true) => Fate::Cut,
-        (false, true, false) if row.lost_offsets == Some(0) => Fate::Superseded,
-        (false, _, false) => Fate::Salvaged,
-    };
 }
 
 /// Searches the objects that a new segment is made of, in the order of its parts.

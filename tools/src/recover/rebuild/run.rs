@@ -129,10 +129,10 @@ impl Writing<'_> {
         planned: &PlannedPartition,
     ) -> Result<Option<RebuiltPartition>, RebuildError> {
         let mut built = RebuiltPartition::default();
-        let (mut damaged, mut deleted) = (Offsets::default(), Offsets::default());
+        let (mut damaged, mut deleted) = (Vec::new(), Vec::new());
         let mut add = |lost: &Offsets, gone: &Offsets| {
-            damaged = Offsets::of(damaged.iter().chain(lost.iter()));
-            deleted = Offsets::of(deleted.iter().chain(gone.iter()));
+            damaged.extend(lost.iter());
+            deleted.extend(gone.iter());
         };
         let mut expected = planned.expected.iter();
         for item in &planned.items {
@@ -166,10 +166,11 @@ impl Writing<'_> {
                 return Ok(None);
             }
         }
+        let damaged = Offsets::of(damaged);
         let damaged_rows = damaged
             .iter()
             .map(|it| LostRange::damaged(it.start, it.end));
-        let deleted = deleted.without(&damaged);
+        let deleted = Offsets::of(deleted).without(&damaged);
         let deleted_rows = deleted
             .iter()
             .map(|it| LostRange::deleted(it.start, it.end));

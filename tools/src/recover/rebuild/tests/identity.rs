@@ -115,8 +115,26 @@ async fn a_segment_under_another_name_is_named() {
     assert!(!report.is_lossless());
 }
 
-/// Adds a segment of another history of the topic.
+/// Adds a segment of another history of the topic, with one record.
 async fn add(world: &World, topic_id: u8, base_offset: i64, created_at: Option<i64>) {
+    add_segment(
+        world,
+        topic_id,
+        base_offset..base_offset + 1,
+        created_at,
+        |_| true,
+    )
+    .await;
+}
+
+/// Adds one with those records that are not removed by key.
+pub(super) async fn add_segment(
+    world: &World,
+    topic_id: u8,
+    offsets: std::ops::Range<i64>,
+    created_at: Option<i64>,
+    is_kept: impl Fn(i64) -> bool,
+) {
     let header = FileHeader {
         segment_id: Id::random().0,
         topic_id: [topic_id; 16],
@@ -124,7 +142,7 @@ async fn add(world: &World, topic_id: u8, base_offset: i64, created_at: Option<i
         partition: 1_u16.into(),
         timestamp_type: TimestampType::CreateTime,
         isolation_level: IsolationLevel::ReadCommitted,
-        base_offset,
+        base_offset: offsets.start,
         cluster_id: Some("cluster".to_owned()),
         writer: None,
         created_at,
@@ -135,20 +153,20 @@ async fn add(world: &World, topic_id: u8, base_offset: i64, created_at: Option<i
         topic_id: Hex([topic_id; 16]),
         partition: 1_u16.into(),
     };
-    let key = Key::segment(&id, base_offset, &Hex(header.segment_id)).to_string();
+    let key = Key::segment(&id, offsets.start, &Hex(header.segment_id)).to_string();
     let mut writer = SegmentWriter::new(Vec::new(), header, WriterOptions::default()).unwrap();
-    let record = kbk_format::Record {
-        offset: base_offset,
-        timestamp: 1,
-        control: false,
-        key: None,
-        value: Some(b"value"),
-        headers: Headers::Slice(&[]),
-    };
-    writer.push(&record).unwrap();
-    let (bytes, _) = writer
-        .seal(base_offset + 1, GapReason::NotDelivered)
-        .unwrap();
+    for offset in offsets.clone().filter(|it| is_kept(*it)) {
+        let record = kbk_format::Record {
+            offset,
+            timestamp: 1,
+            control: false,
+            key: None,
+            value: Some(b"value"),
+            headers: Headers::Slice(&[]),
+        };
+        writer.push(&record).unwrap();
+    }
+    let (bytes, _) = writer.seal(offsets.end, GapReason::Compacted).unwrap();
     put(world, &key, bytes).await;
 }
 
@@ -221,5 +239,36 @@ async fn what_the_base_does_not_have_is_beside_it() {
         // The base was read at the epoch.
         assert_eq!(deleted, [(7, !is_deleted), (9, is_deleted)]);
         check_verified(&world, &report, 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_segments_and_the_one_that_they_were_merged_into_are_told_apart_in_time() {
+    // With KBK_SOAK, as many as a year of hourly backups leaves: a cost that grows with their square would take hours.
+    let count = seeds(800).end as i64;
+    for removed in [false, true] {
+        let world = World::random(1).await;
+        for folder in ["snapshots", "index", "data"] {
+            for key in keys(&world, folder).await {
+                delete(&world, &key).await;
+            }
+        }
+        for offset in 0..count {
+            add(&world, 9, offset, Some(1)).await;
+        }
+        add_segment(&world, 9, 0..count, Some(2), |it| !removed || it % 3 > 0).await;
+        let begun = std::time::Instant::now();
+        let report = rebuilt(&world).await.unwrap();
+        println!("{count} segments, {removed}: {:?}", begun.elapsed());
+        assert_eq!(report.records, count as u64);
+        let (adopted, superseded) = (report.count(Fate::Adopted), report.count(Fate::Superseded));
+        // What a compaction has removed is in the small ones.
+        let expected = if removed {
+            (count as u64, 1)
+        } else {
+            (1, count as u64)
+        };
+        assert_eq!((adopted, superseded), expected);
+        assert!(report.is_lossless());
     }
 }
