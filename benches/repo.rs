@@ -314,6 +314,7 @@ fn entry(id: &PartitionId, base_offset: i64, minute: u64) -> SegmentEntry {
         rendered: Some([9_000_000, 7_000_000, 500_000]),
         whole_lines: Some([true, true]),
         key_filter: false,
+        batches: false,
     }
 }
 

@@ -75,6 +75,13 @@ impl ByteColumn {
         self.ends.push(narrow(self.bytes.len()));
     }
 
+    fn truncate(&mut self, count: usize) {
+        self.codes.truncate(count);
+        self.ends.truncate(count);
+        let end = self.ends.last().map_or(0, |end| *end as usize);
+        self.bytes.truncate(end);
+    }
+
     fn clear(&mut self) {
         self.codes.clear();
         self.ends.clear();
@@ -122,6 +129,16 @@ impl HeaderColumn {
                 .extend_from_slice(header.value.unwrap_or_default());
         }
         self.ends.push(narrow(self.entries.len()));
+    }
+
+    fn truncate(&mut self, count: usize) {
+        self.ends.truncate(count);
+        let end = self.ends.last().map_or(0, |end| *end as usize);
+        let start = self.entries.get(end).map(|entry| entry.start as usize);
+        self.entries.truncate(end);
+        if let Some(start) = start {
+            self.bytes.truncate(start);
+        }
     }
 
     fn clear(&mut self) {
@@ -219,6 +236,21 @@ impl Columns {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.keys.bytes.len() + self.headers.bytes.len() + self.values.bytes.len()
+    }
+
+    /// Returns the number of headers of all records.
+    pub(crate) fn header_count(&self) -> usize {
+        self.headers.entries.len()
+    }
+
+    /// Removes all records but the first `count`.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.offsets.truncate(count);
+        self.timestamps.truncate(count);
+        self.controls.truncate(count);
+        self.keys.truncate(count);
+        self.values.truncate(count);
+        self.headers.truncate(count);
     }
 
     /// Removes all records but keeps the buffers.

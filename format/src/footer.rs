@@ -233,6 +233,20 @@ impl Footer {
             end_offset: statistics.end_offset,
         };
         let index = BlockIndex::decode(payload, position, trailer.block_count, &bounds)?;
+        let is_marked = features & layout::FEATURE_BATCHES != 0;
+        view.ensure(
+            index.has_batches() == is_marked,
+            ErrorClass::Inconsistent,
+            || {
+                let bit = if is_marked { "set" } else { "clear" };
+                let blocks = if is_marked {
+                    "no block is"
+                } else {
+                    "a block is"
+                };
+                format!("the bit batches of its features is {bit}, and {blocks} of kind 2")
+            },
+        )?;
 
         let (payload, position) = required(&view, "gaps", sections.gaps)?;
         let gaps = Gaps::decode(payload, position, header.base_offset, statistics.end_offset)?;
@@ -341,6 +355,8 @@ impl<'a> Sections<'a> {
             let payload_end = usize::try_from(view.u64(start + at::PAYLOAD_LENGTH)?)
                 .ok()
                 .and_then(|length| payload_at.checked_add(length))
+                // Bounded before it is rounded up, which a length near the largest number would overflow.
+                .filter(|payload_end| *payload_end <= end)
                 .filter(|payload_end| layout::align(*payload_end, layout::SECTION_ALIGNMENT) <= end)
                 .ok_or_else(|| {
                     view.error(

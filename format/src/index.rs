@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use crate::block::BlockHeader;
+use crate::block::{BlockHeader, BlockKind};
 use crate::counted::counted;
 use crate::error::{ErrorClass, Result};
-use crate::layout::{ALIGNMENT, KIND_RECORDS, block_header_length, index_entry as at, limits};
+use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
 use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
@@ -28,13 +28,15 @@ pub struct IndexEntry {
     pub block_length: u32,
     /// Bytes of its header.
     pub header_length: u32,
+    /// How its records are stored.
+    pub kind: BlockKind,
     /// Number of records.
     pub record_count: u32,
     /// CRC-32C of its header.
     pub header_crc: u32,
     /// Bytes of its streams after decoding.
     pub raw_length: u32,
-    /// Stored bytes of META, which directly follow the header.
+    /// Stored bytes of the first stream, which directly follow the header: META, or BATCHES.
     pub meta_length: u32,
 }
 
@@ -50,6 +52,7 @@ impl IndexEntry {
             // Both are below `limits::BLOCK_STORED_BYTES`.
             block_length: header.block_length() as u32,
             header_length: header.header_length() as u32,
+            kind: header.kind,
             record_count: header.record_count,
             header_crc: header.header_crc,
             raw_length: header.raw_length(),
@@ -74,7 +77,7 @@ impl IndexEntry {
         self.position.saturating_add(u64::from(self.block_length))
     }
 
-    /// Returns the exclusive end of META, which directly follows the block's header.
+    /// Returns the exclusive end of META, which directly follows the block's header; of a block of batches, that of all of them.
     #[must_use]
     pub fn meta_end(&self) -> u64 {
         let lengths = u64::from(self.header_length) + u64::from(self.meta_length);
@@ -106,7 +109,7 @@ impl IndexEntry {
         // At most that of a header with `limits::STREAMS`.
         let header_length = self.header_length as u16;
         put(&mut bytes, at::HEADER_LENGTH, &header_length.to_le_bytes());
-        put(&mut bytes, at::KIND, &[KIND_RECORDS]);
+        put(&mut bytes, at::KIND, &[self.kind as u8]);
         put(
             &mut bytes,
             at::RECORD_COUNT,
@@ -119,6 +122,13 @@ impl IndexEntry {
     }
 
     fn decode(view: &FieldReader<'_>, start: usize) -> Result<IndexEntry> {
+        let kind = view.u8(start + at::KIND)?;
+        let kind = BlockKind::from_code(kind).ok_or_else(|| {
+            let position = view.u64(start + at::POSITION).unwrap_or_default();
+            let detail =
+                format!("the block at {position} is of kind {kind}; a newer kbk may read it");
+            view.error(ErrorClass::Unsupported, detail)
+        })?;
         let entry = IndexEntry {
             position: view.u64(start + at::POSITION)?,
             base_offset: view.i64(start + at::BASE_OFFSET)?,
@@ -128,16 +138,12 @@ impl IndexEntry {
             min_known_timestamp: view.i64(start + at::MIN_KNOWN_TIMESTAMP)?,
             block_length: view.u32(start + at::BLOCK_LENGTH)?,
             header_length: u32::from(view.u16(start + at::HEADER_LENGTH)?),
+            kind,
             record_count: view.u32(start + at::RECORD_COUNT)?,
             header_crc: view.u32(start + at::HEADER_CRC)?,
             raw_length: view.u32(start + at::RAW_LENGTH)?,
             meta_length: view.u32(start + at::META_LENGTH)?,
         };
-        let kind = view.u8(start + at::KIND)?;
-        view.ensure(kind == KIND_RECORDS, ErrorClass::Unsupported, || {
-            let position = entry.position;
-            format!("the block at {position} is of kind {kind}; a newer kbk may read it")
-        })?;
         // A reader sizes its buffers by these before it has read the block.
         view.ensure(
             length(entry.record_count) <= limits::BLOCK_RECORDS
@@ -173,6 +179,7 @@ impl IndexEntry {
                 && header_length >= block_header_length(0)
                 && covered.is_some_and(|covered| covered >= i64::from(entry.record_count).max(1))
                 && (entry.record_count > 0 || entry.raw_length == 0)
+                && (entry.record_count > 0 || entry.kind == BlockKind::Records)
                 && (entry.record_count > 0) == (entry.meta_length > 0)
                 && u64::from(entry.header_length) + u64::from(entry.meta_length)
                     <= u64::from(entry.block_length),
@@ -283,6 +290,13 @@ impl BlockIndex {
             .map(|(block, _)| block)
     }
 
+    /// Returns whether a block holds its records as batches.
+    #[must_use]
+    pub fn has_batches(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.kind == BlockKind::Batches)
+    }
+
     /// Returns the one range of bytes that `blocks` occupy.
     #[must_use]
     pub fn range(&self, blocks: Range<usize>) -> Option<Range<u64>> {
@@ -361,6 +375,7 @@ mod tests {
             min_known_timestamp: known.min().copied().unwrap_or(i64::MAX),
             block_length: 0,
             header_length: 0,
+            kind: BlockKind::Records,
             record_count: u32::try_from(times.len()).unwrap(),
             header_crc: 0,
             raw_length: 0,

@@ -142,8 +142,25 @@ fields! {
     }
 }
 
-/// Block kind: records.
-pub const KIND_RECORDS: u8 = 1;
+fields! {
+    /// The header of a record batch, big-endian (SPEC 2.10).
+    record_batch {
+        BASE_OFFSET: 8 => "base_offset",
+        BATCH_LENGTH: 4 => "batch_length",
+        LEADER_EPOCH: 4 => "leader_epoch",
+        MAGIC: 1 => "magic",
+        CRC: 4 => "crc",
+        ATTRIBUTES: 2 => "attributes",
+        LAST_OFFSET_DELTA: 4 => "last_offset_delta",
+        BASE_TIMESTAMP: 8 => "base_timestamp",
+        MAX_TIMESTAMP: 8 => "max_timestamp",
+        PRODUCER_ID: 8 => "producer_id",
+        PRODUCER_EPOCH: 2 => "producer_epoch",
+        BASE_SEQUENCE: 4 => "base_sequence",
+        RECORD_COUNT: 4 => "record_count",
+    }
+}
+
 /// Attribute bit: a control record.
 pub const ATTRIBUTE_CONTROL: u64 = 1;
 /// Encoding of a META column: one entry, the value of all.
@@ -183,8 +200,10 @@ pub const SECTION_KEY_FILTER: u32 = 10;
 
 /// Bit of incompatible_features: the segment has a key filter.
 pub const FEATURE_KEY_FILTER: u64 = 1 << 2;
+/// Bit of incompatible_features: the segment has blocks of kind 2.
+pub const FEATURE_BATCHES: u64 = 1 << 3;
 /// The bits of incompatible_features that this crate knows.
-pub const KNOWN_FEATURES: u64 = FEATURE_KEY_FILTER;
+pub const KNOWN_FEATURES: u64 = FEATURE_KEY_FILTER | FEATURE_BATCHES;
 
 fields! {
     /// An entry of the block index (SPEC 2.5).
@@ -337,6 +356,8 @@ pub mod limits {
     pub const BLOCK_HEADERS: usize = 4_194_304;
     /// Raw bytes of a block.
     pub const BLOCK_RAW_BYTES: usize = 268_435_456;
+    /// Bytes of the records of a block's batches, decompressed.
+    pub const BLOCK_DECODED_BYTES: usize = 134_217_728;
     /// Stored bytes of a block.
     pub const BLOCK_STORED_BYTES: usize = 272_629_760;
     /// Blocks in a segment.
@@ -353,6 +374,8 @@ pub mod limits {
     pub const KEY_FILTER_ENTRIES: usize = 8_388_608;
     /// Bytes of a zstd window.
     pub const ZSTD_WINDOW: u64 = 8_388_608;
+    /// Bytes of a zstd window in a batch.
+    pub const BATCH_ZSTD_WINDOW: u64 = 134_217_728;
     /// Bytes of a JSON object in a repository.
     pub const JSON_BYTES: u64 = 268_435_456;
     /// Bytes of a packed object as stored.
@@ -391,6 +414,7 @@ const _: () = {
     assert!(tlv::LENGTH == 8);
     assert!(block_header::LENGTH == 160);
     assert!(stream_entry::LENGTH == 16);
+    assert!(record_batch::LENGTH == 61);
     assert!(section::LENGTH == 16);
     assert!(index_entry::LENGTH == 72);
     assert!(statistics::LENGTH == 192);

@@ -60,6 +60,7 @@
 //! | decode | [`BlockDecoder`] into [`Columns`], which return borrowed [`Record`]s |
 //! | salvage | [`Salvage`]; block by block, [`Scanner`] |
 //! | read and write Kafka's own record batches | [`batch`] |
+//! | store them as they are, and lend them again | [`BatchesBuilder`], [`Block::batches`](segment::Block::batches) |
 //! | write a partition as Kafka keeps it on disk | [`kafka_log`] |
 //! | verify | [`verify`], [`Digests`] |
 //! | render as text | [`render`]; in other formats, [`text`] |
@@ -119,7 +120,8 @@ mod wire;
 pub mod writer;
 
 pub use block::{
-    BlockBuilder, BlockDecoder, BlockHeader, EncodedBlock, Encoder, Push, StreamId, Streams,
+    BatchesBuilder, BlockBody, BlockBuilder, BlockDecoder, BlockHeader, BlockKind, EncodedBlock,
+    Encoder, NotStorable, Push, PushBatch, StreamId, Streams,
 };
 pub use codec::{Codec, Compression};
 pub use columns::Columns;
@@ -143,4 +145,6 @@ pub use segment::{Block, Open, Segment};
 pub use statistics::Statistics;
 pub use text::{TextFormat, TextRenderer};
 pub use whole_lines::WholeLines;
-pub use writer::{SegmentAssembler, SegmentSummary, SegmentWriter, WriteError, WriterOptions};
+pub use writer::{
+    SegmentAssembler, SegmentFeatures, SegmentSummary, SegmentWriter, WriteError, WriterOptions,
+};

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::batch::RecordBatches;
 use crate::block::decode::check_stored_bytes;
 use crate::block::{BlockDecoder, BlockHeader, StreamId, Streams};
 use crate::columns::Columns;
@@ -18,6 +19,7 @@ use crate::header::FileHeader;
 use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::key_filter::KeyFilter;
+use crate::record::TimestampType;
 use crate::render::Renderer;
 use crate::statistics::Statistics;
 use crate::trailer::Trailer;
@@ -229,7 +231,11 @@ impl Segment {
             ));
         };
         let header = self.block_header(number, entry, bytes)?;
-        Ok(Block { header, bytes })
+        Ok(Block {
+            header,
+            bytes,
+            timestamp_type: self.header().timestamp_type,
+        })
     }
 
     /// Decodes META of block number `number`, of which `start` has the header and META; `columns` is replaced.
@@ -246,7 +252,8 @@ impl Segment {
     ) -> Result<()> {
         columns.clear();
         let header = self.block_header(number, self.entry(number)?, start)?;
-        decoder.decode_meta(&header, start, columns)
+        let timestamp_type = Some(self.header().timestamp_type);
+        decoder.decode_meta_of(&header, start, timestamp_type, columns)
     }
 
     fn entry(&self, number: usize) -> Result<&IndexEntry> {
@@ -283,6 +290,8 @@ impl Segment {
 pub struct Block<'a> {
     header: BlockHeader,
     bytes: &'a [u8],
+    /// That of the segment, which all batches must have.
+    timestamp_type: TimestampType,
 }
 
 impl Block<'_> {
@@ -303,7 +312,21 @@ impl Block<'_> {
         streams: Streams,
         columns: &mut Columns,
     ) -> Result<()> {
-        decoder.decode(&self.header, self.bytes, streams, columns)
+        let timestamp_type = Some(self.timestamp_type);
+        decoder.decode_of(&self.header, self.bytes, streams, timestamp_type, columns)
+    }
+
+    /// Lends the batches of a block of batches as they were in Kafka, without decoding their records; `None` of a block of records. Everything
+    /// that their headers state is checked, and their checksums are.
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockDecoder::batches`].
+    pub fn batches<'b>(
+        &'b self,
+        decoder: &'b mut BlockDecoder,
+    ) -> Result<Option<RecordBatches<'b>>> {
+        decoder.batches(&self.header, self.bytes, Some(self.timestamp_type))
     }
 
     /// Decodes one more stream into `columns`, which has META of this block, and not this stream yet.

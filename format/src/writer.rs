@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::block::{BlockBuilder, BlockHeader, EncodedBlock, Encoder, Push};
+use crate::block::{BlockBody, BlockBuilder, BlockHeader, BlockKind, EncodedBlock, Encoder, Push};
 use crate::codec::Compression;
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError};
@@ -15,7 +15,7 @@ use crate::header::FileHeader;
 use crate::hours::{HourSize, Hours};
 use crate::index::{BlockIndex, IndexEntry};
 use crate::key_filter::{KeyFilterBits, KeyFilterBuilder, KeyHasher};
-use crate::layout::{FEATURE_KEY_FILTER, MINOR, limits, trailer};
+use crate::layout::{FEATURE_BATCHES, FEATURE_KEY_FILTER, MINOR, limits, trailer};
 use crate::offset_span::OffsetSpan;
 use crate::record::Record;
 use crate::render::{Renderer, ViewSizes};
@@ -54,6 +54,17 @@ pub struct SegmentSummary {
     pub whole_lines: WholeLines,
     /// Whether it has a key filter.
     pub has_key_filter: bool,
+    /// Whether it has blocks of batches.
+    pub has_batches: bool,
+}
+
+/// What a segment has besides its blocks of records. Its header, which comes first, says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentFeatures {
+    /// How selective its key filter is, if it has one.
+    pub key_filter: Option<KeyFilterBits>,
+    /// Whether it has at least one block of Kafka's own batches.
+    pub batches: bool,
 }
 
 /// Appends encoded blocks to a segment.
@@ -71,6 +82,8 @@ pub struct SegmentAssembler<W> {
     /// None once there was no room for a block: then the segment does not state its hours.
     hours: Option<Hours>,
     key_filter: Option<KeyFilterBuilder>,
+    /// Whether the header says that there are blocks of batches.
+    batches: bool,
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
@@ -106,11 +119,33 @@ impl<W: Write> SegmentAssembler<W> {
     ///
     /// As [`new`](Self::new).
     pub fn with_key_filter(
-        mut out: W,
+        out: W,
         header: FileHeader,
         filter: Option<KeyFilterBits>,
     ) -> Result<Self, WriteError> {
-        let features = filter.map_or(0, |_| FEATURE_KEY_FILTER);
+        let features = SegmentFeatures {
+            key_filter: filter,
+            batches: false,
+        };
+        Self::with_features(out, header, features)
+    }
+
+    /// Begins a segment with these features. One that is said to have blocks of batches must have one when it is sealed.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_features(
+        mut out: W,
+        header: FileHeader,
+        features: SegmentFeatures,
+    ) -> Result<Self, WriteError> {
+        let SegmentFeatures {
+            key_filter: filter,
+            batches,
+        } = features;
+        let features =
+            filter.map_or(0, |_| FEATURE_KEY_FILTER) | if batches { FEATURE_BATCHES } else { 0 };
         let header_bytes = header.encode_with(features)?;
         let hasher = KeyHasher::new(header.salt());
         out.write_all(&header_bytes)?;
@@ -126,6 +161,7 @@ impl<W: Write> SegmentAssembler<W> {
             whole_lines: WholeLines::ALL,
             hours: Some(Hours::default()),
             key_filter: filter.map(|bits| KeyFilterBuilder::new(hasher, bits)),
+            batches,
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),
@@ -188,7 +224,7 @@ impl<W: Write> SegmentAssembler<W> {
     /// # Errors
     ///
     /// After any error the segment is abandoned: every later call returns [`WriteError::Latched`].
-    pub fn append(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
+    pub fn append<B: BlockBody>(&mut self, block: &EncodedBlock<B>) -> Result<(), WriteError> {
         if self.failed {
             return Err(WriteError::Latched);
         }
@@ -198,7 +234,10 @@ impl<W: Write> SegmentAssembler<W> {
         written
     }
 
-    fn append_unlatched(&mut self, block: &EncodedBlock) -> Result<(), WriteError> {
+    fn append_unlatched<B: BlockBody>(
+        &mut self,
+        block: &EncodedBlock<B>,
+    ) -> Result<(), WriteError> {
         if block.statistics().base_offset != self.end_offset() {
             return Err(self.refuse(
                 ErrorClass::Inconsistent,
@@ -316,6 +355,13 @@ impl<W: Write> SegmentAssembler<W> {
         block: &BlockSummary<'_>,
         write_streams: impl FnOnce(&mut W) -> io::Result<()>,
     ) -> Result<(), WriteError> {
+        if header.kind == BlockKind::Batches && (!self.batches || header.record_count == 0) {
+            let detail = match self.batches {
+                true => "it has no batches",
+                false => "it holds batches, and the file header does not say that a block does",
+            };
+            return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
+        }
         if let (Some(filter), Some(hashes)) = (&mut self.key_filter, &block.key_hashes)
             && !filter.push(hashes)
         {
@@ -386,6 +432,10 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "a named gap ends after the coverage".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
+        if self.batches && !self.index.has_batches() {
+            let detail = "the file header says that a block holds batches, and none does";
+            return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
+        }
         let (key_filter, pages) = match self.key_filter {
             Some(filter) => {
                 let (filter, pages) = filter.finish(self.position);
@@ -423,6 +473,7 @@ impl<W: Write> SegmentAssembler<W> {
             rendered: footer.rendered.unwrap_or_default().totals(),
             whole_lines: self.whole_lines,
             has_key_filter: footer.key_filter.is_some(),
+            has_batches: self.batches,
         };
         Ok((self.out, summary))
     }

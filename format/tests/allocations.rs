@@ -12,9 +12,11 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io;
 
+use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, RecordBatch};
 use kbk_format::{
-    BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header, Headers, Push,
-    Record, Segment, SegmentAssembler, Streams, TimestampType,
+    BatchesBuilder, BlockBuilder, BlockDecoder, Columns, Compression, Encoder, GapReason, Header,
+    Headers, Push, PushBatch, Record, Segment, SegmentAssembler, SegmentFeatures, Streams,
+    TimestampType,
 };
 
 mod header;
@@ -158,6 +160,61 @@ fn decode(bytes: &[u8]) -> u64 {
     let before = COUNT.get();
     decode_all();
     COUNT.get() - before
+}
+
+/// Counts the allocations of storing as many records as batches of about 16 KiB.
+fn store_batches<W: io::Write>(codec: BatchCodec, out: W) -> (u64, W) {
+    let features = SegmentFeatures {
+        batches: true,
+        ..SegmentFeatures::default()
+    };
+    let mut assembler = SegmentAssembler::with_features(out, header(7, 0), features).unwrap();
+    let mut encoder = Encoder::new(Compression::None);
+    let mut block = BatchesBuilder::new(0, TimestampType::CreateTime);
+    let mut batches = BatchBuilder::new(BatchOptions {
+        codec,
+        ..BatchOptions::default()
+    });
+    let (mut buffer, mut batch, mut counted) = ([0; 150], Vec::new(), 0);
+    for offset in 0..WARM_UP + RECORDS {
+        with_record(offset, &mut buffer, |record| batches.push(record)).unwrap();
+        if batches.raw_length() < 16 << 10 && offset + 1 < WARM_UP + RECORDS {
+            continue;
+        }
+        batch.clear();
+        batches.finish(offset, &mut batch).unwrap();
+        // Only what stores the batch is counted, and not what made it.
+        let before = COUNT.get();
+        let lent = RecordBatch::parse(&batch, 0).unwrap();
+        while block.try_push(&lent, BLOCK_BYTES).unwrap() == PushBatch::Full {
+            let encoded = block.encode(assembler.renderer(), &mut encoder);
+            assembler.append(&encoded).unwrap();
+            block = encoded.recycle(assembler.end_offset());
+        }
+        if offset >= WARM_UP {
+            counted += COUNT.get() - before;
+        }
+    }
+    let encoded = block.encode(assembler.renderer(), &mut encoder);
+    assembler.append(&encoded).unwrap();
+    (counted, assembler.seal(GapReason::NotDelivered).unwrap().0)
+}
+
+#[test]
+fn a_million_records_in_batches_need_at_most_ten_allocations() {
+    for codec in [BatchCodec::None, BatchCodec::Lz4, BatchCodec::Zstd] {
+        let (allocations, _) = store_batches(codec, io::sink());
+        assert!(
+            allocations <= MAX_ALLOCATIONS,
+            "storing {codec:?}: {allocations} allocations"
+        );
+        let (_, bytes) = store_batches(codec, Vec::new());
+        let allocations = decode(&bytes);
+        assert!(
+            allocations <= MAX_ALLOCATIONS,
+            "decoding {codec:?}: {allocations} allocations"
+        );
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use kbk_format::batch::BatchHeader;
 use kbk_format::layout::file_header;
 use kbk_format::salvage::{Known, Salvage};
 use kbk_format::{
@@ -209,9 +210,27 @@ fn blocks(segment: &Segment, bytes: &[u8]) -> Value {
             let codec = |codec| ["none", "zstd", "lz4"][codec as usize];
             let codecs: Map<_, _> =
                 header.directory.iter().map(|entry| (entry.id.name().to_owned(), json!(codec(entry.codec)))).collect();
-            json!({"base": header.base_offset, "end": header.end_offset, "records": header.record_count, "codecs": codecs})
+            let mut json = json!({"base": header.base_offset, "end": header.end_offset, "records": header.record_count, "codecs": codecs});
+            if let Some(batches) = block.batches(&mut BlockDecoder::new()).unwrap() {
+                json["batches"] = batches.map(|batch| of_batch(batch.unwrap().header())).collect();
+            }
+            json
         })
         .collect()
+}
+
+fn of_batch(batch: &BatchHeader) -> Value {
+    json!({
+        "base_offset": batch.base_offset,
+        "last_offset": batch.last_offset,
+        "records": batch.record_count,
+        "codec": batch.attributes.codec().unwrap().name(),
+        "leader_epoch": batch.leader_epoch,
+        "producer_id": batch.producer.id,
+        "producer_epoch": batch.producer.epoch,
+        "base_sequence": batch.producer.base_sequence,
+        "crc": batch.crc,
+    })
 }
 
 fn statistics(statistics: &Statistics) -> Value {

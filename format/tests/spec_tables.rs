@@ -4,7 +4,8 @@
 
 use std::fmt::Debug;
 
-use kbk_format::block::StreamId;
+use kbk_format::batch::Attributes;
+use kbk_format::block::{BlockKind, StreamId};
 use kbk_format::layout::{self, Field, limits};
 use kbk_format::{
     Codec, ErrorClass, GapReason, IsolationLevel, KeyFilterBits, TimestampType, render,
@@ -86,7 +87,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 
 #[test]
 fn every_layout_matches_spec() {
-    let code: [(&str, &[Field], usize); 16] = [
+    let code: [(&str, &[Field], usize); 17] = [
         (
             "file header",
             layout::file_header::FIELDS,
@@ -146,6 +147,11 @@ fn every_layout_matches_spec() {
             "page of a key filter",
             layout::key_page::FIELDS,
             layout::key_page::LENGTH,
+        ),
+        (
+            "record batch",
+            layout::record_batch::FIELDS,
+            layout::record_batch::LENGTH,
         ),
     ];
     let spec = tables(&["position", "size", "type", "name", "meaning"]);
@@ -220,13 +226,14 @@ fn codes_inside_layouts_match_spec() {
     same(
         "kind",
         &listed_codes(meaning(2, "kind")),
-        &[(u64::from(layout::KIND_RECORDS), "records")],
+        &BlockKind::ALL.map(|kind| (kind as u64, kind.name())),
     );
     let streams = [
         StreamId::Meta,
         StreamId::Keys,
         StreamId::Headers,
         StreamId::Values,
+        StreamId::Batches,
     ];
     same(
         "stream",
@@ -242,11 +249,20 @@ fn codes_inside_layouts_match_spec() {
             (Codec::Lz4 as u64, "lz4"),
         ],
     );
-    assert!(
-        meaning(0, "incompatible_features")
-            .starts_with("bits; bit 2: the segment has a key filter")
-    );
+    let features = meaning(0, "incompatible_features");
+    assert!(features.starts_with(
+        "bits; bit 2: the segment has a key filter (section 2.9); bit 3: it has blocks of kind 2"
+    ));
     assert_eq!(layout::FEATURE_KEY_FILTER, 1 << 2);
+    assert_eq!(layout::FEATURE_BATCHES, 1 << 3);
+    let known = layout::FEATURE_KEY_FILTER | layout::FEATURE_BATCHES;
+    assert_eq!(layout::KNOWN_FEATURES, known);
+    assert_eq!(meaning(16, "magic"), "2");
+    let attributes = meaning(16, "attributes");
+    assert!(attributes.contains("bit 3: timestamp type, 0 CreateTime, 1 LogAppendTime; bit 4: transactional; bit 5: control; bit 6: base_timestamp is a delete horizon"));
+    let of = |bit: i16| Attributes(1 << bit);
+    assert_eq!(of(3).timestamp_type(), TimestampType::LogAppendTime);
+    assert!(of(4).is_transactional() && of(5).is_control() && of(6).has_delete_horizon());
     assert!(meaning(14, "target_bits").contains("at most 20"));
     assert_eq!(KeyFilterBits::MOST, 20);
     assert!(meaning(4, "flags").starts_with("bit 0 CRITICAL:"));
@@ -321,6 +337,12 @@ fn tables_of_codes_match_spec() {
         &code,
     );
     assert_eq!(constants("COLUMN_"), code.len());
+
+    let code: Vec<_> = (0..=7)
+        .filter_map(|code| Some((code as u64, Attributes(code).codec()?.name())))
+        .collect();
+    let spec = codes(&table(&["codec of a batch", "name"]));
+    same("codecs of batches", &spec, &code);
 }
 
 #[test]
@@ -400,6 +422,10 @@ fn limits_match_spec() {
         ("records in a block", limits::BLOCK_RECORDS as u64),
         ("headers in a block", limits::BLOCK_HEADERS as u64),
         ("raw bytes of a block", limits::BLOCK_RAW_BYTES as u64),
+        (
+            "decoded bytes of a block of kind 2",
+            limits::BLOCK_DECODED_BYTES as u64,
+        ),
         ("block_length", limits::BLOCK_STORED_BYTES as u64),
         ("blocks in a segment", limits::BLOCKS as u64),
         ("footer length", limits::FOOTER_LENGTH as u64),
@@ -408,6 +434,7 @@ fn limits_match_spec() {
         ("key filter length", limits::KEY_FILTER_LENGTH as u64),
         ("key filter entries", limits::KEY_FILTER_ENTRIES as u64),
         ("zstd window", limits::ZSTD_WINDOW),
+        ("zstd window in a batch", limits::BATCH_ZSTD_WINDOW),
         ("JSON object of a repository", limits::JSON_BYTES),
         ("packed object, stored", limits::PACKED_BYTES),
         ("packed object, raw", limits::PACKED_RAW_BYTES),

@@ -11,9 +11,18 @@ pub use repair::{repair_block, repair_segment};
 
 use kbk_format::{BlockDecoder, BlockHeader, Columns, Streams};
 
-/// Decodes a block with every selection of streams and checks all records.
+/// Decodes a block with every selection of streams and checks all records, and lends its batches.
 pub fn decode(header: &BlockHeader, block: &[u8]) {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    if let Ok(Some(batches)) = decoder.batches(header, block, None) {
+        let mut records = 0;
+        for batch in batches {
+            let batch = batch.expect("it was checked");
+            batch.check_crc().expect("so was this");
+            records += batch.header().record_count.unwrap_or_default();
+        }
+        assert_eq!(records, header.record_count, "records of the batches");
+    }
     for streams in [Streams::Meta, Streams::Keys, Streams::All] {
         if decoder
             .decode(header, block, streams, &mut columns)

@@ -1,8 +1,10 @@
 //! Recomputes checksums to match the current bytes. Input too short to have them is left unchanged.
 
+use kbk_format::StreamId;
+use kbk_format::batch::frame_length;
 use kbk_format::layout::{
-    self, block_header, block_header_length, file_header, key_filter, key_page, section,
-    stream_entry, trailer,
+    self, block_header, block_header_length, file_header, key_filter, key_page, record_batch,
+    section, stream_entry, trailer,
 };
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -26,15 +28,31 @@ pub fn repair_block(block: &mut [u8]) -> Option<()> {
     let mut stored_at = header_length;
     for entry in (0..streams).map(|i| block_header::LENGTH + i * stream_entry::LENGTH) {
         let length = u32_at(block, entry + stream_entry::STORED_LENGTH)? as usize;
-        let Some(stored) = block.get(stored_at..stored_at.checked_add(length)?) else {
+        let is_batches = block.get(entry) == Some(&(StreamId::Batches as u8));
+        let Some(stored) = block.get_mut(stored_at..stored_at.checked_add(length)?) else {
             break;
         };
+        if is_batches {
+            repair_batches(stored);
+        }
         let crc = crc32c::crc32c(stored);
         put(block, entry + stream_entry::STORED_CRC, crc);
         stored_at += length;
     }
     let crc = crc32c::crc32c(block.get(block_header::SALT..header_length)?);
     put(block, block_header::HEADER_CRC, crc);
+    Some(())
+}
+
+/// Repairs the checksums of batches that follow each other and are not compressed as a stream.
+fn repair_batches(mut batches: &mut [u8]) -> Option<()> {
+    while let Some(length) = frame_length(batches, 0).ok()? {
+        let (batch, rest) = batches.split_at_mut_checked(length)?;
+        let crc = crc32c::crc32c(batch.get(record_batch::ATTRIBUTES..)?);
+        let stored = batch.get_mut(record_batch::CRC..record_batch::ATTRIBUTES)?;
+        stored.copy_from_slice(&crc.to_be_bytes());
+        batches = rest;
+    }
     Some(())
 }
 

@@ -25,11 +25,13 @@ import datetime
 import json
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import lz4.block
+import lz4.frame
 import xxhash
 import zstandard
 
@@ -48,6 +50,7 @@ MAX_STREAMS = 16
 MAX_RECORDS = 1048576
 MAX_HEADERS = 4194304
 MAX_RAW = 268435456
+MAX_DECODED = 134217728
 MAX_BLOCK_LENGTH = 272629760
 MAX_BLOCKS = 1048576
 MAX_FOOTER_LENGTH = 134217728
@@ -56,6 +59,7 @@ MAX_HOUR_ENTRIES = 1048576
 MAX_KEY_FILTER_LENGTH = 67108864
 MAX_KEY_FILTER_ENTRIES = 8388608
 MAX_ZSTD_WINDOW = 8388608
+MAX_BATCH_ZSTD_WINDOW = 134217728
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
 MASK_64, MASK_128 = 2**64 - 1, 2**128 - 1
@@ -69,8 +73,10 @@ MISPLACED = "misplaced"
 INCONSISTENT = "inconsistent"
 LIMIT = "limit"
 
-META, KEYS, HEADERS, VALUES = 1, 2, 3, 4
-STREAM_NAMES = {META: "META", KEYS: "KEYS", HEADERS: "HEADERS", VALUES: "VALUES"}
+KIND_RECORDS, KIND_BATCHES = 1, 2
+META, KEYS, HEADERS, VALUES, BATCHES = 1, 2, 3, 4, 5
+STREAMS_OF_KIND = {KIND_RECORDS: (META, KEYS, HEADERS, VALUES), KIND_BATCHES: (BATCHES,)}
+STREAM_NAMES = {META: "META", KEYS: "KEYS", HEADERS: "HEADERS", VALUES: "VALUES", BATCHES: "BATCHES"}
 CODEC_NONE, CODEC_ZSTD, CODEC_LZ4 = 0, 1, 2
 CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 
@@ -78,6 +84,7 @@ SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECT
 SECTION_HOURS = 7
 SECTION_KEY_FILTER = 10
 FEATURE_KEY_FILTER = 4
+FEATURE_BATCHES = 8
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
@@ -232,7 +239,7 @@ def parse_file_header(data: bytes, position: int = 0, what: str = "file header")
     (header_crc,) = struct.unpack_from("<I", raw, header_length - 4)
     require(crc32c(raw[:-4]) == header_crc, CHECKSUM, what, position, "header_crc")
 
-    require(incompatible & ~FEATURE_KEY_FILTER == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
+    require(incompatible & ~(FEATURE_KEY_FILTER | FEATURE_BATCHES) == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
     require(timestamp_type in (0, 1), UNSUPPORTED, what, position, f"timestamp_type {timestamp_type}")
     require(isolation_level in (0, 1), UNSUPPORTED, what, position, f"isolation_level {isolation_level}")
     require(partition >= 0, INCONSISTENT, what, position, f"partition {partition}")
@@ -432,7 +439,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, bl
     for number in range(block_count):
         at = section.position + 72 * number
         entry = IndexEntry(*_INDEX_ENTRY.unpack_from(section.payload, 72 * number))
-        require(entry.kind == 1, UNSUPPORTED, what, at, f"kind {entry.kind}")
+        require(entry.kind in (KIND_RECORDS, KIND_BATCHES), UNSUPPORTED, what, at, f"kind {entry.kind}")
         require(entry.record_count <= MAX_RECORDS, LIMIT, what, at, f"record_count {entry.record_count}")
         require(entry.raw_length <= MAX_RAW, LIMIT, what, at, f"raw_length {entry.raw_length}")
         require(entry.header_length <= align(160 + 16 * MAX_STREAMS, 64), LIMIT, what, at, f"header_length {entry.header_length}")
@@ -442,6 +449,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, bl
                 f"block_length {entry.block_length}")
         require((entry.meta_length > 0) == (entry.record_count > 0) and entry.header_length + entry.meta_length <= entry.block_length,
                 INCONSISTENT, what, at, f"meta_length {entry.meta_length}")
+        require(entry.record_count > 0 or entry.kind == KIND_RECORDS, INCONSISTENT, what, at, "batches without a record")
         known = entry.min_known_timestamp
         require(known == I64_MAX or entry.min_timestamp <= known <= entry.max_timestamp, INCONSISTENT, what, at, f"min_known_timestamp {known}")
         _check_coverage_and_times(entry, what, at)
@@ -450,6 +458,9 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, bl
         position, offset = entry.position + entry.block_length, entry.end_offset
         entries.append(entry)
     require(position == blocks_end, INCONSISTENT, what, section.position, f"blocks end at {position}, not at {blocks_end}")
+    has_batches = any(entry.kind == KIND_BATCHES for entry in entries)
+    require(has_batches == bool(header.incompatible_features & FEATURE_BATCHES), INCONSISTENT, what, section.position,
+            f"incompatible_features {header.incompatible_features:#x}, blocks of kinds {sorted({entry.kind for entry in entries})}")
     return entries
 
 
@@ -686,7 +697,7 @@ class BlockHeader:
 
     @property
     def meta_length(self) -> int:
-        return sum(entry.stored_length for entry in self.directory if entry.stream == META)
+        return self.directory[0].stored_length if self.directory else 0
 
 
 def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None, written_at: int | None = None) -> BlockHeader:
@@ -714,7 +725,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     require(found_position == (position if written_at is None else written_at), MISPLACED, what, at, f"the block belongs to position {found_position}")
 
     # Features (section 8).
-    require(kind == 1, UNSUPPORTED, what, at, f"kind {kind}")
+    require(kind in (KIND_RECORDS, KIND_BATCHES), UNSUPPORTED, what, at, f"kind {kind}")
     require(stream_count <= MAX_STREAMS, LIMIT, what, at, f"stream_count {stream_count}")
     require(header_length == align(160 + 16 * stream_count, 64), INCONSISTENT, what, at,
             f"header_length {header_length} with {stream_count} streams")
@@ -722,7 +733,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     stored_position = at + header_length
     for number in range(stream_count):
         stream, codec, stored_crc, stored_length, stream_raw = _DIRECTORY_ENTRY.unpack_from(data, at + 160 + 16 * number)
-        require(stream in STREAM_NAMES, UNSUPPORTED, what, at, f"stream {stream}")
+        require(stream in STREAMS_OF_KIND[kind], UNSUPPORTED, what, at, f"stream {stream} in a block of kind {kind}")
         require(codec in CODEC_NAMES, UNSUPPORTED, what, at, f"codec {codec}")
         directory.append(DirectoryEntry(stream, codec, stored_crc, stored_length, stream_raw, stored_position))
         stored_position += stored_length
@@ -766,8 +777,9 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     if record_count == 0:
         require(not directory, INCONSISTENT, what, at, "streams without a record")
         require(header.content_digest == 0 == header.restore_digest, INCONSISTENT, what, at, "digests without a record")
+        require(kind == KIND_RECORDS, INCONSISTENT, what, at, "batches without a record")
     else:
-        require(META in streams, INCONSISTENT, what, at, "no META")
+        require(streams[:1] == [META if kind == KIND_RECORDS else BATCHES], INCONSISTENT, what, at, f"streams {streams} in a block of kind {kind}")
     return header
 
 
@@ -890,8 +902,11 @@ def min_known(records: list[Record]) -> int:
     return min((r.timestamp for r in records if r.timestamp != -1), default=I64_MAX)
 
 
-def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> list[Record]:
-    """Decodes all records of the block at `start` of `data`, its position if not given, after the checks of section 4 rules 2, 4 and 5."""
+def decode_block(data: bytes, header: BlockHeader, start: int | None = None, timestamp_type: int | None = None) -> list[Record]:
+    """Decodes all records of the block at `start` of `data`, its position if not given, after the checks of section 4 rules 2, 4 and 5.
+
+    Batches that are not of `timestamp_type`, that of the segment, are refused; None where it is not known.
+    """
     what, at, n = "block", header.position, header.record_count
     start = header.position if start is None else start
     stored_end = start + header.header_length + sum(entry.stored_length for entry in header.directory)
@@ -902,6 +917,10 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
         return []
 
     entries = {entry.stream: entry for entry in header.directory}
+    if header.kind == KIND_BATCHES:
+        records = decode_batches(decode_stream(data, entries[BATCHES]), header, timestamp_type)
+        check_counts(header, records)
+        return records
     columns = _Columns(decode_stream(data, entries[META]), entries[META].position)
     skipped = columns.column("skipped", n)
     times = columns.column("time", n)
@@ -945,7 +964,13 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
             of_record.append((name, cursors[HEADERS].take_coded(header_values[j])))
         header_at += headers[i]
         records.append(Record(offset, timestamp, attributes[i], key, value, tuple(of_record)))
+    check_counts(header, records)
+    return records
 
+
+def check_counts(header: BlockHeader, records: list[Record]) -> None:
+    """Compares what the block header states with the records, of which there is at least one."""
+    what, at = "block", header.position
     for name, stated, found in (
         ("min_timestamp", header.min_timestamp, min(r.timestamp for r in records)),
         ("max_timestamp", header.max_timestamp, max(r.timestamp for r in records)),
@@ -955,7 +980,262 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None) -> 
         ("no_timestamp_count", header.no_timestamp_count, sum(r.timestamp == -1 for r in records)),
     ):
         require(stated == found, INCONSISTENT, what, at, f"{name} is {stated}, the records' is {found}")
+
+
+# --------------------------------------------------------------------------------------------------------------
+# 2.10 Batches block
+
+_BATCH = struct.Struct(">qiibIhiqqqhii")
+BATCH_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+SNAPPY_MAGIC = b"\x82SNAPPY\0"
+
+
+@dataclass(frozen=True)
+class Batch:
+    base_offset: int
+    leader_epoch: int
+    crc: int
+    attributes: int
+    last_offset_delta: int
+    base_timestamp: int
+    max_timestamp: int
+    producer_id: int
+    producer_epoch: int
+    base_sequence: int
+    record_count: int
+    stored: bytes  # the records, compressed or not
+
+    @property
+    def last_offset(self) -> int:
+        return self.base_offset + self.last_offset_delta
+
+    @property
+    def codec(self) -> int:
+        return self.attributes & 7
+
+    @property
+    def timestamp_type(self) -> int:
+        return self.attributes >> 3 & 1
+
+
+def parse_batches(raw: bytes, header: BlockHeader, timestamp_type: int | None) -> list[Batch]:
+    """Parses the batches of BATCHES, and checks everything that needs no decompression."""
+    what, at = "BATCHES", header.position
+    batches = []
+    position, next_offset, count = 0, header.base_offset, 0
+    while position < len(raw):
+        require(len(raw) - position >= _BATCH.size, INCONSISTENT, what, at, f"{len(raw) - position} bytes of a batch")
+        (base_offset, length, leader_epoch, magic, crc, attributes, last_delta, base_timestamp, max_timestamp, producer_id,
+         producer_epoch, base_sequence, record_count) = _BATCH.unpack_from(raw, position)
+        require(magic == 2, UNSUPPORTED, what, at, f"magic {magic}")
+        require(_BATCH.size <= 12 + length <= len(raw) - position, INCONSISTENT, what, at, f"batch_length {length}")
+        end = position + 12 + length
+        require(crc32c(raw[position + 21:end]) == crc, CHECKSUM, what, at, f"the crc of the batch at offset {base_offset}")
+        require(attributes & 7 < len(BATCH_CODECS), UNSUPPORTED, what, at, f"codec {attributes & 7}")
+        batch = Batch(base_offset, leader_epoch, crc, attributes, last_delta, base_timestamp, max_timestamp, producer_id, producer_epoch,
+                      base_sequence, record_count, raw[position + _BATCH.size:end])
+        require(last_delta >= 0 and next_offset <= base_offset and batch.last_offset < header.end_offset, INCONSISTENT, what, at,
+                f"a batch of the offsets {base_offset} to {batch.last_offset}, after {next_offset} and below {header.end_offset}")
+        require(1 <= record_count <= last_delta + 1, INCONSISTENT, what, at, f"record_count {record_count}")
+        require(not attributes & 32, INCONSISTENT, what, at, "a control batch")
+        wanted = batches[0].timestamp_type if timestamp_type is None and batches else timestamp_type
+        require(wanted in (None, batch.timestamp_type), INCONSISTENT, what, at, f"timestamp type {batch.timestamp_type}")
+        batches.append(batch)
+        position, next_offset, count = end, batch.last_offset + 1, count + record_count
+    require(count == header.record_count, INCONSISTENT, what, at, f"{count} records, the block's record_count is {header.record_count}")
+    return batches
+
+
+def decode_batches(raw: bytes, header: BlockHeader, timestamp_type: int | None) -> list[Record]:
+    records: list[Record] = []
+    room = MAX_DECODED
+    for batch in parse_batches(raw, header, timestamp_type):
+        decoded = decompress_batch(batch, room, header.position)
+        room -= len(decoded)
+        records += _Batch(decoded, batch, header.position).records()
+        headers = sum(len(record.headers) for record in records)
+        require(headers <= MAX_HEADERS, LIMIT, "BATCHES", header.position, f"{headers} headers")
     return records
+
+
+def decompress_batch(batch: Batch, room: int, position: int) -> bytes:
+    """Returns the records of a batch; `limit` where they are more than `room` bytes."""
+    def check(length: int) -> None:
+        require(length <= room, LIMIT, "BATCHES", position, f"the batch at offset {batch.base_offset} decompresses beyond {MAX_DECODED} bytes")
+
+    name = BATCH_CODECS[batch.codec]
+    try:
+        if name == "none":
+            out = batch.stored
+        elif name == "snappy":
+            out = _snappy(batch.stored, check)
+        else:
+            out = _frames(name, batch.stored, check, position)
+    except (ValueError, EOFError, RuntimeError, zlib.error, zstandard.ZstdError) as error:
+        raise FormatError(INCONSISTENT, "BATCHES", position, f"{name} of the batch at offset {batch.base_offset}: {error}") from None
+    check(len(out))
+    return out
+
+
+def _frames(name: str, stored: bytes, check: Callable[[int], None], position: int) -> bytes:
+    """Decompresses gzip members, or LZ4 or Zstandard frames: one or more, and nothing after them."""
+    out, rest = bytearray(), stored
+    while True:
+        if name == "zstd":
+            frame = zstandard.get_frame_parameters(rest)
+            require(frame.window_size <= MAX_BATCH_ZSTD_WINDOW, LIMIT, "BATCHES", position, f"a zstd window of {frame.window_size} bytes")
+            decoder = zstandard.ZstdDecompressor(max_window_size=MAX_BATCH_ZSTD_WINDOW).decompressobj()
+        elif name == "lz4":
+            if rest[:4] == b"\x04\x22\x4d\x18" and len(rest) > 4 and rest[4] & 1:
+                raise FormatError(UNSUPPORTED, "BATCHES", position, "an LZ4 frame with a dictionary")
+            decoder = lz4.frame.LZ4FrameDecompressor()
+        else:
+            decoder = zlib.decompressobj(31)
+        at = 0
+        while not decoder.eof:
+            if at >= len(rest):
+                raise ValueError("it is cut off")
+            # In small pieces, so that no piece yields much more than it may.
+            out += decoder.decompress(rest[at:at + 256])
+            at += 256
+            check(len(out))
+        rest = decoder.unused_data + rest[at:] if decoder.unused_data else rest[at:]
+        if not rest:
+            return bytes(out)
+
+
+def _snappy(stored: bytes, check: Callable[[int], None]) -> bytes:
+    if not stored.startswith(SNAPPY_MAGIC):
+        return _snappy_block(stored, 0, check)
+    out, at = bytearray(), 0
+    while at < len(stored):
+        if stored.startswith(SNAPPY_MAGIC, at):
+            at += 16
+            if at > len(stored):
+                raise ValueError("a frame is cut off")
+            continue
+        if len(stored) - at < 4:
+            raise ValueError("a chunk is cut off")
+        length = int.from_bytes(stored[at:at + 4], "big")
+        chunk = stored[at + 4:at + 4 + length]
+        if len(chunk) < length:
+            raise ValueError("a chunk is cut off")
+        out += _snappy_block(chunk, len(out), check)
+        at += 4 + length
+    return bytes(out)
+
+
+def _snappy_block(block: bytes, before: int, check: Callable[[int], None]) -> bytes:
+    """Decompresses one block of Snappy's raw format (format_description.txt of the snappy project)."""
+    at = shift = length = 0
+    while True:
+        if at >= len(block) or shift > 28:
+            raise ValueError("its length is malformed")
+        length |= (block[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if block[at - 1] < 0x80:
+            break
+    if length > 32 * len(block):
+        raise ValueError(f"{len(block)} bytes cannot decompress to {length}")
+    check(before + length)
+    out = bytearray()
+    while at < len(block):
+        tag = block[at]
+        at += 1
+        kind, size = tag & 3, (tag >> 2) + 1
+        if kind == 0:
+            if size > 60:
+                width = size - 60
+                size = int.from_bytes(block[at:at + width], "little") + 1
+                at += width
+            literal = block[at:at + size]
+            if len(literal) < size:
+                raise ValueError("a literal is cut off")
+            out += literal
+            at += size
+            continue
+        width = (1, 2, 4)[kind - 1]
+        if at + width > len(block):
+            raise ValueError("a copy is cut off")
+        distance = int.from_bytes(block[at:at + width], "little")
+        at += width
+        if kind == 1:
+            distance |= tag >> 5 << 8
+            size = (tag >> 2 & 7) + 4
+        if not 0 < distance <= len(out):
+            raise ValueError(f"a copy from {distance} bytes before")
+        for _ in range(size):  # it may overlap itself
+            out.append(out[-distance])
+    if len(out) != length:
+        raise ValueError(f"{len(out)} bytes, it states {length}")
+    return bytes(out)
+
+
+class _Batch:
+    """Reads the records of one batch."""
+
+    def __init__(self, data: bytes, batch: Batch, position: int) -> None:
+        self.data, self.batch, self.position, self.at, self.end = data, batch, position, 0, len(data)
+
+    def fail(self, detail: str) -> FormatError:
+        return FormatError(INCONSISTENT, "BATCHES", self.position, f"the batch at offset {self.batch.base_offset}: {detail}")
+
+    def byte(self) -> int:
+        if self.at >= self.end:
+            raise self.fail("a record is cut off")
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def varint(self, bits: int) -> int:
+        value = 0
+        for shift in range(0, 7 * (5 if bits == 32 else 10), 7):
+            byte = self.byte()
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                if value >= 1 << bits:
+                    break
+                return unzigzag(value)
+        raise self.fail(f"a varint of more than {bits} bits")
+
+    def take(self, length: int) -> bytes:
+        if length > self.end - self.at:
+            raise self.fail("a record is cut off")
+        self.at += length
+        return self.data[self.at - length:self.at]
+
+    def nullable(self) -> bytes | None:
+        length = self.varint(32)
+        return None if length < 0 else self.take(length)
+
+    def records(self) -> Iterator[Record]:
+        batch, previous = self.batch, -1
+        for _ in range(batch.record_count):
+            self.end = len(self.data)
+            length = self.varint(32)
+            if length < 0 or length > self.end - self.at:
+                raise self.fail(f"a record of {length} bytes")
+            self.end = self.at + length
+            self.byte()  # its attributes
+            timestamp_delta, delta = self.varint(64), self.varint(32)
+            if not previous < delta <= batch.last_offset_delta:
+                raise self.fail(f"offset_delta {delta}, after {previous} and up to {batch.last_offset_delta}")
+            previous = delta
+            key, value = self.nullable(), self.nullable()
+            count = self.varint(32)
+            if not 0 <= count <= self.end - self.at:
+                raise self.fail(f"{count} headers")
+            headers = []
+            for _ in range(count):
+                name = self.nullable()
+                if name is None:
+                    raise self.fail("a header's name is null")
+                headers.append((name, self.nullable()))
+            if self.at != self.end:
+                raise self.fail("a record is longer than its fields")
+            timestamp = batch.max_timestamp if batch.timestamp_type else wrap_i64(batch.base_timestamp + timestamp_delta)
+            yield Record(batch.base_offset + delta, timestamp, 0, key, value, tuple(headers))
+        if self.at != len(self.data):
+            raise self.fail("bytes after its last record")
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -1023,7 +1303,14 @@ class Segment:
         return header
 
     def block(self, number: int) -> list[Record]:
-        return decode_block(self.data, self.block_header(number))
+        return decode_block(self.data, self.block_header(number), None, self.header.timestamp_type)
+
+    def batches(self, number: int) -> list[Batch] | None:
+        """Returns the batches of a block of kind 2, not decompressed; None of one of kind 1."""
+        header = self.block_header(number)
+        if header.kind != KIND_BATCHES:
+            return None
+        return parse_batches(decode_stream(self.data, header.directory[0]), header, self.header.timestamp_type)
 
     def records(self) -> Iterator[Record]:
         for number in range(len(self.index)):
@@ -1200,9 +1487,11 @@ def scan(data: bytes) -> ScanResult:
     proved = []
     for position, header in intact:
         try:
-            records = decode_block(data, header, position)
+            records = decode_block(data, header, position, timestamp_type)
             types = (0, 1) if timestamp_type is None else (timestamp_type,)
             stated = header.content_digest, header.restore_digest
+            if header.kind == KIND_BATCHES:
+                types = (parse_batches(decode_stream(data, header.directory[0]), header, timestamp_type)[0].timestamp_type,)
             matching = [kind for kind in types if digests(records, kind) == stated]
             require(bool(matching), INCONSISTENT, "block", header.position, "the digests are not those of the records")
             if records:
@@ -1381,7 +1670,7 @@ def verify(data: bytes) -> Segment:
     blocks = []
     for number in range(len(segment.index)):
         block_header = segment.block_header(number)
-        records = decode_block(data, block_header)
+        records = decode_block(data, block_header, None, header.timestamp_type)
         content, restore = digests(records, header.timestamp_type)
         require(content == block_header.content_digest, INCONSISTENT, "block", block_header.position, "content_digest")
         require(restore == block_header.restore_digest, INCONSISTENT, "block", block_header.position, "restore_digest")
@@ -1521,6 +1810,8 @@ def info_to_json(segment: Segment) -> dict:
             "records": block.record_count,
             "codecs": {STREAM_NAMES[entry.stream]: CODEC_NAMES[entry.codec] for entry in block.directory},
         })
+        if block.kind == KIND_BATCHES:
+            blocks[-1]["batches"] = [batch_to_json(batch) for batch in segment.batches(number)]
     return {
         "header": {
             "major": header.major,
@@ -1549,6 +1840,20 @@ def info_to_json(segment: Segment) -> dict:
         "whole_lines": segment.whole_lines,
         "key_filter": key_filter_to_json(segment),
         "hours": segment.hours and [[list(entry) for entry in block] for block in segment.hours],
+    }
+
+
+def batch_to_json(batch: Batch) -> dict:
+    return {
+        "base_offset": batch.base_offset,
+        "last_offset": batch.last_offset,
+        "records": batch.record_count,
+        "codec": BATCH_CODECS[batch.codec],
+        "leader_epoch": batch.leader_epoch,
+        "producer_id": batch.producer_id,
+        "producer_epoch": batch.producer_epoch,
+        "base_sequence": batch.base_sequence,
+        "crc": batch.crc,
     }
 
 

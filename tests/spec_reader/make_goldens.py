@@ -9,7 +9,8 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
 
     description     what the segment shows
     header, tlvs    the file header; TLVs as [type, hex of the value], in order
-    blocks          [{base, end, records, codecs: {stream name: codec name}}]
+    blocks          [{base, end, records, codecs: {stream name: codec name}}]; of a block of kind 2 with its batches, by the names of SPEC.md:
+                    [{base_offset, last_offset, records, codec, leader_epoch, producer_id, producer_epoch, base_sequence, crc}]
     statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes
     gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
     rendered_sizes  {view: [one end per block]} or null where the section is absent
@@ -41,6 +42,7 @@ from __future__ import annotations
 import argparse
 import base64
 import copy
+import gzip
 import hashlib
 import json
 import struct
@@ -50,15 +52,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lz4.block
+import lz4.frame
 import xxhash
 import zstandard
 
 import check_goldens
 
 I64_MIN, I64_MAX = -(2**63), 2**63 - 1
-STREAMS = {"META": 1, "KEYS": 2, "HEADERS": 3, "VALUES": 4}
+STREAMS = {"META": 1, "KEYS": 2, "HEADERS": 3, "VALUES": 4, "BATCHES": 5}
 CODECS = {"none": 0, "zstd": 1, "lz4": 2}
 COLUMNS = ("skipped", "time", "attributes", "key", "value", "headers", "header_name", "header_value")
+BATCH_CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 VIEWS = ("records.jsonl", "values", "keys")
 RENDERING_VERSION = 2
 T = 1700000000000  # an ordinary timestamp: 2023-11-14T22:13:20Z
@@ -78,12 +82,36 @@ class Rec:
 
 
 @dataclass
+class Batch:
+    """A batch of a block of kind 2. Records have their true timestamps; `base_timestamp` and the rest follow from them where not given."""
+
+    records: list[Rec]
+    codec: str = "none"
+    base: int | None = None  # None: the offset of the first record
+    last: int | None = None  # None: the offset of the last record
+    base_timestamp: int | None = None  # None: that of the first record
+    leader_epoch: int = -1
+    producer: tuple[int, int, int] = (-1, -1, -1)  # id, epoch, base sequence
+    attributes: int = 0  # added to the codec and the timestamp type
+    long_varints: bool = False  # of more bytes than they need
+    record_attributes: int = 0
+    raw_snappy: bool = False  # without snappy-java's frames
+
+    # Control for broken segments.
+    force: dict[str, int] = field(default_factory=dict)  # fields of the header, by the names of SPEC.md
+    edit_records: Callable[[bytes], bytes] | None = None  # not compressed
+    edit_stored: Callable[[bytes], bytes] | None = None
+    offset_deltas: list[int] | None = None
+
+
+@dataclass
 class Block:
     base: int
     end: int
     records: list[Rec] = field(default_factory=list)
     codecs: dict[str, str] = field(default_factory=dict)  # stream name to codec name; none where not given
     plain: bool = False  # write no constant columns
+    batches: list[Batch] | None = None  # the records once more, as batches: a block of kind 2
 
     # Control for broken segments. `force` and `index_force` replace fields of the block header and its index entry;
     # the index entry otherwise repeats the block header. The functions modify their argument in place.
@@ -114,6 +142,7 @@ class Plan:
     tlvs: list[tuple[int, bytes]] | None = None  # None: topic, cluster_id, writer, created_at
     gap_entries: list[tuple[int, int, int]] = field(default_factory=list)
     default_reason: int = 0
+    batches_bit: bool | None = None  # None: bit 3 of the features where a block is of kind 2
     rendered_sizes: bool = True
     whole_lines: int | None = None  # the flags of that section
     hours: bool = False  # whether that section is there
@@ -326,6 +355,114 @@ def compress(raw: bytes, codec: str) -> bytes:
     return raw
 
 
+def snappy_block(raw: bytes) -> bytes:
+    """Compresses with literals and copies of 4 to 64 bytes, by Snappy's format_description.txt."""
+    out, at, literal, seen = bytearray(varint(len(raw))), 0, 0, {}
+
+    def put_literal(end: int) -> None:
+        for start in range(literal, end, 256):
+            part = raw[start:min(start + 256, end)]
+            out.extend(bytes([len(part) - 1 << 2]) if len(part) <= 60 else bytes([60 << 2, len(part) - 1]))
+            out.extend(part)
+
+    while at + 4 <= len(raw):
+        before = seen.get(raw[at:at + 4])
+        seen[raw[at:at + 4]] = at
+        if before is None or at - before > 65535:
+            at += 1
+            continue
+        size = 4
+        while size < 64 and at + size < len(raw) and raw[before + size] == raw[at + size]:
+            size += 1
+        put_literal(at)
+        distance = at - before
+        if size <= 11 and distance < 2048:
+            out.extend([distance >> 8 << 5 | size - 4 << 2 | 1, distance & 0xFF])
+        else:
+            out.extend([size - 1 << 2 | 2, *distance.to_bytes(2, "little")])
+        at += size
+        literal = at
+    put_literal(len(raw))
+    return bytes(out)
+
+
+def compress_batch(raw: bytes, codec: str, raw_snappy: bool) -> bytes:
+    if codec == "gzip":
+        return gzip.compress(raw, mtime=0)
+    if codec == "snappy" and raw_snappy:
+        return snappy_block(raw)
+    if codec == "snappy":
+        chunks = [snappy_block(raw[at:at + 100]) for at in range(0, len(raw), 100)]
+        return b"\x82SNAPPY\0" + struct.pack(">II", 1, 1) + b"".join(struct.pack(">I", len(chunk)) + chunk for chunk in chunks)
+    if codec == "lz4":
+        return lz4.frame.compress(raw, content_checksum=True, store_size=False)
+    if codec == "zstd":
+        return zstandard.ZstdCompressor(level=3, write_content_size=False).compress(raw)
+    return raw
+
+
+def batch_bytes(batch: Batch, timestamp_type: int) -> tuple[bytes, dict]:
+    """Returns the batch and its fields."""
+    def signed(value: int) -> bytes:
+        short = varint(zigzag(value))
+        return short[:-1] + bytes([short[-1] | 0x80, 0]) if batch.long_varints and len(short) < 5 else short
+
+    def nullable(data: bytes | None) -> bytes:
+        null = -7 if batch.long_varints else -1
+        return signed(null) if data is None else signed(len(data)) + data
+
+    records = batch.records
+    base = records[0].offset if batch.base is None else batch.base
+    base_timestamp = records[0].timestamp if batch.base_timestamp is None else batch.base_timestamp
+    deltas = batch.offset_deltas or [record.offset - base for record in records]
+    raw = b""
+    for record, delta in zip(records, deltas):
+        # With LogAppendTime the deltas mean nothing: what a producer had set may still be there.
+        time = record.offset * 1000 if timestamp_type else record.timestamp - base_timestamp
+        body = bytes([batch.record_attributes]) + signed(time) + signed(delta) + nullable(record.key) + nullable(record.value)
+        body += signed(len(record.headers)) + b"".join(nullable(name) + nullable(value) for name, value in record.headers)
+        raw += signed(len(body)) + body
+    if batch.edit_records:
+        raw = batch.edit_records(raw)
+    stored = compress_batch(raw, batch.codec, batch.raw_snappy)
+    if batch.edit_stored:
+        stored = batch.edit_stored(stored)
+    fields = {
+        "base_offset": base,
+        "batch_length": 49 + len(stored),
+        "leader_epoch": batch.leader_epoch,
+        "magic": 2,
+        "attributes": BATCH_CODECS[batch.codec] | timestamp_type << 3 | batch.attributes,
+        "last_offset_delta": (records[-1].offset if batch.last is None else batch.last) - base,
+        "base_timestamp": base_timestamp,
+        "max_timestamp": max(record.timestamp for record in records),
+        "producer_id": batch.producer[0],
+        "producer_epoch": batch.producer[1],
+        "base_sequence": batch.producer[2],
+        "record_count": len(records),
+        **batch.force,
+    }
+    covered = struct.pack(">hiqqqhii", *list(fields.values())[4:12]) + stored
+    fields["crc"] = crc32c(covered) ^ fields.pop("crc_change", 0)
+    head = struct.pack(">qiibI", fields["base_offset"], fields["batch_length"], fields["leader_epoch"], fields["magic"], fields["crc"])
+    return head + covered, fields
+
+
+def batch_json(batch: Batch, timestamp_type: int) -> dict:
+    _, fields = batch_bytes(batch, timestamp_type)
+    return {
+        "base_offset": fields["base_offset"],
+        "last_offset": fields["base_offset"] + fields["last_offset_delta"],
+        "records": fields["record_count"],
+        "codec": batch.codec,
+        "leader_epoch": fields["leader_epoch"],
+        "producer_id": fields["producer_id"],
+        "producer_epoch": fields["producer_epoch"],
+        "base_sequence": fields["base_sequence"],
+        "crc": fields["crc"],
+    }
+
+
 def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple[bytes, dict, dict[str, int]]:
     """Returns the block, its header's fields, and the positions of its streams."""
     records = block.records
@@ -333,7 +470,7 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
         "salt": plan.segment_id[:8],
         "position": position,
         "sequence": sequence,
-        "kind": 1,
+        "kind": 1 if block.batches is None else 2,
         "base_offset": block.base,
         "end_offset": block.end,
         "min_timestamp": min((r.timestamp for r in records), default=I64_MAX),
@@ -348,7 +485,9 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
     fields.update({name: value for name, value in block.force.items() if name in fields})
 
     streams: dict[str, bytes] = {}
-    if records:
+    if block.batches is not None:
+        streams["BATCHES"] = b"".join(batch_bytes(batch, plan.timestamp_type)[0] for batch in block.batches)
+    elif records:
         columns = columns_of(records, block.base, fields["min_timestamp"], block.plain)
         if block.edit_columns:
             block.edit_columns(columns)
@@ -374,7 +513,7 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
     fields["header_length"] = header_length
     fields["block_length"] = header_length + len(body)
     fields["raw_length"] = sum(entry[4] for entry in directory)
-    fields["meta_length"] = sum(entry[3] for entry in directory if entry[0] == 1)
+    fields["meta_length"] = sum(entry[3] for entry in directory if entry[0] == 1 or block.batches is not None)
     fields.update(block.force)
 
     spare = bytes([plan.reserved_byte])
@@ -464,6 +603,10 @@ def build(plan: Plan) -> Built:
     spare = bytes([plan.reserved_byte])
     if plan.key_filter is not None and plan.incompatible == 0:
         plan.incompatible = 4
+
+    has_batches = any(block.batches is not None for block in plan.blocks)
+    if has_batches if plan.batches_bit is None else plan.batches_bit:
+        plan.incompatible |= 8
 
     header = file_header(plan)
     data = bytearray(header)
@@ -568,7 +711,8 @@ def build(plan: Plan) -> Built:
         "tlvs": [[kind, value.hex()] for kind, value in plan.tlvs],
         "blocks": [
             {"base": block.base, "end": block.end, "records": len(block.records),
-             "codecs": {name: block.codecs.get(name, "none") for name in positions}}
+             "codecs": {name: block.codecs.get(name, "none") for name in positions},
+             **({} if block.batches is None else {"batches": [batch_json(batch, plan.timestamp_type) for batch in block.batches]})}
             for block, positions in zip(plan.blocks, stream_positions)
         ],
         "statistics": {**statistics, "content_digest": u128(content).hex(), "restore_digest": u128(restore).hex()},
@@ -893,9 +1037,72 @@ def goldens() -> list[Plan]:
         Block(0, 2), Block(2, 3, [Rec(2, T, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)])], isolation_level=0, key_filter=(10, 0, 9)))
     plans.append(Plan("key-filter-without-blocks", "a key filter of a segment without blocks", [], base=42, key_filter=(0, 0, 0)))
 
+    plans += goldens_of_batches()
+
     entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
     plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
         Block(0, 11002, [Rec(0, T, b"k", b"first"), Rec(11001, T + 1, b"k", b"last")])], gap_entries=entries))
+    return plans
+
+
+def batches_block(base: int, end: int, batches: list[Batch], codec: str = "none", **changes) -> Block:
+    return Block(base, end, [record for batch in batches for record in batch.records], {"BATCHES": codec}, batches=batches, **changes)
+
+
+def goldens_of_batches() -> list[Plan]:
+    pairs = [(k, v) for k in (None, b"", b"k") for v in (None, b"", b"v")]
+    headers = [(b"a", b"1"), (b"", None), (b"a", b""), (b"\xff", b"\0")]
+    plans = [Plan("batches", "blocks of kind 2: batches of one record and of several, of idempotent, transactional and other producers, with and without leader "
+                  "epochs; keys and values null, empty and one byte; headers; timestamps out of order, -1, 0 and the smallest", [
+        batches_block(0, 9, [
+            Batch([Rec(0, T, *pairs[0])]),
+            Batch([Rec(o, T + 100 - o, *pairs[o], headers[:o]) for o in range(1, 5)], leader_epoch=7, producer=(4000, 3, 2147483647)),
+            Batch([Rec(o, T + o, *pairs[o]) for o in range(5, 9)], leader_epoch=8, producer=(2**40, 0, 17), attributes=16)]),
+        batches_block(9, 14, [
+            Batch([Rec(9, T, b"k", b"first"), Rec(10, -1, b"k", b"none"), Rec(11, 0, b"k", b"epoch")]),
+            Batch([Rec(12, I64_MIN, b"k", b"smallest"), Rec(13, T, b"k", b"after it")])])])]
+
+    def batch_of(first: int, codec: str, **changes) -> Batch:
+        return Batch([Rec(o, T + o, b"customer-%04d" % (o % 3), b'{"order":%d,"state":"open","note":"the same words, the same words"}' % o,
+                          [(b"content-type", b"application/json")]) for o in range(first, first + 8)], codec, **changes)
+
+    codecs = [batch_of(0, "none"), batch_of(8, "gzip"), batch_of(16, "snappy"), batch_of(24, "snappy", raw_snappy=True), batch_of(32, "lz4"), batch_of(40, "zstd")]
+    plans.append(Plan("batches-codecs", "batches of every codec in one block, snappy with and without frames; and streams of batches that are not compressed, with "
+                      "zstd and lz4", [
+        batches_block(0, 48, codecs), batches_block(48, 64, [batch_of(48, "none"), batch_of(56, "none")], "zstd"),
+        batches_block(64, 72, [batch_of(64, "none")], "lz4")]))
+    twice = {"gzip": lambda stored: gzip.compress(b"", mtime=0) + stored, "lz4": lambda stored: lz4.frame.compress(b"") + stored,
+             "zstd": lambda stored: zstandard.ZstdCompressor().compress(b"") + stored, "snappy": lambda stored: stored[:16] + stored}
+    plans.append(Plan("batches-several-frames", "batches whose records are compressed as two members of gzip, two frames of LZ4 or Zstandard, or two streams of "
+                      "snappy-java", [
+        batches_block(0, 32, [batch_of(8 * number, codec, edit_stored=edit) for number, (codec, edit) in enumerate(twice.items())])]))
+
+    plans.append(Plan("batches-gaps", "compacted batches: offsets without a record before the first, between and after the last record of a batch, a delete horizon "
+                      "for a base timestamp; offsets between batches and around them that the block covers; gaps with reasons", [
+        batches_block(1000, 1100, [
+            Batch([Rec(1012, T, b"k", b"a"), Rec(1015, T + 1, b"k", b"b")], base=1010, last=1019),
+            Batch([Rec(1020, T + 5, b"k", None), Rec(1021, T - 5, b"l", None)], base_timestamp=T + 86400000, attributes=64, last=1030),
+            Batch([Rec(1050, T + 9, b"k", b"c")], "gzip")]),
+        batches_block(1100, 1101, [Batch([Rec(1100, T + 10, b"k", b"d")])])],
+        base=1000, default_reason=1, gap_entries=[(1000, 1012, 3), (1031, 1050, 2), (1051, 1100, 0)]))
+
+    plans.append(Plan("batches-log-append-time", "timestamp type LogAppendTime: every record has the max_timestamp of its batch, whatever its delta is", [
+        batches_block(5, 9, [Batch([Rec(5, T, b"k", b"v"), Rec(6, T, b"k", b"v")], base_timestamp=T - 77), Batch([Rec(7, T + 1, b"k", b"v"), Rec(8, T + 1, b"k", None)], "lz4")])],
+        base=5, timestamp_type=1))
+
+    plans.append(Plan("batches-other-forms", "what a reader of batches accepts: varints longer than they need to be, lengths below -1 for null, attributes that "
+                      "nobody knows, sums of timestamps beyond 64 bits, a max_timestamp that is wrong", [
+        batches_block(0, 4, [
+            Batch([Rec(0, T, None, b"v", [(b"n", None)]), Rec(1, T + 1, b"k", None)], long_varints=True, record_attributes=0xFF, attributes=-128),
+            Batch([Rec(2, I64_MAX, b"k", b"v"), Rec(3, I64_MIN, b"k", b"v")], force={"max_timestamp": 5})])]))
+
+    plans.append(Plan("batches-and-records", "blocks of both kinds in one segment, with a control record in one of kind 1; a key filter, hours and whole_lines over all", [
+        Block(0, 2, [Rec(0, T, b"a", b"v"), Rec(1, T + 1, b"\0\0\0\1", b"\0\0\0\0\0\5", [], 1)]),
+        batches_block(2, 6, [Batch([Rec(2, T, b"b", b"v"), Rec(3, T + 3600000, b"a", b"v")], "zstd"), Batch([Rec(4, T + 2, None, b"v")])]),
+        Block(6, 9),
+        batches_block(9, 11, [Batch([Rec(9, T + 7200000, b"c", b"v"), Rec(10, T, b"", b"")])]),
+        Block(11, 12, [Rec(11, T, b"c", b"v")])],
+        isolation_level=0, key_filter=(12, 1, 9), hours=True, whole_lines=1, incompatible=4))
     return plans
 
 
@@ -1090,6 +1297,8 @@ def broken_segments() -> list[Broken]:
     add("sections-out-of-order", "inconsistent", "open", "gaps stands before statistics",
         plan(edit_sections=lambda sections: sections.insert(2, sections.pop(3))), offsets)
     add("section-beyond-footer", "inconsistent", "open", "the last section's length goes beyond the footer", _section_too_long(plan()), offsets)
+    add("section-up-to-the-largest-position", "inconsistent", "open", "the last section's length is such that it would end at byte 2^64 - 1 of the footer: rounded up to a multiple of 8, "
+        "that is beyond 64 bits", _section_up_to(plan(), 2**64 - 1), offsets)
     add("padding-not-zero-footer", "inconsistent", "open", "the last byte of the footer, which is padding, is 1; footer_crc agrees", _footer_padding(plan()),
         offsets)
     add("statistics-wrong", "inconsistent", "verify", "value_bytes is one too high", plan(
@@ -1268,7 +1477,76 @@ def broken_segments() -> list[Broken]:
         filtered(incompatible=0, edit_sections=lambda sections: sections.append([10, 1, bytes(28)]), key_filter=None))
     add("key-filter-bit-without-section", "inconsistent", "open", "the bit of the features is set, and the section key_filter is missing",
         filtered(edit_sections=lambda sections: sections.pop()))
+
+    # --- Batches ---
+    def batches(number: int | None = None, codec: str = "none", block: dict | None = None, segment: dict | None = None, **changes) -> Plan:
+        """Returns two blocks of kind 2 between two of kind 1; one batch of the first one is changed."""
+        of = [Batch(simple_records(103, 2), "none"), Batch(simple_records(105, 2), codec), Batch(simple_records(107, 3), "gzip")]
+        if number is not None:
+            of[number] = replace(of[number], **changes)
+        return Plan("three-blocks", "", [
+            Block(100, 103, simple_records(100, 3)), replace(batches_block(103, 110, of), **block or {}),
+            batches_block(110, 112, [Batch(simple_records(110, 2))]), Block(112, 114, simple_records(112, 2))], base=100, **segment or {})
+
+    others = [100, 101, 102, 110, 111, 112, 113]
+    all_of_them = list(range(100, 114))
+
+    def broken_batch(name: str, error_class: str, what: str, number: int | None = None, at: str = "decode", **changes) -> None:
+        add("batches-" + name, error_class, at, what, batches(number, **changes), others)
+
+    add("batches-block-without-bit", "inconsistent", "open", "two blocks are of kind 2, and bit 3 of the features is clear", batches(segment={"batches_bit": False}), all_of_them)
+    add("batches-bit-without-block", "inconsistent", "open", "bit 3 of the features is set, and no block is of kind 2", plan(batches_bit=True), offsets)
+    add("batches-without-record", "inconsistent", "open", "a block of kind 2 has no record and no stream", batches(block={
+        "records": [], "edit_streams": lambda streams: streams.clear()}), others)
+    add("batches-meta-length-wrong", "inconsistent", "decode", "meta_length of a block of kind 2 is 64 less than the stored length of BATCHES", batches(block={
+        "index_force": {"meta_length": _batches_length(batches()) - 64}}), all_of_them)
+    for kind, stream, what in ((2, 1, "a block of kind 2 has META instead of BATCHES"), (2, 6, "a block of kind 2 has the unknown stream 6")):
+        add(f"batches-stream-{stream}", "unsupported", "decode", what,
+            batches(block={"edit_directory": lambda entries, stream=stream: entries[0].__setitem__(0, stream)}), others)
+    add("batches-in-a-records-block", "unsupported", "decode", "a block of kind 1 has the stream BATCHES beside its others", with_block(
+        edit_streams=lambda streams: streams.__setitem__("BATCHES", batch_bytes(Batch(simple_records(103, 3)), 0)[0])), offsets[:3] + offsets[6:])
+    broken_batch("record-count-wrong", "inconsistent", "the block's record_count is one less than its batches have; statistics agree", block={"force": {"record_count": 6}})
+    broken_batch("tombstone-count-wrong", "inconsistent", "the block's tombstone_count is 1, and no value is null; statistics agree", block={"force": {"tombstone_count": 1}})
+    broken_batch("crc", "checksum", "the crc of a batch is not that of its bytes; stored_crc is", 1, force={"crc_change": 1})
+    broken_batch("magic-1", "unsupported", "a batch has magic 1", 1, force={"magic": 1})
+    broken_batch("codec-5", "unsupported", "a batch has codec 5", 1, attributes=5)
+    broken_batch("control", "inconsistent", "a batch is a control batch", 1, attributes=32)
+    broken_batch("other-timestamp-type", "inconsistent", "a batch is of LogAppendTime, the segment of CreateTime", 1, attributes=8)
+    broken_batch("no-record-in-a-batch", "inconsistent", "a batch states no record, and has two", 1, force={"record_count": 0})
+    broken_batch("more-records-than-offsets", "inconsistent", "a batch of two offsets states three records", 1, force={"record_count": 3})
+    broken_batch("negative-delta", "inconsistent", "a batch has last_offset_delta -1", 1, force={"last_offset_delta": -1})
+    broken_batch("length-too-small", "inconsistent", "a batch has batch_length 48: it ends inside its header", 1, force={"batch_length": 48})
+    broken_batch("length-negative", "inconsistent", "a batch has batch_length -1", 1, force={"batch_length": -1})
+    broken_batch("length-too-large", "inconsistent", "the last batch states one byte more than there is", 2, force={"batch_length": len(
+        batch_bytes(Batch(simple_records(107, 3), "gzip"), 0)[0]) - 11})
+    add("batches-cut", "inconsistent", "decode", "BATCHES ends inside the header of a batch", batches(block={
+        "edit_streams": lambda streams: streams.__setitem__("BATCHES", streams["BATCHES"] + batch_bytes(Batch(simple_records(110, 1)), 0)[0][:60])}), others)
+    broken_batch("overlapping", "inconsistent", "a batch begins at the last offset of the one before it", 0, last=105)
+    broken_batch("before-the-coverage", "inconsistent", "the first batch begins below the block's base_offset", 0, base=102)
+    broken_batch("beyond-the-coverage", "inconsistent", "the last batch ends at the block's end_offset", 2, last=110)
+    broken_batch("record-cut", "inconsistent", "the last record of a batch lacks its last byte", 1, edit_records=lambda raw: raw[:-1])
+    broken_batch("bytes-after-the-last-record", "inconsistent", "a batch has a byte behind its last record", 1, edit_records=lambda raw: raw + b"\0")
+    broken_batch("record-longer-than-its-fields", "inconsistent", "the length of a record is one more than its fields, and the next one is one shorter", 1,
+                 edit_records=lambda raw: bytes([raw[0] + 2]) + raw[1:])
+    broken_batch("varint-too-long", "inconsistent", "the length of a record is a varint of 6 bytes", 1, edit_records=lambda raw: bytes([raw[0] | 0x80]) + b"\x80\x80\x80\x80\0" + raw[1:])
+    broken_batch("offsets-not-ascending", "inconsistent", "two records of a batch have the same offset", 1, offset_deltas=[1, 1])
+    broken_batch("offset-beyond-the-batch", "inconsistent", "a record of a batch has an offset above its last one", 1, offset_deltas=[0, 2])
+    for name in ("gzip", "snappy", "lz4", "zstd"):
+        broken_batch(f"{name}-cut", "inconsistent", f"the {name} data of a batch lacks its last 3 bytes", 1, codec=name, edit_stored=lambda stored: stored[:-3])
+        broken_batch(f"{name}-bytes-after", "inconsistent", f"a batch has 9 bytes that are no {name} behind its records", 1, codec=name, edit_stored=lambda stored: stored + b"\xff" * 9)
+    broken_batch("snappy-length-wrong", "inconsistent", "snappy data without frames states one byte more than it decompresses to", 1, codec="snappy", raw_snappy=True,
+                 edit_stored=lambda stored: bytes([stored[0] + 1]) + stored[1:])
+    # A window of 2^28 bytes: RFC 8878 section 3.1.1.1.2.
+    broken_batch("zstd-window-over-limit", "limit", "the records of a batch are a zstd frame with a window of 256 MiB", 1, codec="zstd",
+                 edit_stored=lambda stored: b"\x28\xb5\x2f\xfd\x00" + bytes([18 << 3]) + (5 << 3 | 1).to_bytes(3, "little") + b"bytes")
+    bomb = zstandard.ZstdCompressor(level=19).compress(bytes(2**27 - 50))
+    broken_batch("decoded-bytes-over-limit", "limit", "the records of two batches decompress to more than 134217728 bytes together, each to less", 1, codec="zstd",
+                 edit_stored=lambda stored: bomb)
     return out
+
+
+def _batches_length(plan: Plan) -> int:
+    return len(b"".join(batch_bytes(batch, 0)[0] for batch in plan.blocks[1].batches))
 
 
 def _without(data: bytes, position: int, count: int) -> bytes:
@@ -1323,10 +1601,16 @@ def _reseal_footer(built: Built) -> bytes:
     return bytes(data)
 
 
-def _section_too_long(plan: Plan) -> bytes:
+def _section_too_long(plan: Plan, length: int = 2**40) -> bytes:
     built = build(plan)
-    struct.pack_into("<Q", built.data, built.section_positions[5] - 8, 2**40)
+    struct.pack_into("<Q", built.data, built.section_positions[5] - 8, length)
     return _reseal_footer(built)
+
+
+def _section_up_to(plan: Plan, end: int) -> bytes:
+    """States a length with which the section ends at this byte of the footer."""
+    built = build(plan)
+    return _section_too_long(plan, end - (built.section_positions[5] - built.footer_position))
 
 
 def _footer_padding(plan: Plan) -> bytes:

@@ -243,7 +243,7 @@ def parse_row(table: str, line: bytes, commits: tuple[int, int]) -> Row:
     require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
     if kind == "segment" and not removed:
         features = count_member(table, members, "features") if members.get("features") is not None else 0
-        require(features & ~kseg.FEATURE_KEY_FILTER == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
+        require(features & ~(kseg.FEATURE_KEY_FILTER | kseg.FEATURE_BATCHES) == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
     return Row(row_key(table, kind, members), kind, removed, members, table, commits)
 
 

@@ -4,9 +4,9 @@ use super::codec::BatchCodec;
 use super::error;
 use super::frame::{RecordBatch, RecordBatches};
 use super::header::BatchHeader;
-use super::inflate::{DECODED_BYTES, Inflater};
+use super::inflate::{DECODED_BYTES, Inflater, too_large};
 use super::messages::{Payload, Wrapper};
-use super::records;
+use super::records::{self, RawRecord};
 use crate::error::{ErrorClass, Result};
 use crate::record::{Headers, Record, TimestampType};
 
@@ -74,6 +74,26 @@ impl BatchDecoder {
         }
     }
 
+    /// Passes every record of a batch of format v2 to `take`, in one walk, and returns the bytes of its records before compression, which
+    /// are at most `limit`. After an error, some may have been passed.
+    pub(crate) fn visit(
+        &mut self,
+        batch: &RecordBatch<'_>,
+        limit: usize,
+        mut take: impl FnMut(&Record<'_>) -> Result<()>,
+    ) -> Result<usize> {
+        let header = *batch.header();
+        self.limit = limit;
+        let bytes = self.records_of(batch)?;
+        // What is not compressed was not measured.
+        if bytes.len() > limit {
+            let (class, detail) = too_large(limit);
+            return Err(error(class, batch.position(), detail));
+        }
+        records::walk(batch, bytes, |record| take(&record_of(&header, &record)))?;
+        Ok(bytes.len())
+    }
+
     fn decode_message<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<BatchRecords<'a>> {
         let Payload { value, .. } = Payload::of(batch)?;
         if batch.header().attributes.codec() == Some(BatchCodec::None) {
@@ -106,10 +126,28 @@ impl BatchDecoder {
                 return Err(error(ErrorClass::Unsupported, batch.position(), detail));
             }
         };
+        let limit = self.limit;
         self.inflater
-            .inflate(codec, magic, stored, self.limit, &mut self.raw)
+            .inflate(codec, magic, stored, limit, &mut self.raw)
             .map_err(|(class, detail)| error(class, batch.position(), detail))?;
         Ok(&self.raw)
+    }
+}
+
+/// Returns a record of a batch with this header.
+fn record_of<'a>(header: &BatchHeader, record: &RawRecord<'a>) -> Record<'a> {
+    let timestamp = match header.attributes.timestamp_type() {
+        TimestampType::LogAppendTime => header.max_timestamp,
+        // Kafka wraps around on both sides.
+        TimestampType::CreateTime => header.base_timestamp.wrapping_add(record.timestamp_delta),
+    };
+    Record {
+        offset: header.base_offset + i64::from(record.offset_delta),
+        timestamp,
+        control: header.attributes.is_control(),
+        key: record.key,
+        value: record.value,
+        headers: Headers::Batch(record.headers),
     }
 }
 
@@ -138,21 +176,7 @@ impl<'a> Iterator for BatchRecords<'a> {
             Kind::Batch { header, rest, left } => {
                 *left = left.checked_sub(1)?;
                 let record = records::take(rest)?;
-                let timestamp = match header.attributes.timestamp_type() {
-                    TimestampType::LogAppendTime => header.max_timestamp,
-                    // Kafka wraps around on both sides.
-                    TimestampType::CreateTime => {
-                        header.base_timestamp.wrapping_add(record.timestamp_delta)
-                    }
-                };
-                Some(Record {
-                    offset: header.base_offset + i64::from(record.offset_delta),
-                    timestamp,
-                    control: header.attributes.is_control(),
-                    key: record.key,
-                    value: record.value,
-                    headers: Headers::Batch(record.headers),
-                })
+                Some(record_of(header, &record))
             }
             Kind::Messages { messages, wrapper } => {
                 let message = messages.next()?.ok()?;

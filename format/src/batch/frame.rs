@@ -88,22 +88,36 @@ impl<'a> RecordBatch<'a> {
     ///
     /// *checksum*.
     pub fn check_crc(&self) -> Result<()> {
-        let (name, computed) = match self.header.magic {
-            2 => ("CRC-32C", crc32c::crc32c(self.after(at::ATTRIBUTES))),
-            _ => ("CRC-32", crc32(self.after(at::MAGIC))),
-        };
-        let stored = self.header.crc;
-        if stored == computed {
-            return Ok(());
+        match self.header.magic {
+            2 => RecordBatch::check_crc_of(self.bytes, self.position),
+            _ => compare_crc(
+                "CRC-32",
+                self.header.crc,
+                crc32(self.after(at::MAGIC)),
+                self.position,
+            ),
         }
-        let detail = format!("states {stored:#010x}, the {name} of its bytes is {computed:#010x}");
-        Err(error(ErrorClass::Checksum, self.position, detail))
+    }
+
+    /// Compares the checksum of a batch of format v2 of which nothing but the length was looked at.
+    pub(crate) fn check_crc_of(batch: &[u8], position: u64) -> Result<()> {
+        let stored = field(batch, at::CRC).map_or(0, u32::from_be_bytes);
+        let covered = batch.get(at::ATTRIBUTES..).unwrap_or_default();
+        compare_crc("CRC-32C", stored, crc32c::crc32c(covered), position)
     }
 
     /// Returns the bytes from `start` on, which the length that was checked includes.
     pub(super) fn after(&self, start: usize) -> &'a [u8] {
         self.bytes.get(start..).unwrap_or_default()
     }
+}
+
+fn compare_crc(name: &str, stored: u32, computed: u32, position: u64) -> Result<()> {
+    if stored == computed {
+        return Ok(());
+    }
+    let detail = format!("states {stored:#010x}, the {name} of its bytes is {computed:#010x}");
+    Err(error(ErrorClass::Checksum, position, detail))
 }
 
 fn crc32(bytes: &[u8]) -> u32 {

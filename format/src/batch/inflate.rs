@@ -88,12 +88,18 @@ fn zstd(
     raw: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let fault = |detail: &str| inconsistent(BatchCodec::Zstd, detail);
-    let name = |code| fault(zstd_safe::get_error_name(code));
+    let name = |code| match zstd_safe::get_error_name(code) {
+        // Of a window above 128 MiB, zstd's own limit.
+        name if name.contains("too much memory") => (ErrorClass::Limit, format!("zstd: {name}")),
+        name => fault(name),
+    };
     context.reset(ResetDirective::SessionOnly).map_err(name)?;
     let mut input = InBuffer::around(stored);
     loop {
         if raw.len() == raw.capacity() {
-            raw.reserve(raw.len().max(CHUNK));
+            // No more than may come out, and one byte that shows that more would.
+            let most = limit.saturating_add(1).saturating_sub(raw.len());
+            raw.reserve_exact(raw.len().max(CHUNK).min(most));
         }
         let filled = raw.len();
         let room = raw.capacity() - filled;

@@ -1,38 +1,40 @@
 //! Positions of fields, all big-endian.
 
+use crate::layout::record_batch;
+
 /// Bytes that say how long a batch is and of which format: offset, length, and up to the magic.
 pub const PREFIX_LENGTH: usize = MAGIC + 1;
 /// Bytes of the offset and the length, which the length does not count.
-pub(super) const OVERHEAD: usize = 12;
+pub(super) const OVERHEAD: usize = record_batch::LEADER_EPOCH;
 /// The first offset, of formats v0 and v1 the last one.
-pub(super) const BASE_OFFSET: usize = 0;
+pub(super) const BASE_OFFSET: usize = record_batch::BASE_OFFSET;
 /// Bytes after this field.
-pub(super) const LENGTH: usize = 8;
+pub(super) const LENGTH: usize = record_batch::BATCH_LENGTH;
 /// The format, in the same place since v0.
-pub(super) const MAGIC: usize = 16;
+pub(super) const MAGIC: usize = record_batch::MAGIC;
 
 /// Epoch of the leader that appended it.
-pub(super) const LEADER_EPOCH: usize = 12;
+pub(super) const LEADER_EPOCH: usize = record_batch::LEADER_EPOCH;
 /// CRC-32C of everything from the attributes on.
-pub(super) const CRC: usize = 17;
+pub(super) const CRC: usize = record_batch::CRC;
 /// [`Attributes`](super::Attributes).
-pub(super) const ATTRIBUTES: usize = 21;
+pub(super) const ATTRIBUTES: usize = record_batch::ATTRIBUTES;
 /// The last offset less the first, records that compaction removed included.
-pub(super) const LAST_OFFSET_DELTA: usize = 23;
+pub(super) const LAST_OFFSET_DELTA: usize = record_batch::LAST_OFFSET_DELTA;
 /// What the timestamps of records are relative to.
-pub(super) const BASE_TIMESTAMP: usize = 27;
+pub(super) const BASE_TIMESTAMP: usize = record_batch::BASE_TIMESTAMP;
 /// The largest timestamp; with LogAppendTime the one of every record.
-pub(super) const MAX_TIMESTAMP: usize = 35;
+pub(super) const MAX_TIMESTAMP: usize = record_batch::MAX_TIMESTAMP;
 /// Id of the producer.
-pub(super) const PRODUCER_ID: usize = 43;
+pub(super) const PRODUCER_ID: usize = record_batch::PRODUCER_ID;
 /// Epoch of the producer.
-pub(super) const PRODUCER_EPOCH: usize = 51;
+pub(super) const PRODUCER_EPOCH: usize = record_batch::PRODUCER_EPOCH;
 /// Sequence number of the first record.
-pub(super) const BASE_SEQUENCE: usize = 53;
+pub(super) const BASE_SEQUENCE: usize = record_batch::BASE_SEQUENCE;
 /// Number of records.
-pub(super) const RECORD_COUNT: usize = 57;
+pub(super) const RECORD_COUNT: usize = record_batch::RECORD_COUNT;
 /// Bytes of the header of a batch of format v2.
-pub const HEADER_LENGTH: usize = RECORD_COUNT + 4;
+pub const HEADER_LENGTH: usize = record_batch::LENGTH;
 
 /// Formats v0 and v1.
 pub(super) mod message {

@@ -1,13 +1,16 @@
 //! From a block's bytes to records: every check passes before the first record is returned (SPEC section 4).
 
+use crate::batch::{BatchDecoder, RecordBatches};
+use crate::block::batches;
 use crate::block::header::{BlockHeader, StreamEntry, StreamId};
-use crate::codec::Decompressor;
+use crate::codec::{Codec, Decompressor};
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError, Result};
 use crate::meta::{self, Expected, StreamLengths};
+use crate::record::TimestampType;
 use crate::wire::{FieldReader, length};
 
-/// Which streams a reader wants. META is always read.
+/// Which streams a reader wants. META is always read; of a block of batches, everything is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streams {
     /// Offsets, times and lengths; keys, headers and values have no bytes then and must not be used.
@@ -29,7 +32,7 @@ impl Streams {
     #[must_use]
     pub fn contains(self, id: StreamId) -> bool {
         match id {
-            StreamId::Meta => true,
+            StreamId::Meta | StreamId::Batches => true,
             StreamId::Keys => matches!(self, Streams::Keys | Streams::KeysAndValues | Streams::All),
             StreamId::Headers => matches!(self, Streams::Headers | Streams::All),
             StreamId::Values => {
@@ -45,7 +48,9 @@ impl Streams {
 /// Decodes blocks, one at a time, and reuses its buffers.
 pub struct BlockDecoder {
     decompressor: Decompressor,
+    /// META, or BATCHES where it is compressed.
     meta: Vec<u8>,
+    batches: BatchDecoder,
 }
 
 impl Default for BlockDecoder {
@@ -61,6 +66,7 @@ impl BlockDecoder {
         BlockDecoder {
             decompressor: Decompressor::new(),
             meta: Vec::new(),
+            batches: BatchDecoder::new(),
         }
     }
 
@@ -78,8 +84,20 @@ impl BlockDecoder {
         streams: Streams,
         columns: &mut Columns,
     ) -> Result<()> {
+        self.decode_of(header, block, streams, None, columns)
+    }
+
+    /// Decodes a block of a segment with this timestamp type, which all of its batches must have; `None` where it is not known.
+    pub(crate) fn decode_of(
+        &mut self,
+        header: &BlockHeader,
+        block: &[u8],
+        streams: Streams,
+        timestamp_type: Option<TimestampType>,
+        columns: &mut Columns,
+    ) -> Result<()> {
         columns.clear();
-        let decoded = self.decode_streams(header, block, streams, columns);
+        let decoded = self.decode_streams(header, block, streams, timestamp_type, columns);
         if decoded.is_err() {
             columns.clear();
         }
@@ -91,18 +109,48 @@ impl BlockDecoder {
         header: &BlockHeader,
         block: &[u8],
         streams: Streams,
+        timestamp_type: Option<TimestampType>,
         columns: &mut Columns,
     ) -> Result<()> {
         for (entry, stored) in stored_streams(header, block)? {
             // META comes first, so the lengths are known before the other streams are decoded.
             if streams.contains(entry.id) {
-                self.stream(header, (entry, stored), columns)?;
+                self.stream(header, (entry, stored), timestamp_type, columns)?;
             }
         }
         check_padding(header, block)
     }
 
-    /// Decodes META of the block whose header is `header`, from its first bytes: the header and META (SPEC section 5).
+    /// Lends the batches of a block as they are stored, without decoding their records, after the checks of what their headers state and of
+    /// their checksums. `None` of a block of records.
+    ///
+    /// # Errors
+    ///
+    /// Any of SPEC section 7; no batch is lent then.
+    pub fn batches<'a>(
+        &'a mut self,
+        header: &BlockHeader,
+        block: &'a [u8],
+        timestamp_type: Option<TimestampType>,
+    ) -> Result<Option<RecordBatches<'a>>> {
+        let mut streams = stored_streams(header, block)?;
+        let Some((entry, stored)) = streams.find(|(entry, _)| entry.id == StreamId::Batches) else {
+            return Ok(None);
+        };
+        check_stored(header, entry, stored)?;
+        check_padding(header, block)?;
+        let raw = raw_batches(
+            &mut self.decompressor,
+            header,
+            (entry, stored),
+            &mut self.meta,
+        )?;
+        batches::walk(raw, header, timestamp_type, |_| Ok(()))?;
+        Ok(Some(RecordBatches::new(raw, 0)))
+    }
+
+    /// Decodes META of the block whose header is `header`, from its first bytes: the header and META (SPEC section 5). Of a block of batches,
+    /// it decodes all of them, which are as many bytes after the header.
     ///
     /// `columns` is replaced; after an error it is empty.
     ///
@@ -115,28 +163,48 @@ impl BlockDecoder {
         start: &[u8],
         columns: &mut Columns,
     ) -> Result<()> {
+        self.decode_meta_of(header, start, None, columns)
+    }
+
+    /// Does the same of a block of a segment with this timestamp type.
+    pub(crate) fn decode_meta_of(
+        &mut self,
+        header: &BlockHeader,
+        start: &[u8],
+        timestamp_type: Option<TimestampType>,
+        columns: &mut Columns,
+    ) -> Result<()> {
         columns.clear();
-        let decoded = self.meta_of(header, start, columns);
+        let decoded = self.meta_of(header, start, timestamp_type, columns);
         if decoded.is_err() {
             columns.clear();
         }
         decoded
     }
 
-    fn meta_of(&mut self, header: &BlockHeader, start: &[u8], columns: &mut Columns) -> Result<()> {
+    fn meta_of(
+        &mut self,
+        header: &BlockHeader,
+        start: &[u8],
+        timestamp_type: Option<TimestampType>,
+        columns: &mut Columns,
+    ) -> Result<()> {
         let (from, to) = (
             header.header_length(),
             header.header_length() + length(header.meta_length()),
         );
         let view = FieldReader::new("block", header.position, start, to)?;
-        let mut streams = header.directory.iter();
-        match streams.find(|entry| entry.id == StreamId::Meta) {
-            Some(entry) => self.stream(header, (entry, view.slice(from, to)?), columns),
+        match header.directory.iter().next() {
+            Some(entry) => {
+                let stored = view.slice(from, to)?;
+                self.stream(header, (entry, stored), timestamp_type, columns)
+            }
             None => Ok(()),
         }
     }
 
-    /// Decodes one more stream into `columns`, which has META of the same block, and not this stream yet.
+    /// Decodes one more stream into `columns`, which has META of the same block, and not this stream yet. Of a block of batches, `columns` has
+    /// everything already.
     ///
     /// # Errors
     ///
@@ -152,7 +220,7 @@ impl BlockDecoder {
         let Some(found) = found else {
             return Ok(());
         };
-        let decoded = self.stream(header, found, columns);
+        let decoded = self.stream(header, found, None, columns);
         if decoded.is_err() {
             columns.clear();
         }
@@ -164,10 +232,17 @@ impl BlockDecoder {
         &mut self,
         header: &BlockHeader,
         (entry, stored): (&StreamEntry, &[u8]),
+        timestamp_type: Option<TimestampType>,
         columns: &mut Columns,
     ) -> Result<()> {
         check_stored(header, entry, stored)?;
         let raw = match entry.id {
+            StreamId::Batches => {
+                let decompressor = &mut self.decompressor;
+                let raw = raw_batches(decompressor, header, (entry, stored), &mut self.meta)?;
+                batches::decode(&mut self.batches, raw, header, timestamp_type, columns)?;
+                return check_counts(header, columns);
+            }
             StreamId::Meta => &mut self.meta,
             StreamId::Keys => &mut columns.keys.bytes,
             StreamId::Headers => &mut columns.headers.bytes,
@@ -175,7 +250,7 @@ impl BlockDecoder {
         };
         self.decompressor
             .decompress(entry.codec, stored, length(entry.raw_length), raw)
-            .map_err(|(class, detail)| stream_error(header, entry, class, detail))?;
+            .map_err(|(class, detail)| stream_error(header, entry.id, class, detail))?;
         if entry.id == StreamId::Meta {
             let lengths = meta::decode(&self.meta, &expected(header), header.position, columns)?;
             check_sums(header, lengths)?;
@@ -185,11 +260,27 @@ impl BlockDecoder {
     }
 }
 
+/// Returns BATCHES before compression, which is what is stored where it is not compressed.
+fn raw_batches<'a>(
+    decompressor: &mut Decompressor,
+    header: &BlockHeader,
+    (entry, stored): (&StreamEntry, &'a [u8]),
+    buffer: &'a mut Vec<u8>,
+) -> Result<&'a [u8]> {
+    if entry.codec == Codec::None {
+        return Ok(stored);
+    }
+    decompressor
+        .decompress(entry.codec, stored, length(entry.raw_length), buffer)
+        .map_err(|(class, detail)| stream_error(header, entry.id, class, detail))?;
+    Ok(buffer)
+}
+
 /// Iterates over the streams with their stored bytes.
-fn stored_streams<'a>(
-    header: &'a BlockHeader,
+fn stored_streams<'h, 'a>(
+    header: &'h BlockHeader,
     block: &'a [u8],
-) -> Result<impl Iterator<Item = (&'a StreamEntry, &'a [u8])>> {
+) -> Result<impl Iterator<Item = (&'h StreamEntry, &'a [u8])>> {
     let view = FieldReader::new("block", header.position, block, header.block_length())?;
     let mut rest = view.slice(header.header_length(), header.block_length())?;
     Ok(header.directory.iter().map(move |entry| {
@@ -202,17 +293,18 @@ fn stored_streams<'a>(
     }))
 }
 
-fn stream_error(
+pub(super) fn stream_error(
     header: &BlockHeader,
-    entry: &StreamEntry,
+    id: StreamId,
     class: ErrorClass,
     detail: impl Into<String>,
 ) -> FormatError {
-    let what = match entry.id {
+    let what = match id {
         StreamId::Meta => "stream META of the block",
         StreamId::Keys => "stream KEYS of the block",
         StreamId::Headers => "stream HEADERS of the block",
         StreamId::Values => "stream VALUES of the block",
+        StreamId::Batches => "stream BATCHES of the block",
     };
     FormatError::new(class, what, header.position, detail)
 }
@@ -226,7 +318,8 @@ fn check_stored(header: &BlockHeader, entry: &StreamEntry, stored: &[u8]) -> Res
         "stored_crc is {:#010x}, the CRC-32C of the bytes is {computed:#010x}",
         entry.stored_crc
     );
-    Err(stream_error(header, entry, ErrorClass::Checksum, detail))
+    let class = ErrorClass::Checksum;
+    Err(stream_error(header, entry.id, class, detail))
 }
 
 fn expected(header: &BlockHeader) -> Expected {

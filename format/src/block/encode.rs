@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use crate::block::header::{BlockHeader, Directory, STREAM_IDS, StreamEntry, StreamId};
+use crate::block::header::{BlockHeader, BlockKind, Directory, StreamEntry, StreamId};
 use crate::codec::{Codec, Compression, Compressor};
 use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
@@ -25,6 +25,41 @@ use crate::render::{Renderer, ViewSizes};
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
 
+/// The streams of a block of records.
+const STREAMS: [StreamId; 4] = [
+    StreamId::Meta,
+    StreamId::Keys,
+    StreamId::Headers,
+    StreamId::Values,
+];
+
+/// What the records of a block are stored as: columns ([`BlockBuilder`]), or Kafka's own batches
+/// ([`BatchesBuilder`](super::BatchesBuilder)).
+pub trait BlockBody: sealed::Sealed {
+    /// The kind of its blocks.
+    const KIND: BlockKind;
+
+    /// Returns the records.
+    fn columns(&self) -> &Columns;
+
+    /// Returns the offsets covered, the end exclusive.
+    fn coverage(&self) -> (i64, i64);
+
+    /// Begins an empty block at `base_offset` in the same buffers.
+    fn restart(&mut self, base_offset: i64);
+
+    /// Returns a stream before compression.
+    fn raw(&self, id: StreamId) -> &[u8];
+
+    /// Returns a stream after it; undefined where that did not pay.
+    fn compressed(&self, id: StreamId) -> &[u8];
+}
+
+pub(super) mod sealed {
+    /// Nobody else stores records.
+    pub trait Sealed {}
+}
+
 /// Collects the records of a block.
 #[derive(Debug)]
 pub struct BlockBuilder {
@@ -36,9 +71,9 @@ pub struct BlockBuilder {
 
 /// A block has at most about this many bytes of text per byte of its size. To read one record as text, a whole block is rendered, and tiny
 /// records render to dozens of times their bytes.
-const TEXT_PER_BLOCK_BYTE: usize = 4;
+pub(super) const TEXT_PER_BLOCK_BYTE: usize = 4;
 /// About what a record's line has besides its key, headers and value. Counting exactly would read every byte twice.
-const LINE_BYTES: usize = 150;
+pub(super) const LINE_BYTES: usize = 150;
 
 /// The outcome of pushing a record into a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +90,7 @@ pub enum Push {
 struct Buffers {
     meta: Vec<u8>,
     /// Compressed bytes of each stream; unused where it is stored raw.
-    stored: [Vec<u8>; STREAM_IDS.len()],
+    stored: [Vec<u8>; STREAMS.len()],
 }
 
 impl BlockBuilder {
@@ -198,31 +233,41 @@ impl BlockBuilder {
             meta::encode(&self.columns, self.base_offset, &mut self.buffers.meta);
         }
         let mut directory = Directory::default();
-        encoder.compressing = Duration::ZERO;
-        for (id, stored) in STREAM_IDS.into_iter().zip(&mut self.buffers.stored) {
+        encoder.begin();
+        for (id, stored) in STREAMS.into_iter().zip(&mut self.buffers.stored) {
             let raw = raw_stream(id, &self.buffers.meta, &self.columns);
             if let Some(entry) = encoder.stream(id, raw, stored) {
                 directory.set(entry);
             }
         }
-        let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
-        EncodedBlock {
-            statistics: Statistics::of_block(
-                &self.columns,
-                timestamp_type,
-                self.base_offset,
-                self.end_offset,
-                raw_bytes,
-            ),
-            view_sizes: renderer.sizes(&self.columns),
-            whole_lines: WholeLines::of(&self.columns),
-            hours: HourSize::of(&self.columns, renderer),
-            renderer: renderer.clone(),
-            key_hashes: None,
-            timestamp_type,
-            directory,
-            builder: self,
-        }
+        EncodedBlock::new(self, directory, timestamp_type, renderer)
+    }
+}
+
+impl sealed::Sealed for BlockBuilder {}
+
+impl BlockBody for BlockBuilder {
+    const KIND: BlockKind = BlockKind::Records;
+
+    fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    fn coverage(&self) -> (i64, i64) {
+        (self.base_offset, self.end_offset)
+    }
+
+    fn restart(&mut self, base_offset: i64) {
+        BlockBuilder::restart(self, base_offset);
+    }
+
+    fn raw(&self, id: StreamId) -> &[u8] {
+        raw_stream(id, &self.buffers.meta, &self.columns)
+    }
+
+    fn compressed(&self, id: StreamId) -> &[u8] {
+        let stored = self.buffers.stored.get(id as usize - 1);
+        stored.map_or(&[][..], |stored| stored)
     }
 }
 
@@ -232,6 +277,7 @@ fn raw_stream<'a>(id: StreamId, meta: &'a [u8], columns: &'a Columns) -> &'a [u8
         StreamId::Keys => &columns.keys.bytes,
         StreamId::Headers => &columns.headers.bytes,
         StreamId::Values => &columns.values.bytes,
+        StreamId::Batches => &[],
     }
 }
 
@@ -258,7 +304,17 @@ impl Encoder {
         self.compressing
     }
 
-    fn stream(&mut self, id: StreamId, raw: &[u8], stored: &mut Vec<u8>) -> Option<StreamEntry> {
+    /// Sets how long the compression of the block took to nothing.
+    pub(super) fn begin(&mut self) {
+        self.compressing = Duration::ZERO;
+    }
+
+    pub(super) fn stream(
+        &mut self,
+        id: StreamId,
+        raw: &[u8],
+        stored: &mut Vec<u8>,
+    ) -> Option<StreamEntry> {
         if raw.is_empty() {
             return None;
         }
@@ -278,8 +334,8 @@ impl Encoder {
 
 /// A compressed block that has no position in a segment yet.
 #[derive(Debug)]
-pub struct EncodedBlock {
-    builder: BlockBuilder,
+pub struct EncodedBlock<B = BlockBuilder> {
+    body: B,
     timestamp_type: TimestampType,
     directory: Directory,
     statistics: Statistics,
@@ -291,12 +347,41 @@ pub struct EncodedBlock {
     key_hashes: Option<(KeyHasher, Vec<u64>)>,
 }
 
-impl EncodedBlock {
+impl<B: BlockBody> EncodedBlock<B> {
+    /// Computes what a segment states of a block whose streams are compressed.
+    pub(super) fn new(
+        body: B,
+        directory: Directory,
+        timestamp_type: TimestampType,
+        renderer: &Renderer,
+    ) -> EncodedBlock<B> {
+        let columns = body.columns();
+        let (base_offset, end_offset) = body.coverage();
+        let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
+        EncodedBlock {
+            statistics: Statistics::of_block(
+                columns,
+                timestamp_type,
+                base_offset,
+                end_offset,
+                raw_bytes,
+            ),
+            view_sizes: renderer.sizes(columns),
+            whole_lines: WholeLines::of(columns),
+            hours: HourSize::of(columns, renderer),
+            renderer: renderer.clone(),
+            key_hashes: None,
+            timestamp_type,
+            directory,
+            body,
+        }
+    }
+
     /// Hashes the keys for the key filter of the segment that the block is going to be appended to, if that has one. Without it, appending does
     /// so; here it is done on the thread that encodes.
     #[must_use]
-    pub fn hash_keys(mut self, hasher: Option<KeyHasher>) -> EncodedBlock {
-        let columns = &self.builder.columns;
+    pub fn hash_keys(mut self, hasher: Option<KeyHasher>) -> EncodedBlock<B> {
+        let columns = self.body.columns();
         self.key_hashes = hasher.map(|hasher| (hasher, hasher.of_block(columns)));
         self
     }
@@ -305,7 +390,7 @@ impl EncodedBlock {
     pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Cow<'_, [u64]> {
         match &self.key_hashes {
             Some((with, hashes)) if *with == hasher => Cow::Borrowed(hashes),
-            _ => Cow::Owned(hasher.of_block(&self.builder.columns)),
+            _ => Cow::Owned(hasher.of_block(self.body.columns())),
         }
     }
 
@@ -353,9 +438,9 @@ impl EncodedBlock {
 
     /// Returns the buffers as an empty block that covers offsets from `base_offset`.
     #[must_use]
-    pub fn recycle(mut self, base_offset: i64) -> BlockBuilder {
-        self.builder.restart(base_offset);
-        self.builder
+    pub fn recycle(mut self, base_offset: i64) -> B {
+        self.body.restart(base_offset);
+        self.body
     }
 
     /// Returns the header of this block at `position` in a segment with `salt`, as block number `sequence`.
@@ -367,6 +452,7 @@ impl EncodedBlock {
             salt,
             position,
             sequence,
+            kind: B::KIND,
             base_offset: statistics.base_offset,
             end_offset: statistics.end_offset,
             min_timestamp: statistics.min_timestamp,
@@ -387,15 +473,8 @@ impl EncodedBlock {
         const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
         for entry in self.directory.iter() {
             let bytes = match entry.codec {
-                Codec::None => {
-                    raw_stream(entry.id, &self.builder.buffers.meta, &self.builder.columns)
-                }
-                _ => self
-                    .builder
-                    .buffers
-                    .stored
-                    .get(entry.id as usize - 1)
-                    .map_or(&[][..], |v| v),
+                Codec::None => self.body.raw(entry.id),
+                _ => self.body.compressed(entry.id),
             };
             out.write_all(bytes)?;
         }

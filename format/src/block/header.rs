@@ -5,13 +5,49 @@ use crate::counted::counted;
 use crate::digest::Digests;
 use crate::error::{ErrorClass, Result};
 use crate::layout::{
-    ALIGNMENT, BLOCK_MAGIC, KIND_RECORDS, align, block_header as at, block_header_length, limits,
+    ALIGNMENT, BLOCK_MAGIC, align, block_header as at, block_header_length, limits,
     stream_entry as entry_at,
 };
 use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
-/// A stream of a records block.
+/// How the records of a block are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BlockKind {
+    /// As columns.
+    Records = 1,
+    /// As Kafka's own record batches.
+    Batches = 2,
+}
+
+impl BlockKind {
+    /// All kinds.
+    pub const ALL: [BlockKind; 2] = [BlockKind::Records, BlockKind::Batches];
+
+    pub(crate) fn from_code(code: u8) -> Option<BlockKind> {
+        BlockKind::ALL.into_iter().find(|kind| *kind as u8 == code)
+    }
+
+    /// Returns the name used in SPEC.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            BlockKind::Records => "records",
+            BlockKind::Batches => "batches",
+        }
+    }
+
+    /// Returns the stream that every block of this kind with records has, which is its first one.
+    pub(crate) fn first_stream(self) -> StreamId {
+        match self {
+            BlockKind::Records => StreamId::Meta,
+            BlockKind::Batches => StreamId::Batches,
+        }
+    }
+}
+
+/// A stream of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum StreamId {
@@ -23,14 +59,17 @@ pub enum StreamId {
     Headers = 3,
     /// Values.
     Values = 4,
+    /// Record batches: the only stream of a block of kind 2.
+    Batches = 5,
 }
 
 /// The streams that this version defines.
-pub(crate) const STREAM_IDS: [StreamId; 4] = [
+pub(crate) const STREAM_IDS: [StreamId; 5] = [
     StreamId::Meta,
     StreamId::Keys,
     StreamId::Headers,
     StreamId::Values,
+    StreamId::Batches,
 ];
 
 impl StreamId {
@@ -46,6 +85,18 @@ impl StreamId {
             StreamId::Keys => "KEYS",
             StreamId::Headers => "HEADERS",
             StreamId::Values => "VALUES",
+            StreamId::Batches => "BATCHES",
+        }
+    }
+
+    /// Returns the kind of the blocks that have it.
+    #[must_use]
+    pub fn block_kind(self) -> BlockKind {
+        match self {
+            StreamId::Meta | StreamId::Keys | StreamId::Headers | StreamId::Values => {
+                BlockKind::Records
+            }
+            StreamId::Batches => BlockKind::Batches,
         }
     }
 }
@@ -111,6 +162,8 @@ pub struct BlockHeader {
     pub position: u64,
     /// Number of the block in the segment, from 0.
     pub sequence: u32,
+    /// How the records are stored.
+    pub kind: BlockKind,
     /// First offset covered.
     pub base_offset: i64,
     /// The exclusive end of the offsets covered.
@@ -144,12 +197,11 @@ impl BlockHeader {
         block_header_length(self.directory.iter().count())
     }
 
-    /// Returns the stored length of META; 0 where there is no record.
+    /// Returns the stored length of the first stream, which is META or BATCHES; 0 where there is no record.
     #[must_use]
     pub fn meta_length(&self) -> u32 {
-        let mut streams = self.directory.iter();
-        let meta = streams.find(|entry| entry.id == StreamId::Meta);
-        meta.map_or(0, |entry| entry.stored_length)
+        let first = self.directory.iter().next();
+        first.map_or(0, |entry| entry.stored_length)
     }
 
     /// Returns the length of the whole block.
@@ -177,7 +229,7 @@ impl BlockHeader {
         put(bytes, at::SALT, &self.salt);
         put(bytes, at::POSITION, &self.position.to_le_bytes());
         put(bytes, at::SEQUENCE, &self.sequence.to_le_bytes());
-        put(bytes, at::KIND, &[KIND_RECORDS]);
+        put(bytes, at::KIND, &[self.kind as u8]);
         put(
             bytes,
             at::STREAM_COUNT,
@@ -277,13 +329,9 @@ impl BlockHeader {
         )?;
         check_location(&whole, position, salt)?;
         let kind = whole.u8(at::KIND)?;
-        whole.ensure(kind == KIND_RECORDS, ErrorClass::Unsupported, || {
-            let name = if kind == 2 {
-                "verbatim Kafka batches"
-            } else {
-                "unknown"
-            };
-            format!("kind {kind} ({name}); a newer kbk may read it")
+        let kind = BlockKind::from_code(kind).ok_or_else(|| {
+            let detail = format!("unknown kind {kind}; a newer kbk may read it");
+            whole.error(ErrorClass::Unsupported, detail)
         })?;
         let stream_count = usize::from(whole.u8(at::STREAM_COUNT)?);
         whole.ensure(stream_count <= limits::STREAMS, ErrorClass::Limit, || {
@@ -297,7 +345,7 @@ impl BlockHeader {
             ErrorClass::Inconsistent,
             || format!("header_length {header_length} does not match {stream_count} streams"),
         )?;
-        let header = BlockHeader::decode_fields(&whole, stream_count)?;
+        let header = BlockHeader::decode_fields(&whole, kind, stream_count)?;
         header.check(&whole)?;
         Ok(header)
     }
@@ -312,11 +360,16 @@ impl BlockHeader {
         BlockHeader::decode(bytes, fixed.u64(at::POSITION)?, fixed.array(at::SALT)?)
     }
 
-    fn decode_fields(view: &FieldReader<'_>, stream_count: usize) -> Result<BlockHeader> {
+    fn decode_fields(
+        view: &FieldReader<'_>,
+        kind: BlockKind,
+        stream_count: usize,
+    ) -> Result<BlockHeader> {
         Ok(BlockHeader {
             salt: view.array(at::SALT)?,
             position: view.u64(at::POSITION)?,
             sequence: view.u32(at::SEQUENCE)?,
+            kind,
             base_offset: view.i64(at::BASE_OFFSET)?,
             end_offset: view.i64(at::END_OFFSET)?,
             min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
@@ -330,7 +383,7 @@ impl BlockHeader {
                 content: view.u128(at::CONTENT_DIGEST)?,
                 restore: view.u128(at::RESTORE_DIGEST)?,
             },
-            directory: decode_directory(view, stream_count)?,
+            directory: decode_directory(view, kind, stream_count)?,
             header_crc: view.u32(at::HEADER_CRC)?,
         })
     }
@@ -416,13 +469,15 @@ impl BlockHeader {
             ErrorClass::Inconsistent,
             || format!("its min_known_timestamp is {known}, and {unknown} of {records} records have no timestamp"),
         )?;
-        let has_meta = self.directory.iter().any(|e| e.id == StreamId::Meta);
-        let empty = self.directory.iter().next().is_none();
-        view.ensure(
-            if records == 0 { empty } else { has_meta },
-            ErrorClass::Inconsistent,
-            || format!("its streams are not those of {records} records"),
-        )
+        let first = self.directory.iter().next().map(|entry| entry.id);
+        let is_whole = match records {
+            0 => first.is_none() && self.kind == BlockKind::Records,
+            _ => first == Some(self.kind.first_stream()),
+        };
+        view.ensure(is_whole, ErrorClass::Inconsistent, || {
+            let kind = self.kind.name();
+            format!("its streams are not those of {records} records, stored as {kind}")
+        })
     }
 }
 
@@ -437,11 +492,23 @@ fn check_location(view: &FieldReader<'_>, position: u64, salt: [u8; 8]) -> Resul
     })
 }
 
-fn decode_directory(view: &FieldReader<'_>, stream_count: usize) -> Result<Directory> {
+fn decode_directory(
+    view: &FieldReader<'_>,
+    kind: BlockKind,
+    stream_count: usize,
+) -> Result<Directory> {
     let mut directory = Directory::default();
     let mut previous = None;
     for i in 0..stream_count {
         let entry = decode_entry(view, at::LENGTH + i * entry_at::LENGTH)?;
+        view.ensure(
+            entry.id.block_kind() == kind,
+            ErrorClass::Unsupported,
+            || {
+                let (stream, kind) = (entry.id.name(), kind.name());
+                format!("stream {stream} in a block of {kind}; a newer kbk may read it")
+            },
+        )?;
         view.ensure(Some(entry.id) > previous, ErrorClass::Inconsistent, || {
             format!("stream {} is repeated or out of order", entry.id.name())
         })?;

@@ -52,6 +52,8 @@ pub struct SegmentEntry {
     pub whole_lines: Option<[bool; 2]>,
     /// Whether the segment has a key filter.
     pub key_filter: bool,
+    /// Whether blocks of the segment hold Kafka's own batches.
+    pub batches: bool,
 }
 
 impl SegmentEntry {
@@ -62,6 +64,7 @@ impl SegmentEntry {
             rendered: Some(summary.rendered),
             whole_lines: Some(flags(summary.whole_lines)),
             key_filter: summary.has_key_filter,
+            batches: summary.has_batches,
             ..Self::of(
                 partition,
                 &summary.header,
@@ -79,6 +82,7 @@ impl SegmentEntry {
             rendered: segment.rendered_sizes().map(RenderedSizes::totals),
             whole_lines: segment.whole_lines().map(flags),
             key_filter: segment.key_filter().is_some(),
+            batches: segment.index().has_batches(),
             ..Self::of(
                 partition,
                 segment.header(),
@@ -115,6 +119,7 @@ impl SegmentEntry {
             rendered: None,
             whole_lines: None,
             key_filter: false,
+            batches: false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! A block that proves itself.
 
+use std::ops::Range;
+
 use crate::block::{BlockDecoder, BlockHeader, Streams};
 use crate::columns::Columns;
 use crate::digest::Digests;
@@ -30,6 +32,10 @@ pub struct Piece {
     pub digests: Digests,
     /// Offset of the first record, and of the last; `None` without records.
     pub(super) span: Option<(i64, i64)>,
+    /// The offsets of the batches, the end exclusive; `None` of a block of records.
+    pub(super) batches: Option<(i64, i64)>,
+    /// First offset that the header covers.
+    pub(super) header_base: i64,
     /// As stored, which tells the block of an index entry from others.
     pub(super) header_crc: u32,
 }
@@ -38,6 +44,15 @@ impl Piece {
     /// Returns where it is among the pieces: by its records, where it has any.
     pub(super) fn place(&self) -> i64 {
         self.span.map_or(self.base_offset, |(first, _)| first)
+    }
+
+    /// Returns whether the block is taken with these offsets as it is stored: streams of records count offsets from the first one that the
+    /// block covers, and a batch cannot be cut.
+    pub(super) fn is_kept(&self, within: &Range<i64>) -> bool {
+        match self.batches {
+            Some((first, end)) => within.start <= first && end <= within.end,
+            None => !self.is_cut(within) && self.header_base == within.start,
+        }
     }
 
     /// Returns whether this is the same block once more.
@@ -74,9 +89,18 @@ impl Prover {
         header: &BlockHeader,
         block: &[u8],
     ) -> Result<Piece> {
+        let known = self.timestamp_type;
         self.decoder
-            .decode(header, block, Streams::All, &mut self.columns)?;
-        let types = match self.timestamp_type {
+            .decode_of(header, block, Streams::All, known, &mut self.columns)?;
+        let batches = self.decoder.batches(header, block, known)?;
+        let mut of_batches = batches
+            .into_iter()
+            .flatten()
+            .filter_map(|batch| batch.ok().map(|batch| *batch.header()));
+        let first = of_batches.next();
+        let last = of_batches.last().or(first);
+        let known = known.or(first.map(|first| first.attributes.timestamp_type()));
+        let types = match known {
             Some(known) => vec![known],
             None => vec![TimestampType::CreateTime, TimestampType::LogAppendTime],
         };
@@ -102,6 +126,10 @@ impl Prover {
             records: header.record_count,
             digests: header.digests,
             span,
+            batches: first
+                .zip(last)
+                .map(|(first, last)| (first.base_offset, last.last_offset.saturating_add(1))),
+            header_base: header.base_offset,
             header_crc: header.header_crc,
         })
     }

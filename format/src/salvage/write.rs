@@ -11,7 +11,7 @@ use crate::error::{ErrorClass, FormatError};
 use crate::gaps::{Gap, GapReason};
 use crate::header::FileHeader;
 use crate::record::TimestampType;
-use crate::writer::{SegmentAssembler, SegmentSummary, WriteError};
+use crate::writer::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
 
 use super::decoded::{DecodedBlock, DecodedBlocks};
 use super::{Piece, Salvage, inconsistent};
@@ -84,9 +84,14 @@ pub fn write_parts<W: Write>(
     header: FileHeader,
     out: W,
 ) -> Result<(W, SegmentSummary), WriteError> {
+    let mut pieces = parts.iter().flat_map(Part::pieces);
+    let features = SegmentFeatures {
+        key_filter: None,
+        batches: pieces.any(|(piece, within)| piece.batches.is_some() && piece.is_kept(&within)),
+    };
     let mut writing = Writing {
         reason,
-        assembler: SegmentAssembler::new(out, header)?,
+        assembler: SegmentAssembler::with_features(out, header, features)?,
         encoder: Encoder::new(Compression::default()),
         gap: None,
     };
@@ -215,8 +220,7 @@ impl<W: Write> Writing<W> {
         within: &Range<i64>,
     ) -> Result<(), WriteError> {
         let header = BlockHeader::decode_anywhere(block.bytes())?;
-        // META counts offsets from the first one that the block covers.
-        if piece.is_cut(within) || header.base_offset != within.start {
+        if !piece.is_kept(within) {
             let mut builder = BlockBuilder::new(within.start);
             for record in block.records(within) {
                 builder.push(&record)?;
@@ -225,6 +229,7 @@ impl<W: Write> Writing<W> {
             return self.append(builder);
         }
         let covered = BlockHeader {
+            base_offset: within.start,
             end_offset: within.end,
             ..header
         };
@@ -235,7 +240,7 @@ impl<W: Write> Writing<W> {
 
 impl Piece {
     /// Returns whether it has records outside of these offsets.
-    fn is_cut(&self, within: &Range<i64>) -> bool {
+    pub(super) fn is_cut(&self, within: &Range<i64>) -> bool {
         self.span
             .is_some_and(|(first, last)| first < within.start || last >= within.end)
     }

@@ -178,6 +178,7 @@ pub(crate) fn entry(
         rendered: None,
         whole_lines: None,
         key_filter: false,
+        batches: false,
     };
     (entry, bytes)
 }

@@ -56,7 +56,10 @@ fn dump(part: &Part, file: &mut File, out: &mut dyn Write) -> io::Result<()> {
     let end = part.position.saturating_add(part.length);
     for field in &part.fields {
         // Fields of the whole part say something about all of its bytes.
-        if field.position < at || (field.length == part.length && part.fields.len() > 1) {
+        if field.position < at
+            || field.length == 0
+            || (field.length == part.length && part.fields.len() > 1)
+        {
             let value = field.value.as_deref().unwrap_or_default();
             writeln!(out, "{:LINE_WIDTH$}          {:<22}{value}", "", field.name)?;
             continue;

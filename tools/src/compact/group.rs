@@ -272,7 +272,8 @@ impl Run<'_> {
                 let segment = opened.segment();
                 let fits = segment.coverage() == offsets
                     && segment.key_filter().map(KeyFilter::target) == form.key_filter
-                    && segment.header().compression.as_ref() == Some(&compression);
+                    && segment.header().compression.as_ref() == Some(&compression)
+                    && !segment.index().has_batches();
                 match fits {
                     true => Ok(Some(opened.check(id.clone()).await?)),
                     false => Ok(None),

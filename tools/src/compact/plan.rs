@@ -109,6 +109,7 @@ mod tests {
             rendered: None,
             whole_lines: None,
             key_filter: false,
+            batches: false,
         }
     }
 

@@ -284,6 +284,7 @@ mod tests {
             rendered: None,
             whole_lines: None,
             key_filter: false,
+            batches: false,
         };
         let kept = |entry: &SegmentEntry, length| {
             let mut footer = Footer::of(entry);

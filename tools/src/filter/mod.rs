@@ -94,7 +94,7 @@ impl RecordFilter {
     pub fn streams(&self) -> impl Iterator<Item = StreamId> {
         let needs = |id: &StreamId| {
             self.0.as_ref().is_some_and(|conditions| match id {
-                StreamId::Meta => false,
+                StreamId::Meta | StreamId::Batches => false,
                 StreamId::Keys => conditions.keys.as_ref().is_some_and(KeySelection::reads),
                 StreamId::Headers => !conditions.headers.is_empty(),
                 StreamId::Values => !(conditions.values.is_empty() && conditions.json.is_empty()),
@@ -153,7 +153,7 @@ impl Conditions {
 
     fn holds(&self, id: StreamId, record: &Record<'_>) -> bool {
         match id {
-            StreamId::Meta => true,
+            StreamId::Meta | StreamId::Batches => true,
             StreamId::Keys => self
                 .keys
                 .as_ref()

@@ -110,7 +110,10 @@ fn value(name: &str, bytes: &[u8]) -> Option<String> {
     Some(match name {
         _ if name.ends_with("crc") => format!("{unsigned:#010x}"),
         _ if name.ends_with("_features") || name == "flags" => format!("{unsigned:#x}"),
-        "stream" => named(unsigned, &["", "META", "KEYS", "HEADERS", "VALUES"]),
+        "stream" => named(
+            unsigned,
+            &["", "META", "KEYS", "HEADERS", "VALUES", "BATCHES"],
+        ),
         "codec" => named(unsigned, &["none", "zstd", "lz4"]),
         "timestamp_type" => named(unsigned, &["CreateTime", "LogAppendTime"]),
         "isolation_level" => named(unsigned, &["read_uncommitted", "read_committed"]),

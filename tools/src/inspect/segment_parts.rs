@@ -2,13 +2,17 @@
 
 use std::ops::Range;
 
+use kbk_format::batch::{BatchCodec, BatchHeader, Producer};
 use kbk_format::layout::{
     self, BLOCK_MAGIC, FILE_MAGIC, TRAILER_MAGIC, block_header, file_header, gap_entry, gaps,
     hour_entry, hours, index_entry, key_filter, key_page, rendered_sizes, section, statistics,
     stream_entry, tlv, trailer, whole_lines,
 };
 use kbk_format::scan::{Found, FoundBlock};
-use kbk_format::{BlockHeader, FileHeader, FormatError, KeyFilter, Scanner, Segment};
+use kbk_format::{
+    BlockDecoder, BlockHeader, Codec, FileHeader, FormatError, KeyFilter, Scanner, Segment,
+    StreamId,
+};
 
 use super::part::Part;
 
@@ -234,6 +238,7 @@ fn block_part(bytes: &[u8], block: &FoundBlock<'_>, number: u32) -> Part {
             block.header.position
         )
     });
+    let problem = problem.or_else(|| part.problem.clone());
     part.problem(problem)
 }
 
@@ -262,10 +267,72 @@ fn raw_block(bytes: &[u8], start: usize, header: &BlockHeader, name: &str) -> Pa
             .is_some_and(|stored| entry.matches(stored));
         let state = if intact { "intact" } else { "damaged" };
         let name = format!("stream {}", entry.id.name());
-        part.field(name, at, stored, Some(state.to_owned()));
-        at = at.saturating_add(stored);
+        let end = at.saturating_add(stored);
+        // The bytes of batches that are stored uncompressed are shown with each of them.
+        let has_fields = entry.id == StreamId::Batches && intact;
+        let length = match has_fields && entry.codec == Codec::None {
+            true => 0,
+            false => stored,
+        };
+        part.field(name, at, length, Some(state.to_owned()));
+        if has_fields {
+            let block = bytes.get(start..).unwrap_or_default();
+            batches(header, block, at..end, entry.codec, &mut part);
+        }
+        at = end;
     }
     part
+}
+
+/// Shows the batches of a block, one field each. Where the stream is compressed they have no bytes of their own.
+fn batches(
+    header: &BlockHeader,
+    block: &[u8],
+    stream: Range<usize>,
+    codec: Codec,
+    part: &mut Part,
+) {
+    let mut decoder = BlockDecoder::new();
+    let batches = match decoder.batches(header, block, None) {
+        Ok(batches) => batches,
+        Err(error) => {
+            let bytes = match codec {
+                Codec::None => stream,
+                _ => stream.end..stream.end,
+            };
+            part.field("batches", bytes.start, bytes.len(), None);
+            part.problem = Some(in_words(error));
+            return;
+        }
+    };
+    let batches = batches.into_iter().flatten().filter_map(Result::ok);
+    for (number, batch) in batches.enumerate() {
+        let position = usize::try_from(batch.position()).unwrap_or(usize::MAX);
+        let (position, length) = match codec {
+            Codec::None => (stream.start.saturating_add(position), batch.bytes().len()),
+            _ => (stream.end, 0),
+        };
+        let name = format!("batch {number}");
+        part.field(name, position, length, Some(in_one_line(batch.header())));
+    }
+}
+
+fn in_one_line(batch: &BatchHeader) -> String {
+    let records = batch.record_count.unwrap_or_default();
+    let codec = batch.attributes.codec().map_or("unknown", BatchCodec::name);
+    let transactional = match batch.attributes.is_transactional() {
+        true => ", transactional",
+        false => "",
+    };
+    let Producer {
+        id,
+        epoch,
+        base_sequence,
+    } = batch.producer;
+    format!(
+        "offsets {} to {}, records {records}, codec {codec}, producer {id} epoch {epoch} sequence {base_sequence}{transactional}, leader epoch {}, crc {:#010x}",
+        batch.base_offset, batch.last_offset, batch.leader_epoch, batch.crc
+    )
 }
 
 /// Shows the pages of the key filter.

@@ -144,6 +144,7 @@ mod tests {
             max_timestamp: 0,
             min_known_timestamp: 0,
             header_length: 64,
+            kind: kbk_format::BlockKind::Records,
             record_count: 1,
             header_crc: 0,
             meta_length: 0,

@@ -266,6 +266,7 @@ mod tests {
             rendered: None,
             whole_lines: None,
             key_filter: false,
+            batches: false,
         };
         segments.iter().map(entry).collect()
     }

@@ -372,6 +372,7 @@ mod tests {
             rendered: None,
             whole_lines: None,
             key_filter: false,
+            batches: false,
         }
     }
 

@@ -190,6 +190,7 @@ fn segment(id: &PartitionId, base_offset: i64) -> SegmentEntry {
         rendered: None,
         whole_lines: None,
         key_filter: false,
+        batches: false,
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{RowKey, RowKind};
 use super::line::{LineHead, REMOVED};
 use crate::PartitionNumber;
-use crate::layout::FEATURE_KEY_FILTER;
+use crate::layout::{FEATURE_BATCHES, FEATURE_KEY_FILTER};
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
@@ -338,7 +338,7 @@ impl SegmentLine {
             content_digest: entry.content_digest,
             rendered: entry.rendered,
             whole_lines: entry.whole_lines,
-            features: entry.key_filter.then_some(FEATURE_KEY_FILTER),
+            features: features(entry),
         }
     }
 
@@ -366,9 +366,24 @@ impl SegmentLine {
             rendered: self.rendered,
             whole_lines: self.whole_lines,
             key_filter: self.features.unwrap_or(0) & FEATURE_KEY_FILTER != 0,
+            batches: self.features.unwrap_or(0) & FEATURE_BATCHES != 0,
         };
         Row::Segment(id, Box::new(entry))
     }
+}
+
+/// Returns the incompatible features of a segment; `None` where it has none.
+fn features(entry: &SegmentEntry) -> Option<u64> {
+    let bits = [
+        (entry.key_filter, FEATURE_KEY_FILTER),
+        (entry.batches, FEATURE_BATCHES),
+    ];
+    let features = bits
+        .iter()
+        .filter(|(has, _)| *has)
+        .map(|(_, bit)| bit)
+        .sum();
+    (features != 0).then_some(features)
 }
 
 #[expect(
@@ -415,6 +430,7 @@ pub(super) mod tests {
             rendered: Some([1, 2, 3]),
             whole_lines: None,
             key_filter: false,
+            batches: false,
         };
         Row::Segment(id.clone(), Box::new(entry))
     }

@@ -387,6 +387,7 @@ mod tests {
                 rendered: None,
                 whole_lines: None,
                 key_filter: false,
+                batches: false,
             }
         };
         times.iter().enumerate().map(segment).collect()

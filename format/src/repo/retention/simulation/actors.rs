@@ -225,6 +225,7 @@ fn entry(id: &PartitionId, segment_id: Id, base_offset: i64) -> SegmentEntry {
         rendered: None,
         whole_lines: None,
         key_filter: false,
+        batches: false,
     }
 }
 
