@@ -527,11 +527,14 @@ fn first_line(report: &VerifyReport) -> String {
         1 => "lacks",
         _ => "lack",
     };
+    let missing = match report.missing_offsets {
+        0 => "how many is not known".to_owned(),
+        offsets => format!("at least {}", human::counted(offsets, "offset")),
+    };
     format!(
-        "{} partial: {} {lack} records that the cluster had, at least {}; {looked}",
+        "{} partial: {} {lack} records that the cluster had, {missing}; {looked}",
         partial(&report.partial_snapshots),
         human::counted(report.incomplete_partitions, "partition"),
-        human::counted(report.missing_offsets, "offset"),
     )
 }
 

@@ -106,6 +106,12 @@ fn a_repository_whose_index_is_gone_is_rebuilt_and_says_what_is_not_known() {
         findings.iter().all(|it| it["kind"] == "incomplete"),
         "{findings:?}"
     );
+    for finding in findings {
+        let next = finding["next_step"].as_str().unwrap();
+        assert!(next.starts_with("kbk backup -r"), "{finding}");
+    }
+    let verified = world.kbk(&["verify"]).stdout;
+    assert!(verified.contains("how many is not known"), "{verified}");
     let status = world.kbk(&["status", "--no-cluster"]);
     assert_eq!(status.code, Some(3), "{}", status.stdout);
     let listed = world.kbk(&["ls", "--json"]);

@@ -131,3 +131,38 @@ fn what_is_lost_in_the_middle_stays_lost_and_the_end_is_read_again() {
         repo.verify_by_spec();
     }
 }
+
+#[test]
+fn a_lost_beginning_keeps_the_snapshots_partial_until_the_topic_is_stored_again() {
+    let broker = Broker::shared();
+    let topic = topics::unique("rebuilt-beginning");
+    topics::create(broker, &topic, 1, &[]);
+    let repo = Repo::new();
+    let backup =
+        |args: &[&str]| run(&mut repo.backup(broker, &[&["--topic", &topic], args].concat()));
+    for (count, seed) in [(100, 1), (50, 2)] {
+        produce(broker, "none", (&topic, 0), &some(count, seed));
+        backup(&[]).expect_code(0);
+    }
+    let segments: Vec<_> = repo.segments().into_keys().collect();
+    fs::remove_file(&segments[0]).expect("removed");
+    for name in ["index", "snapshots"] {
+        fs::remove_dir_all(repo.path().join(name)).expect("removed");
+    }
+    run(&mut repo.kbk(&["recover", "--rebuild", "--yes"])).expect_code(0);
+    // Twice, since the first one might remember what the second one does not.
+    for (count, seed) in [(20, 3), (0, 4)] {
+        produce(broker, "none", (&topic, 0), &some(count, seed));
+        let next = backup(&[]).expect_code(0).json();
+        assert_eq!(next["complete"], false);
+        let verified = run(&mut repo.kbk(&["verify"])).expect_code(3).stdout;
+        assert!(verified.contains("begin at offset 100"), "{verified}");
+        assert!(verified.contains("kbk backup --refresh"), "{verified}");
+        repo.verify_by_spec();
+    }
+    let stored_again = backup(&["--refresh"]).expect_code(0).json();
+    assert_eq!(stored_again["complete"], true);
+    run(&mut repo.kbk(&["verify", "--accept-replaced"])).expect_code(0);
+    let counted = run(&mut repo.kbk(&["grep", &topic, "--count"])).expect_code(0);
+    assert_eq!(counted.stdout.trim(), "170");
+}

@@ -452,7 +452,11 @@ impl PartitionChange {
             state.high_watermark = self.high_watermark;
             state.last_stable_offset = self.last_stable_offset;
         }
+        let is_rebuilt = state.is_rebuilt();
         state.incomplete.clone_from(&self.incomplete);
+        if is_rebuilt {
+            state.state_beginning();
+        }
         state.lost.extend(&self.lost);
         // No backup reads again what is damaged.
         state.state_damage();

@@ -100,6 +100,13 @@ impl PartitionState {
         incomplete.is_some_and(|it| it.reason == IncompleteReason::Damaged)
     }
 
+    /// Returns whether it lacks what only the index said of it, before that was rebuilt.
+    #[must_use]
+    pub fn is_rebuilt(&self) -> bool {
+        let incomplete = self.incomplete.as_ref();
+        incomplete.is_some_and(|it| it.reason == IncompleteReason::Rebuilt)
+    }
+
     /// Returns why it lacks records, for whatever reason: it states so, or a later snapshot does.
     #[must_use]
     pub fn lacking(&self) -> Option<&Incomplete> {

@@ -250,8 +250,8 @@ impl Rebuild {
                 topics.push(topic);
             }
         }
-        let live = topics.iter_mut().filter(|topic| !topic.deleted);
-        for topic in live.filter(|_| self.is_behind) {
+        // Of a deleted topic, too: no backup completes it, but whoever reads or restores it must be told.
+        for topic in topics.iter_mut().filter(|_| self.is_behind) {
             for state in &mut topic.partitions {
                 state.state_rebuilt();
             }
@@ -334,6 +334,22 @@ impl PartitionState {
                         "the index was rebuilt from the segments, which end at offset {end}: what was stored after it is not known"
                     ),
                 },
+            });
+        }
+    }
+}
+
+impl PartitionState {
+    /// States of a history that was rebuilt that its beginning is missing, whatever else a backup states, as long as its source has offsets before
+    /// the stored ones. Nothing but the segments said where it had begun, and the first ones may be gone.
+    pub(super) fn state_beginning(&mut self) {
+        let (start, base) = (self.log_start_offset, self.base_offset);
+        if self.segments > 0 && self.expired.is_none() && (0..base).contains(&start) {
+            self.incomplete = Some(Incomplete {
+                reason: IncompleteReason::Rebuilt,
+                detail: format!(
+                    "the index was rebuilt from the segments, which begin at offset {base}, and the source has offsets from {start} on: `kbk backup --refresh` stores the topic again"
+                ),
             });
         }
     }

@@ -193,3 +193,19 @@ fn a_recovered_segment_is_not_adopted_unless_it_is_whole() {
         assert_eq!(records.len(), 20);
     }
 }
+
+#[test]
+fn a_segment_that_is_cut_short_anywhere_is_passed_over() {
+    for length in [0, 1, 63, 64, 65, 500] {
+        let world = World::new();
+        world.cluster.append(&log(), (0..20).map(record));
+        let path = world.leave_segment(0..10, 0..0, &[], GapReason::NotDelivered);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..length]).unwrap();
+        let plan = world.plan();
+        assert!(plan.topics[0].partitions[0].adopted.segments.is_empty());
+        let stored = world.read(&plan);
+        world.commit(plan, stored);
+        assert_eq!(world.records(&world.histories()[0]).len(), 20);
+    }
+}

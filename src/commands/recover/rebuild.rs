@@ -293,6 +293,30 @@ impl Rebuilding {
                 report.base_snapshot.unwrap_or_default()
             )?;
         }
+        let begins_later =
+            |row: &&PartitionRebuild| row.offsets.is_some_and(|it| it.base_offset > 0);
+        let later = report.rebuilt.iter().filter(begins_later).count() as u64;
+        if report.base_snapshot.is_none() && !report.rebuilt.is_empty() {
+            writeln!(
+                out,
+                "{} above offset 0. No segment says whether others were before the first ones, or of further partitions and topics: `kbk backup` compares \
+                 with the cluster",
+                match later {
+                    0 => "no partition begins".to_owned(),
+                    1 => "1 partition begins".to_owned(),
+                    later => format!("{later} partitions begin"),
+                }
+            )?;
+        }
+        if let Some(base) = report
+            .base_snapshot
+            .filter(|_| report.count(Fate::Superseded) > 0)
+        {
+            writeln!(
+                out,
+                "objects whose offsets snapshot {base} has were not compared with its records"
+            )?;
+        }
         let adopted = report.count(Fate::Adopted) + report.count(Fate::Cut);
         if adopted > 0 || report.count(Fate::Salvaged) > 0 {
             writeln!(
@@ -403,7 +427,9 @@ fn meaning(fate: Fate) -> &'static str {
         Fate::Contradictory => {
             "they have other records than those that are used, or may be of a history that has"
         }
-        Fate::Misplaced => "segments of another name",
+        Fate::Misplaced => {
+            "segments of another name: a rebuild uses them once each has the name that its header states"
+        }
         Fate::Empty => "without offsets",
         Fate::Unsupported => "written by a later kbk",
         Fate::Unreadable => "nothing of them proves itself",

@@ -53,7 +53,11 @@ impl UnindexedSegment {
         found: &FoundSegment,
     ) -> Result<UnindexedSegment, UnindexedSegmentError> {
         let (key, size) = (found.key.to_string(), found.size);
-        let tail = read(store, &key, size.saturating_sub(TAIL_LENGTH)..size).await?;
+        let tail = match size {
+            // A store refuses a range of an object without bytes, which a full disk leaves.
+            0 => Bytes::new(),
+            _ => read(store, &key, size.saturating_sub(TAIL_LENGTH)..size).await?,
+        };
         let opened = match Segment::open(&tail, size)? {
             // The footer is longer than the tail.
             Open::Need(range) => Segment::open(&read(store, &key, range).await?, size)?,

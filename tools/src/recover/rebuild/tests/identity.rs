@@ -1,6 +1,6 @@
 //! A missing or damaged `kbk.json`, and what refuses a rebuild.
 
-use kbk_format::repo::{Id, Key};
+use kbk_format::repo::{Id, Key, PartitionState};
 use kbk_format::{
     FileHeader, Headers, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
 };
@@ -213,9 +213,15 @@ async fn several_histories_of_a_name_are_in_the_order_in_which_they_were_written
     assert_eq!((empty.segments, one.base_offset, one.end_offset), (0, 7, 8));
     assert_eq!((one.high_watermark, one.appended), (-1, sequence));
     assert!(empty.incomplete.is_some() && one.incomplete.is_some());
-    // What was replaced is judged as a deleted topic is.
-    let mut replaced = snapshot.topics[0].partitions.iter();
-    assert!(replaced.all(|state| state.incomplete.is_none() || state.is_damaged()));
+    // What was replaced makes no snapshot partial, as a deleted topic does not, and says all the same that its end is not known.
+    let replaced = snapshot.topics[..2].iter();
+    let mut states = replaced.clone().flat_map(|topic| &topic.partitions);
+    assert!(states.all(PartitionState::is_rebuilt));
+    let mut lacking = replaced.flat_map(|topic| {
+        let states = topic.partitions.iter();
+        states.filter_map(|state| snapshot.lacks(topic, state))
+    });
+    assert!(lacking.next().is_none());
     assert_eq!(snapshot.created_at.as_millisecond(), 3_000);
     assert_eq!(snapshot.cluster_id.as_deref(), Some("cluster"));
     assert_eq!(snapshot.backup(), sequence - 1);
