@@ -250,7 +250,7 @@ impl Rebuild {
                 topics.push(topic);
             }
         }
-        // Of a deleted topic, too: no backup completes it, but whoever reads or restores it must be told.
+        // Of a deleted topic, too: no backup completes it, and a restore of it must say so.
         for topic in topics.iter_mut().filter(|_| self.is_behind) {
             for state in &mut topic.partitions {
                 state.state_rebuilt();
