@@ -297,14 +297,7 @@ impl RebuiltPartition {
         if let Some(first) = self.segments.first().filter(|_| !has_been) {
             (state.base_offset, state.end_offset) = (first.base_offset, first.base_offset);
         }
-        for segment in &self.segments {
-            segment.check()?;
-            if segment.base_offset != state.end_offset {
-                let (base, end) = (segment.base_offset, state.end_offset);
-                return Err(format!("a segment begins at offset {base}, not at {end}"));
-            }
-            state.append(segment, sequence);
-        }
+        state.continue_with(&self.segments, sequence)?;
         state.lost.extend(&self.lost);
         state.state_damage();
         if self.compacted > 0 {

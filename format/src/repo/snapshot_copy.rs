@@ -245,14 +245,7 @@ impl CopiedPartition {
             _ => begun_anew(before, origin, sequence),
         };
         let start = state.end_offset;
-        for segment in &self.segments {
-            segment.check()?;
-            if segment.base_offset != state.end_offset {
-                let (base, end) = (segment.base_offset, state.end_offset);
-                return Err(format!("a segment begins at offset {base}, not at {end}"));
-            }
-            state.append(segment, sequence);
-        }
+        state.continue_with(&self.segments, sequence)?;
         let (end, expected) = (state.end_offset, origin.end_offset);
         if end != expected && self.incomplete.is_none() {
             return Err(format!("its copy ends at offset {end}, not at {expected}"));

@@ -210,6 +210,23 @@ impl PartitionState {
         }
     }
 
+    /// Appends segments that snapshot `sequence` adds, where they continue the coverage without a hole; the error names the rule that they break.
+    pub(super) fn continue_with(
+        &mut self,
+        segments: &[SegmentEntry],
+        sequence: u64,
+    ) -> Result<(), String> {
+        for segment in segments {
+            segment.check()?;
+            if segment.base_offset != self.end_offset {
+                let (base, end) = (segment.base_offset, self.end_offset);
+                return Err(format!("a segment begins at offset {base}, not at {end}"));
+            }
+            self.append(segment, sequence);
+        }
+        Ok(())
+    }
+
     /// Adds a segment to the sums.
     fn add(&mut self, segment: &SegmentEntry) {
         self.end_offset = segment.end_offset;
