@@ -26,7 +26,7 @@ const MOST_THREADS: usize = 8;
 
 /// How new segments are stored.
 #[derive(Clone, Copy, Debug)]
-struct Form {
+pub(super) struct Form {
     compression: Compression,
     key_filter: Option<KeyFilterBits>,
 }
@@ -35,7 +35,7 @@ struct Form {
 pub(super) enum GroupError {
     /// The segment in this place of the group is damaged.
     Damaged(usize, String),
-    /// The segment in this place is of another source than those before it.
+    /// The segment in this place is of another source than those before it: another isolation level or cluster.
     OtherSource(usize),
     Fatal(CompactError),
 }
@@ -66,18 +66,19 @@ impl Run<'_> {
         Ok(found)
     }
 
-    /// Merges a group, and proves what the store returns.
+    /// Merges a group, and proves what the store returns. In a dry run, looks at the headers of its segments, which say whether they can be
+    /// merged, and returns nothing.
     pub(super) async fn group(
         &self,
         id: &PartitionId,
         sources: &[SegmentEntry],
         keys: Option<&KeyRange>,
         left: &[FoundSegment],
-    ) -> Result<Proved, GroupError> {
-        let form = Form {
-            compression: self.compression(id, sources).await,
-            key_filter: self.key_filter(id, sources).await,
-        };
+    ) -> Result<Option<Proved>, GroupError> {
+        let form = self.form(id, sources).await?;
+        if self.options.dry_run {
+            return Ok(None);
+        }
         let found = self.find_left(id, sources, left, form).await?;
         let adopts = !found.is_empty();
         let (written, read) = self.merge(id, sources, keys, form, !adopts).await?;
@@ -86,11 +87,11 @@ impl Run<'_> {
             let entries = std::slice::from_ref(&candidate);
             match self.prove(id, entries, keys.is_some(), expected).await {
                 Ok(()) => {
-                    return Ok(Proved {
+                    return Ok(Some(Proved {
                         added: vec![candidate],
                         without: read.removed(),
                         adopted: 1,
-                    });
+                    }));
                 }
                 // Whatever it is, it is written anew.
                 Err(ProofError::Differs(_)) => {}
@@ -109,11 +110,11 @@ impl Run<'_> {
         }
         let expected = Expected::new(sources, keys, &read);
         match self.prove(id, &added, keys.is_some(), expected).await {
-            Ok(()) => Ok(Proved {
+            Ok(()) => Ok(Some(Proved {
                 added,
                 without: read.removed(),
                 adopted: 0,
-            }),
+            })),
             Err(ProofError::Repo(error)) => Err(error.into()),
             Err(ProofError::Differs(detail)) => {
                 Err(self.blame(id, sources, &added, detail).await?)
@@ -141,56 +142,55 @@ impl Run<'_> {
         Ok(CompactError::NotProven { key, detail }.into())
     }
 
-    /// Returns how a group is compressed: as asked for, or as all of it states that it was, so that a level that someone chose before stays.
-    async fn compression(&self, id: &PartitionId, sources: &[SegmentEntry]) -> Compression {
-        if let Some(asked) = self.options.compression {
-            return asked;
-        }
+    /// Reads the headers of a group, and returns how its new segments are stored.
+    ///
+    /// They are compressed as asked for, or as all of the group state that they were, so that a level that someone chose before stays. They have
+    /// key filters as asked for, or the most selective one of the group.
+    pub(super) async fn form(
+        &self,
+        id: &PartitionId,
+        sources: &[SegmentEntry],
+    ) -> Result<Form, GroupError> {
         let store = self.repository.store();
         let mut opened = stream::iter(sources)
             .map(|entry| SegmentReader::open(store, id, entry))
             .buffered(store.profile().parallel_requests);
-        let mut common = None;
+        let mut first = None;
+        let mut compressions = Vec::new();
+        let mut key_filter = None;
+        let mut at = 0_usize;
         while let Some(opened) = opened.next().await {
-            // One that cannot be read is found by the merge.
-            let stated = opened.ok().and_then(|it| {
-                let stated = it.segment().header().compression.as_ref()?;
-                stated.parse::<Compression>().ok()
-            });
-            if stated.is_none() || common.is_some_and(|common| Some(common) != stated) {
-                return Compression::default();
+            let reader = match opened {
+                Ok(reader) => reader,
+                Err(error) => return Err(GroupError::Damaged(at, self.damage(error).await?)),
+            };
+            let segment = reader.segment();
+            let header = segment.header();
+            let source = (header.isolation_level, header.cluster_id.clone());
+            if *first.get_or_insert_with(|| source.clone()) != source {
+                return Err(GroupError::OtherSource(at));
             }
-            common = stated;
+            let stated = header.compression.as_deref();
+            let stated = stated.and_then(|it| it.parse::<Compression>().ok());
+            if !compressions.contains(&stated) {
+                compressions.push(stated);
+            }
+            key_filter = key_filter.max(segment.key_filter().map(KeyFilter::target));
+            at = at.saturating_add(1);
         }
-        common.unwrap_or_default()
-    }
-
-    /// Returns how selective the key filter of the new segment is, if it has one: as asked for, or as those of the group are.
-    async fn key_filter(
-        &self,
-        id: &PartitionId,
-        sources: &[SegmentEntry],
-    ) -> Option<KeyFilterBits> {
-        let is_asked = match self.options.key_filters {
-            KeyFilters::Dropped => return None,
-            KeyFilters::All(Some(bits)) => return Some(bits),
-            KeyFilters::All(None) => true,
-            KeyFilters::Kept => false,
+        let common = match compressions[..] {
+            [Some(common)] => common,
+            _ => Compression::default(),
         };
-        let store = self.repository.store();
-        let with_one: Vec<_> = sources.iter().filter(|entry| entry.key_filter).collect();
-        let has_one = !with_one.is_empty();
-        let mut opened = stream::iter(with_one)
-            .map(|entry| SegmentReader::open(store, id, entry))
-            .buffered(store.profile().parallel_requests);
-        let mut most = None;
-        while let Some(opened) = opened.next().await {
-            // One that cannot be read is found by the merge.
-            let found = opened.ok();
-            let found = found.and_then(|it| it.segment().key_filter().map(KeyFilter::target));
-            most = most.max(found);
-        }
-        (is_asked || has_one).then(|| most.unwrap_or_default())
+        Ok(Form {
+            compression: self.options.compression.unwrap_or(common),
+            key_filter: match self.options.key_filters {
+                KeyFilters::Dropped => None,
+                KeyFilters::All(Some(bits)) => Some(bits),
+                KeyFilters::All(None) => Some(key_filter.unwrap_or_default()),
+                KeyFilters::Kept => key_filter,
+            },
+        })
     }
 
     /// Reads a group, and writes it if so asked.
@@ -237,7 +237,6 @@ impl Run<'_> {
                 let key = sources.get(at).map_or("", |it| it.key.as_str());
                 GroupError::Damaged(at, format!("{key}: {error}"))
             }
-            MergeError::OtherSource(at) => GroupError::OtherSource(at),
             MergeError::Store(error) => error.into(),
             MergeError::Ended => {
                 let detail = "its segments were not read to the end".to_owned();

@@ -60,13 +60,8 @@ impl Run<'_> {
         compacted: &mut PartitionResult,
     ) -> Result<(), CompactError> {
         let mut queue: VecDeque<Range<usize>> = self.plan(all, done, damaged, 0..all.len()).into();
-        if self.options.dry_run {
-            for group in queue {
-                compacted.row.plan(all.get(group).unwrap_or_default());
-            }
-            return Ok(());
-        }
-        let left = self.left_over(id, all, !queue.is_empty()).await?;
+        let is_needed = !queue.is_empty() && !self.options.dry_run;
+        let left = self.left_over(id, all, is_needed).await?;
         while let Some(group) = queue.pop_front() {
             if self.events.is_stopped() {
                 compacted.interrupted = true;
@@ -74,7 +69,11 @@ impl Run<'_> {
             }
             let sources = all.get(group.clone()).unwrap_or_default();
             let proved = match self.group(id, sources, None, &left).await {
-                Ok(proved) => proved,
+                Ok(Some(proved)) => proved,
+                Ok(None) => {
+                    compacted.row.plan(sources);
+                    continue;
+                }
                 Err(GroupError::Fatal(error)) => return Err(error),
                 Err(GroupError::OtherSource(at)) => {
                     let cut = group.start.saturating_add(at.max(1)).min(group.end);

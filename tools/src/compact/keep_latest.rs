@@ -108,18 +108,9 @@ impl Run<'_> {
             .collect();
         let target = self.options.segment_bytes;
         let groups = groups(&candidates, target);
-        if self.options.dry_run {
-            for group in groups {
-                let sources = all.get(group).unwrap_or_default();
-                compacted.row.plan(sources);
-                let removed: u64 = sources.iter().map(|entry| keys.removed(entry)).sum();
-                let tombstones = keys.old_tombstones(sources);
-                compacted.row.without(removed, tombstones);
-            }
-            return Ok(Again::No);
-        }
-        let left = self.left_over(id, all, !groups.is_empty()).await?;
-        let mut proved = Vec::new();
+        let is_needed = !groups.is_empty() && !self.options.dry_run;
+        let left = self.left_over(id, all, is_needed).await?;
+        let (mut planned, mut proved) = (Vec::new(), Vec::new());
         let mut queue = VecDeque::from(groups);
         while let Some(group) = queue.pop_front() {
             if self.events.is_stopped() {
@@ -128,7 +119,8 @@ impl Run<'_> {
             }
             let sources = all.get(group.clone()).unwrap_or_default();
             match self.group(id, sources, Some(keys), &left).await {
-                Ok(done) => proved.push((group, done)),
+                Ok(Some(done)) => proved.push((group, done)),
+                Ok(None) => planned.push(group),
                 Err(GroupError::Fatal(error)) => return Err(error),
                 Err(GroupError::Damaged(at, message)) => {
                     // What is there of it may have superseded others, which must stay then.
@@ -151,6 +143,14 @@ impl Run<'_> {
                         .for_each(|group| queue.push_front(group));
                 }
             }
+        }
+        // Where a segment turned out to be damaged, all groups are planned anew: none is counted before.
+        for group in planned {
+            let sources = all.get(group).unwrap_or_default();
+            compacted.row.plan(sources);
+            let removed: u64 = sources.iter().map(|entry| keys.removed(entry)).sum();
+            let tombstones = keys.old_tombstones(sources);
+            compacted.row.without(removed, tombstones);
         }
         let (Some((first, _)), Some((last, _))) = (proved.first(), proved.last()) else {
             return Ok(Again::No);

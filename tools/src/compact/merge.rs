@@ -65,8 +65,6 @@ pub(super) struct Read {
 pub(super) enum MergeError {
     /// The segment in this place is damaged.
     Damaged(usize, FormatError),
-    /// The segment in this place is of another source than those before it: another isolation level, or another cluster.
-    OtherSource(usize),
     /// Whoever reads the segments has ended early, and says why.
     Ended,
     /// The store did not take it.
@@ -185,13 +183,8 @@ struct Output {
 
 impl Merger<'_> {
     fn begin_segment(&mut self, at: usize, reader: SegmentReader) -> Result<Current, MergeError> {
-        let header = reader.segment().header();
-        if let Some(first) = &self.source {
-            let of = |header: &FileHeader| (header.isolation_level, header.cluster_id.clone());
-            if of(first) != of(header) || first.timestamp_type != header.timestamp_type {
-                return Err(MergeError::OtherSource(at));
-            }
-        } else {
+        if self.source.is_none() {
+            let header = reader.segment().header();
             self.source = Some(header.clone());
             self.at = Some(header.base_offset);
             self.begin()?;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kbk_format::Segment;
 use kbk_format::repo::{
     BoxedError, Damage, Hex, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry,
     SegmentReader,
 };
+use kbk_format::{ErrorClass, FormatError, Segment};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
@@ -72,7 +72,11 @@ impl SegmentJob {
             sha256: sha256.as_mut(),
         };
         let range_bytes = self.repository.store().profile().range_bytes;
-        let checked = segment::check(segment, object, range_bytes, depth, &*self.events);
+        let mut checked = segment::check(segment, object, range_bytes, depth, &*self.events);
+        let errors = checked.damage.iter_mut().map(|damage| &mut damage.error);
+        if let Err(error) = self.settle(errors) {
+            checked.unreadable.get_or_insert(error);
+        }
         let damage = checked.damage.iter();
         let mut findings: Vec<Finding> = damage.map(Finding::damage).collect();
         match (checked.unreadable, sha256) {
@@ -84,6 +88,45 @@ impl SegmentJob {
         findings
     }
 
+    /// Tells damage from a later version: structures state their version before their checksum (SPEC section 4), so that a damaged version
+    /// number looks like that of a later kbk, which nobody would ever have. The row states which bytes were written.
+    fn settle<'a>(
+        &self,
+        errors: impl Iterator<Item = &'a mut FormatError>,
+    ) -> Result<(), BoxedError> {
+        let errors = errors.filter(|error| error.class == ErrorClass::Unsupported);
+        let unsupported: Vec<&mut FormatError> = errors.collect();
+        if unsupported.is_empty() || self.is_as_written()? {
+            return Ok(());
+        }
+        for error in unsupported {
+            error.class = ErrorClass::Inconsistent;
+            error.detail = format!(
+                "{}; no kbk wrote that: the SHA-256 of the object is not the one that its row states",
+                error.detail.split("; ").next().unwrap_or_default()
+            );
+        }
+        Ok(())
+    }
+
+    /// Returns whether the object has the SHA-256 that its row states. Reads all of it, in parts.
+    fn is_as_written(&self) -> Result<bool, BoxedError> {
+        let store = self.repository.store();
+        let mut object = ObjectReader::open(store, &self.entry.key, &self.runtime)?;
+        let mut sha256 = Sha256::new();
+        let part = |at: u64| {
+            let end = at.saturating_add(store.profile().range_bytes);
+            at..end.min(self.entry.size)
+        };
+        let mut range = part(0);
+        while !range.is_empty() {
+            let next = part(range.end);
+            sha256.update(object.read(range, std::iter::once(next.clone()))?);
+            range = next;
+        }
+        Ok(Hex(sha256.finalize().into()) == self.entry.sha256)
+    }
+
     fn digest(&self, sha256: Sha256) -> Option<Finding> {
         let (found, expected) = (Hex(sha256.finalize().into()), self.entry.sha256);
         let message = format!("its SHA-256 is {found}, and its page says {expected}");
@@ -92,7 +135,7 @@ impl SegmentJob {
 
     /// Reports why the segment cannot be opened, and which of its offsets are lost.
     fn unopened(&self, error: &RepoError) -> Vec<Finding> {
-        let finding = Finding::of_error(
+        let mut finding = Finding::of_error(
             error,
             FindingKind::DamagedSegment,
             FindingKind::MissingSegment,
@@ -102,7 +145,18 @@ impl SegmentJob {
         }
         let size = match error.kind() {
             RepoErrorKind::Damaged(Damage::Size { found, .. }) => *found,
-            RepoErrorKind::Damaged(Damage::Segment(_)) => self.entry.footer_position,
+            RepoErrorKind::Damaged(Damage::Segment(error)) => {
+                let mut settled = error.clone();
+                if let Err(error) = self.settle(std::iter::once(&mut settled)) {
+                    return vec![finding, unreadable(&error)];
+                }
+                if settled != *error {
+                    let key = finding.key.take();
+                    finding = Finding::of_format_error(&settled, FindingKind::DamagedSegment);
+                    finding.key = key;
+                }
+                self.entry.footer_position
+            }
             _ => return vec![finding],
         };
         let store = self.repository.store();

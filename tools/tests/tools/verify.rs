@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{
-    Adoptable, Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition,
+    Adoptable, Hex, Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition,
     RestoredTopic, TargetPartition,
 };
 use kbk_tools::verify::{
@@ -14,6 +14,7 @@ use kbk_tools::verify::{
     VerifyOptions, VerifyReport, verify,
 };
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::support::watched_store::Fault;
 use crate::support::{World, place, segment, watched};
@@ -335,6 +336,42 @@ fn swapped_segments_are_found() {
     let (_, foreign) = segment(&place("payments", 0), &[(0, 1), (1, 1)]);
     fs::write(world.path(&victim.key), foreign).unwrap();
     assert_eq!(only(&world).kind, FindingKind::OtherSegment);
+}
+
+#[test]
+fn a_damaged_version_is_damage_and_a_later_version_is_none() {
+    let world = World::sample();
+    let entry = world.entries("orders", 0).remove(0);
+    let intact = fs::read(world.path(&entry.key)).unwrap();
+    // `major` of the file header and of the trailer, and the features of the file header.
+    for position in [8, 9, intact.len() - 20, intact.len() - 19, 23] {
+        for bit in 0..8 {
+            world.harm(&entry.key, |bytes| bytes[position] ^= 1 << bit);
+            let found = only(&world);
+            assert_eq!(
+                found.kind,
+                FindingKind::DamagedSegment,
+                "{position}: {found:#?}"
+            );
+            assert!(!found.message.contains("newer kbk"), "{found:#?}");
+            fs::write(world.path(&entry.key), &intact).unwrap();
+        }
+    }
+    // The same bytes, and a row that states them: a later kbk wrote both.
+    for position in [8, intact.len() - 20] {
+        world.harm(&entry.key, |bytes| bytes[position] += 1);
+        let later = fs::read(world.path(&entry.key)).unwrap();
+        world.forge_segments("orders", 0, |at, row| {
+            if at == 0 {
+                row["sha256"] = json!(Hex::<32>(Sha256::digest(&later).into()).to_string());
+            }
+        });
+        // The first snapshot still has the row of before.
+        let found: BTreeSet<FindingKind> = kinds(&findings(&world)).into_iter().collect();
+        let expected = [FindingKind::DamagedSegment, FindingKind::Unsupported];
+        assert_eq!(found, BTreeSet::from(expected), "{position}");
+        fs::write(world.path(&entry.key), &intact).unwrap();
+    }
 }
 
 #[test]

@@ -549,21 +549,23 @@ impl World {
                 else {
                     continue;
                 };
-                let path = Path::from(entry.key.as_str());
-                let mut bytes = self
-                    .objects
-                    .get(&path)
-                    .await
-                    .unwrap()
-                    .bytes()
-                    .await
-                    .unwrap()
-                    .to_vec();
-                // In a stream of a block, or anywhere in its blocks.
-                let at = 128 + random.below(entry.footer_position - 128) as usize;
-                bytes[at] ^= 1 << random.below(8);
-                self.objects.put(&path, bytes.into()).await.unwrap();
+                let repository = self.open().await;
+                let opened =
+                    SegmentReader::open_whole(repository.store(), &id(partition), entry).await;
+                // One whose footer is damaged already stays as it is; so does one that is harmed: the same bit twice would be no harm.
+                let Some((reader, bytes)) = opened.ok().filter(|_| !harmed.contains(&entry.key))
+                else {
+                    continue;
+                };
                 harmed.insert(entry.key.clone());
+                let mut bytes = bytes.to_vec();
+                // Anywhere in its blocks, and not in its key filter, which is made anew.
+                let index = reader.segment().index();
+                let blocks = index.range(0..index.entries().len()).unwrap();
+                let at = (blocks.start + random.below(blocks.end - blocks.start)) as usize;
+                bytes[at] ^= 1 << random.below(8);
+                let path = Path::from(entry.key.as_str());
+                self.objects.put(&path, bytes.into()).await.unwrap();
             }
         }
         harmed

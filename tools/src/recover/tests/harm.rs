@@ -92,64 +92,46 @@ impl Harm {
             Some(_) => 5,
             None => self.random.below(7),
         };
-        let mut hit: Vec<Range<usize>> = Vec::new();
         match kind {
             0 => {
                 for _ in 0..1 + self.random.below(6) {
                     let at = self.random.below(length as u64) as usize;
                     bytes[at] ^= 1 << self.random.below(8);
-                    hit.push(at..at + 1);
                 }
             }
             1 => {
                 bytes[at..end].fill(0);
-                hit.push(at..end);
             }
             2 => {
                 bytes.truncate(at);
-                hit.push(at..length);
             }
             3 => {
                 bytes.drain(at..end);
-                hit.push(at..end);
             }
             4 => {
                 // Something else is in between.
                 bytes.splice(at..at, vec![0xa5; end - at]);
-                hit.push(at..at);
             }
             5 => {
                 world.objects.delete(&path).await.unwrap();
-                hit.push(0..length);
             }
             _ => {
                 // Its end alone.
                 let footer = segment.footer_position() as usize;
                 let at = footer + self.random.below((length - footer) as u64) as usize;
                 bytes[at] ^= 1;
-                hit.push(at..at + 1);
             }
         }
-        if kind != 5 {
-            world
-                .objects
-                .put(&path, bytes.clone().into())
-                .await
-                .unwrap();
+        if kind == 5 {
+            bytes.clear();
+        } else {
+            let damaged = bytes.clone().into();
+            world.objects.put(&path, damaged).await.unwrap();
         }
-        let is_hit = |block: &Range<usize>| {
-            hit.iter().any(|hit| match hit.is_empty() {
-                true => block.start < hit.start && hit.start < block.end,
-                false => {
-                    // Zeros may have been there before.
-                    let same = kind == 1
-                        && original[hit.start.max(block.start)
-                            ..hit.end.min(block.end).max(hit.start.max(block.start))]
-                            .iter()
-                            .all(|byte| *byte == 0);
-                    hit.start < block.end && hit.end > block.start && !same
-                }
-            })
+        // The same bit may be flipped twice, and zeros take the place of zeros: what counts is whether its bytes are still there.
+        let is_left = |place: &Range<usize>| {
+            let block = &original[place.clone()];
+            bytes.windows(block.len()).any(|it| it == block)
         };
         let blocks = segment.index().entries().iter();
         let blocks = blocks.map(|block| {
@@ -162,7 +144,7 @@ impl Harm {
             )
         });
         blocks
-            .filter(|(place, ..)| is_hit(place))
+            .filter(|(place, ..)| !is_left(place))
             .map(|(_, offsets, records)| (offsets, records))
             .collect()
     }
