@@ -13,8 +13,10 @@ use libfuzzer_sys::fuzz_target;
 mod protocol;
 
 use protocol::{
-    ApiVersionsRequest, FetchRequest, Input, LeaderEpochRequest, ListOffsetsRequest,
-    MetadataRequest, Request, Response, SaslAuthenticateRequest, SaslHandshakeRequest,
+    AddOffsetsRequest, AddPartitionsRequest, ApiVersionsRequest, EndTxnRequest, FetchRequest,
+    FindCoordinatorRequest, InitProducerIdRequest, Input, LeaderEpochRequest, ListOffsetsRequest,
+    MetadataRequest, ProduceRequest, Request, Response, SaslAuthenticateRequest,
+    SaslHandshakeRequest, TxnOffsetCommitRequest,
 };
 
 fuzz_target!(|data: &[u8]| {
@@ -22,14 +24,21 @@ fuzz_target!(|data: &[u8]| {
     let [api, version, frame @ ..] = data else {
         return;
     };
-    with_ceiling(data, || match api % 7 {
+    with_ceiling(data, || match api % 14 {
         0 => decode::<ApiVersionsRequest>(*version, frame),
         1 => decode::<MetadataRequest<'_>>(*version, frame),
         2 => decode::<ListOffsetsRequest<'_>>(*version, frame),
         3 => decode::<LeaderEpochRequest<'_>>(*version, frame),
         4 => fetch(*version, frame),
         5 => decode::<SaslHandshakeRequest<'_>>(*version, frame),
-        _ => decode::<SaslAuthenticateRequest<'_>>(*version, frame),
+        6 => decode::<SaslAuthenticateRequest<'_>>(*version, frame),
+        7 => decode::<ProduceRequest<'_>>(*version, frame),
+        8 => decode::<FindCoordinatorRequest<'_>>(*version, frame),
+        9 => decode::<InitProducerIdRequest<'_>>(*version, frame),
+        10 => decode::<AddPartitionsRequest<'_>>(*version, frame),
+        11 => decode::<AddOffsetsRequest<'_>>(*version, frame),
+        12 => decode::<TxnOffsetCommitRequest<'_>>(*version, frame),
+        _ => decode::<EndTxnRequest<'_>>(*version, frame),
     });
 });
 

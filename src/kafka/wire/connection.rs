@@ -1,24 +1,25 @@
 //! One connection to a broker: requests out, responses in, in the same order.
 //!
 //! A broker answers the requests of a connection one after the other, so that several may be under way: [`Connection::send`] the next,
-//! then [`Connection::receive`] the response to the first. After an error, or where a call was cancelled, a connection is useless, since
-//! nobody knows how much of a frame was read or written: whoever owns it drops it.
+//! then [`Connection::receive`] the response to the first. After an error, or where a call that sends was cancelled, a connection is useless,
+//! since nobody knows how much of a frame was written: whoever owns it drops it.
 
 use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::deadline::Deadline;
 use super::error::{BrokerName, WireError};
-use super::frame::{FrameError, read_frame};
+use super::frame::{FrameError, FrameReader};
 use super::login::Login;
 use super::pool::FramePool;
 use super::protocol::{
-    Api, ApiVersionsRequest, ApiVersionsResponse, ErrorCode, Input, Malformed, Output, Request,
-    Response,
+    Api, ApiVersionsRequest, ApiVersionsResponse, EncodedFrame, ErrorCode, Input, Malformed,
+    Output, Request, Response,
 };
 use super::session::log_in;
 use super::settings::WireSettings;
@@ -32,6 +33,8 @@ pub(super) struct Connection {
     versions: ApiVersionsResponse,
     /// Requests without a response yet.
     pending: VecDeque<Pending>,
+    /// The response that is being read.
+    reader: FrameReader,
     next_correlation_id: i32,
     /// Until when the broker asks to be sent nothing (KIP-219: it is up to the client).
     silent_until: Option<Instant>,
@@ -88,6 +91,20 @@ fn decode_as<R: Request>(bytes: &[u8], request: Pending) -> Result<R::Response<'
     Ok(response)
 }
 
+/// Writes a whole frame, by as few calls as the system allows: records are not copied into one buffer with the rest.
+async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &EncodedFrame<'_>) -> io::Result<()> {
+    let mut pieces: Vec<IoSlice<'_>> = frame.pieces().map(IoSlice::new).collect();
+    let mut left = pieces.as_mut_slice();
+    while !left.is_empty() {
+        match stream.write_vectored(left).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => IoSlice::advance_slices(&mut left, written),
+        }
+    }
+    // Written, but for what TLS may hold back.
+    stream.flush().await
+}
+
 /// Whether the bytes of a length are those of an alert of TLS: type 21, version 3.
 fn is_tls(length: i32) -> bool {
     matches!(length.to_be_bytes(), [21, 3, ..])
@@ -137,6 +154,7 @@ impl Connection {
             client_id: settings.client_id.clone(),
             versions: ApiVersionsResponse::default(),
             pending: VecDeque::new(),
+            reader: FrameReader::default(),
             next_correlation_id: 0,
             silent_until: None,
             login: settings.login.clone(),
@@ -192,6 +210,11 @@ impl Connection {
         &self.broker
     }
 
+    /// Whether the connection has to log in again, for which no response may be to come.
+    pub(super) fn must_renew(&self) -> bool {
+        self.renew_at.is_some_and(|at| at <= Instant::now())
+    }
+
     /// Whether responses are still to come.
     pub(super) fn is_waiting(&self) -> bool {
         !self.pending.is_empty()
@@ -228,8 +251,7 @@ impl Connection {
         request: &R,
         deadline: Deadline,
     ) -> Result<(), WireError> {
-        let is_due = self.renew_at.is_some_and(|at| at <= Instant::now());
-        if is_due && !self.is_waiting() {
+        if self.must_renew() && !self.is_waiting() {
             self.log_in(deadline).await?;
         }
         let version = self.version(request)?;
@@ -271,18 +293,12 @@ impl Connection {
         self.next_correlation_id = correlation_id.wrapping_add(1);
         let mut output = Output::new(R::API, version, correlation_id, &self.client_id);
         request.encode(version, &mut output);
-        let bytes = output.finish().map_err(|error| WireError::Unsendable {
+        let frame = output.finish().map_err(|error| WireError::Unsendable {
             broker: self.broker.clone(),
             request: R::API,
             cause: error.to_string(),
         })?;
-        match timeout_at(deadline.at(), self.stream.write_all(&bytes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.disconnected(R::API, error.to_string())),
-            Err(_) => return Err(self.timeout(R::API, deadline, "it does not read the request")),
-        }
-        // Written, but for what TLS may hold back.
-        match timeout_at(deadline.at(), self.stream.flush()).await {
+        match timeout_at(deadline.at(), write(&mut self.stream, &frame)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.disconnected(R::API, error.to_string())),
             Err(_) => return Err(self.timeout(R::API, deadline, "it does not read the request")),
@@ -295,18 +311,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Receives the response to the first request that has none.
+    /// Receives the response to the first request that has none. A call that is cancelled loses nothing: the next one resumes it.
     ///
     /// # Panics
     ///
     /// Where no request is under way, which is a mistake of the caller.
     pub(super) async fn receive(&mut self, deadline: Deadline) -> Result<Frame, WireError> {
-        let request = self.pending.pop_front().expect("a request is under way");
+        let request = *self.pending.front().expect("a request is under way");
         let Limits {
             expected_bytes,
             most_bytes,
         } = self.limits;
-        let reading = read_frame(&mut self.stream, &self.pool, expected_bytes, most_bytes);
+        let (reader, stream) = (&mut self.reader, &mut self.stream);
+        let reading = reader.read(stream, &self.pool, expected_bytes, most_bytes);
         let bytes = match timeout_at(deadline.at(), reading).await {
             Ok(Ok(bytes)) => bytes,
             Ok(Err(FrameError::Ended(cause))) => return Err(self.disconnected(request.api, cause)),
@@ -323,6 +340,7 @@ impl Connection {
             }
             Err(_) => return Err(self.timeout(request.api, deadline, "the connection is open")),
         };
+        self.pending.pop_front();
         let found = Input::new(&bytes).int32();
         let expected = request.correlation_id;
         if found != Ok(expected) {

@@ -5,7 +5,7 @@ use std::io;
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::pool::FramePool;
+use super::pool::{FrameBuffer, FramePool};
 
 /// Why no frame was read.
 #[derive(Debug)]
@@ -21,34 +21,63 @@ const SMALLEST: usize = 4;
 /// How much is allocated for a frame before any of it has arrived, unless more is expected.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// Reads one frame of at most `limit` bytes. Memory is allocated for `expected` bytes at once, and beyond that only as bytes arrive: a
-/// length of 2 GiB costs nothing.
-///
-/// Not safe to cancel: the connection is useless then.
-pub(super) async fn read_frame(
-    stream: &mut (impl AsyncRead + Unpin),
-    pool: &FramePool,
-    expected: usize,
-    limit: usize,
-) -> Result<Bytes, FrameError> {
-    let mut prefix = [0; 4];
-    let mut read = 0;
-    while let Some(rest) = prefix.get_mut(read..).filter(|rest| !rest.is_empty()) {
-        read += match stream.read(rest).await {
-            Ok(0) => return Err(FrameError::Ended(ended(read, "the 4 bytes of a length"))),
-            Ok(count) => count,
-            Err(error) => return Err(FrameError::Ended(error.to_string())),
-        };
-    }
-    let found = i32::from_be_bytes(prefix);
-    let length = usize::try_from(found)
-        .ok()
-        .filter(|length| (SMALLEST..=limit).contains(length))
-        .ok_or(FrameError::Length { found, limit })?;
+/// A frame of which a part may have been read. A read that is cancelled loses nothing: the next one resumes it.
+#[derive(Debug, Default)]
+pub(super) struct FrameReader {
+    prefix: [u8; 4],
+    prefix_read: usize,
+    /// The bytes after the length, and how many there will be.
+    frame: Option<(FrameBuffer, usize)>,
+}
 
-    let mut buffer = pool.take();
-    let bytes = buffer.bytes_mut();
-    bytes.reserve(length.min(expected.max(FIRST_BYTES)));
+impl FrameReader {
+    /// Reads the rest of one frame of at most `limit` bytes. Memory is allocated for `expected` bytes at once, and beyond that only as bytes
+    /// arrive: a length of 2 GiB costs nothing.
+    pub(super) async fn read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        pool: &FramePool,
+        expected: usize,
+        limit: usize,
+    ) -> Result<Bytes, FrameError> {
+        while let Some(rest) = self.prefix.get_mut(self.prefix_read..) {
+            if rest.is_empty() {
+                break;
+            }
+            self.prefix_read += match stream.read(rest).await {
+                Ok(0) => {
+                    let cause = ended(self.prefix_read, "the 4 bytes of a length");
+                    return Err(FrameError::Ended(cause));
+                }
+                Ok(count) => count,
+                Err(error) => return Err(FrameError::Ended(error.to_string())),
+            };
+        }
+        if self.frame.is_none() {
+            let found = i32::from_be_bytes(self.prefix);
+            let length = usize::try_from(found)
+                .ok()
+                .filter(|length| (SMALLEST..=limit).contains(length))
+                .ok_or(FrameError::Length { found, limit })?;
+            let mut buffer = pool.take();
+            let first = length.min(expected.max(FIRST_BYTES));
+            buffer.bytes_mut().reserve(first);
+            self.frame = Some((buffer, length));
+        }
+        if let Some((buffer, length)) = &mut self.frame {
+            fill(stream, buffer.bytes_mut(), *length).await?;
+        }
+        let frame = std::mem::take(self).frame;
+        Ok(frame.map_or_else(Bytes::new, |(buffer, _)| buffer.freeze()))
+    }
+}
+
+/// Reads until there are `length` bytes.
+async fn fill(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes: &mut Vec<u8>,
+    length: usize,
+) -> Result<(), FrameError> {
     while bytes.len() < length {
         let left = length - bytes.len();
         if bytes.len() == bytes.capacity() {
@@ -63,7 +92,7 @@ pub(super) async fn read_frame(
             Err(error) => return Err(FrameError::Ended(failed(&error, bytes.len(), length))),
         }
     }
-    Ok(buffer.freeze())
+    Ok(())
 }
 
 fn ended(read: usize, of: &str) -> String {
@@ -86,7 +115,8 @@ mod tests {
     }
 
     async fn read(mut bytes: &[u8]) -> Result<Bytes, FrameError> {
-        read_frame(&mut bytes, &pool(), 0, 1 << 20).await
+        let mut reader = FrameReader::default();
+        reader.read(&mut bytes, &pool(), 0, 1 << 20).await
     }
 
     #[tokio::test]
@@ -98,12 +128,32 @@ mod tests {
             stream.extend((0..length).map(|at| u8::try_from(at % 251).unwrap()));
         }
         let (pool, mut rest) = (pool(), stream.as_slice());
+        let mut reader = FrameReader::default();
         for length in lengths {
-            let frame = read_frame(&mut rest, &pool, 0, 1 << 20).await.unwrap();
+            let frame = reader.read(&mut rest, &pool, 0, 1 << 20).await.unwrap();
             assert_eq!(frame.len(), length);
             assert!((0..length).all(|at| usize::from(frame[at]) == at % 251));
         }
         assert!(rest.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_cancelled_is_resumed() {
+        let (mut sender, mut receiver) = tokio::io::duplex(64);
+        let (pool, mut reader) = (pool(), FrameReader::default());
+        for piece in [&[0, 0][..], &[0, 9, 1], &[2, 3, 4, 5, 6, 7, 8]] {
+            tokio::io::AsyncWriteExt::write_all(&mut sender, piece)
+                .await
+                .unwrap();
+            let reading = reader.read(&mut receiver, &pool, 0, 1 << 20);
+            let short = std::time::Duration::from_millis(20);
+            assert!(tokio::time::timeout(short, reading).await.is_err());
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut sender, &[9])
+            .await
+            .unwrap();
+        let frame = reader.read(&mut receiver, &pool, 0, 1 << 20).await.unwrap();
+        assert_eq!(frame, [1, 2, 3, 4, 5, 6, 7, 8, 9][..]);
     }
 
     #[tokio::test]
@@ -120,7 +170,9 @@ mod tests {
         let pool = FramePool::new(1, usize::MAX);
         let mut bytes = (1_i32 << 30).to_be_bytes().to_vec();
         bytes.extend([0; 100]);
-        let error = read_frame(&mut bytes.as_slice(), &pool, 0, 1 << 30).await;
+        let mut reader = FrameReader::default();
+        let error = reader.read(&mut bytes.as_slice(), &pool, 0, 1 << 30).await;
+        drop(reader);
         assert!(
             matches!(error, Err(FrameError::Ended(text)) if text.contains("after 100 bytes of a response of 1073741824"))
         );

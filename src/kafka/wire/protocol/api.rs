@@ -8,6 +8,8 @@ use super::{Input, Malformed, Output};
 /// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Api {
+    /// Appends record batches.
+    Produce,
     /// Reads record batches.
     Fetch,
     /// Finds offsets: the first, the last, or by time.
@@ -16,6 +18,18 @@ pub enum Api {
     Metadata,
     /// Finds where a leader epoch ends.
     OffsetForLeaderEpoch,
+    /// Finds who coordinates a group or transactions.
+    FindCoordinator,
+    /// Names a producer, and ends the transaction of the one before.
+    InitProducerId,
+    /// Adds partitions to a transaction.
+    AddPartitionsToTxn,
+    /// Adds a group to a transaction.
+    AddOffsetsToTxn,
+    /// Ends a transaction.
+    EndTxn,
+    /// Commits offsets of a group within a transaction.
+    TxnOffsetCommit,
     /// Chooses a mechanism to log in by.
     SaslHandshake,
     /// Lists the requests that a broker answers.
@@ -29,13 +43,20 @@ impl Api {
     #[must_use]
     pub fn key(self) -> i16 {
         match self {
+            Api::Produce => 0,
             Api::Fetch => 1,
             Api::ListOffsets => 2,
             Api::Metadata => 3,
             Api::SaslHandshake => 17,
             Api::ApiVersions => 18,
-            Api::SaslAuthenticate => 36,
+            Api::FindCoordinator => 10,
+            Api::InitProducerId => 22,
             Api::OffsetForLeaderEpoch => 23,
+            Api::AddPartitionsToTxn => 24,
+            Api::AddOffsetsToTxn => 25,
+            Api::EndTxn => 26,
+            Api::TxnOffsetCommit => 28,
+            Api::SaslAuthenticate => 36,
         }
     }
 
@@ -43,6 +64,7 @@ impl Api {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Api::Produce => "Produce",
             Api::Fetch => "Fetch",
             Api::ListOffsets => "ListOffsets",
             Api::Metadata => "Metadata",
@@ -50,6 +72,12 @@ impl Api {
             Api::ApiVersions => "ApiVersions",
             Api::SaslAuthenticate => "SaslAuthenticate",
             Api::OffsetForLeaderEpoch => "OffsetForLeaderEpoch",
+            Api::FindCoordinator => "FindCoordinator",
+            Api::InitProducerId => "InitProducerId",
+            Api::AddPartitionsToTxn => "AddPartitionsToTxn",
+            Api::AddOffsetsToTxn => "AddOffsetsToTxn",
+            Api::EndTxn => "EndTxn",
+            Api::TxnOffsetCommit => "TxnOffsetCommit",
         }
     }
 
@@ -57,6 +85,8 @@ impl Api {
     #[must_use]
     pub fn versions(self) -> RangeInclusive<i16> {
         match self {
+            // Before version 3 there are no transactions, and batches of other formats.
+            Api::Produce => 3..=13,
             Api::Fetch => 4..=17,
             Api::ListOffsets => 1..=10,
             Api::Metadata => 1..=12,
@@ -65,6 +95,14 @@ impl Api {
             Api::ApiVersions => 0..=3,
             Api::SaslAuthenticate => 0..=2,
             Api::OffsetForLeaderEpoch => 2..=4,
+            // Before version 1 groups only; from version 7 on nothing that is needed here.
+            Api::FindCoordinator => 1..=6,
+            Api::InitProducerId => 0..=5,
+            // Later ones are for brokers.
+            Api::AddPartitionsToTxn => 0..=3,
+            Api::AddOffsetsToTxn => 0..=4,
+            Api::EndTxn => 0..=5,
+            Api::TxnOffsetCommit => 0..=5,
         }
     }
 
@@ -72,12 +110,18 @@ impl Api {
     #[must_use]
     pub fn is_flexible(self, version: i16) -> bool {
         let first = match self {
+            Api::Produce => 9,
             Api::Fetch => 12,
             Api::ListOffsets => 6,
             Api::Metadata => 9,
             Api::ApiVersions => 3,
             Api::OffsetForLeaderEpoch => 4,
-            Api::SaslAuthenticate => 2,
+            Api::SaslAuthenticate | Api::InitProducerId => 2,
+            Api::FindCoordinator
+            | Api::AddPartitionsToTxn
+            | Api::AddOffsetsToTxn
+            | Api::EndTxn
+            | Api::TxnOffsetCommit => 3,
             Api::SaslHandshake => i16::MAX,
         };
         version >= first
@@ -103,7 +147,7 @@ pub trait Request {
     }
 
     /// Writes the body.
-    fn encode(&self, version: i16, output: &mut Output);
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>);
 
     /// Reads the body of a response.
     ///

@@ -32,8 +32,14 @@ pub struct ApiVersionsResponse {
     pub error: ErrorCode,
     /// Each request once.
     pub versions: Vec<VersionRange>,
+    /// The version of transactions that the cluster uses: 2 and later are those of KIP-890. 0 where it does not say.
+    pub transaction_version: i16,
     throttle_ms: i32,
 }
+
+/// The tagged field that lists the features that a cluster has agreed on, and the name of one.
+const FINALIZED_FEATURES: u32 = 2;
+const TRANSACTION_VERSION: &str = "transaction.version";
 
 impl ApiVersionsResponse {
     /// Returns the versions of a request that the broker answers; `None` where it answers none.
@@ -48,7 +54,7 @@ impl Request for ApiVersionsRequest {
     const API: Api = Api::ApiVersions;
     type Response<'a> = ApiVersionsResponse;
 
-    fn encode(&self, version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>) {
         if version >= 3 {
             output.string(self.software_name);
             output.string(self.software_version);
@@ -76,10 +82,25 @@ impl Request for ApiVersionsRequest {
             Ok(range)
         })?;
         let throttle_ms = if version >= 1 { input.int32()? } else { 0 };
-        input.tags()?;
+        let mut transaction_version = 0;
+        input.tagged(|tag, field| match tag {
+            FINALIZED_FEATURES => {
+                let features = field.array(6, |input| {
+                    let feature = (input.string()?, input.int16()?, input.int16()?);
+                    input.tags()?;
+                    Ok(feature)
+                })?;
+                let mut features = features.into_iter();
+                let found = features.find(|(name, ..)| *name == TRANSACTION_VERSION);
+                transaction_version = found.map_or(0, |(_, most, _)| most);
+                Ok(())
+            }
+            _ => Ok(()),
+        })?;
         Ok(ApiVersionsResponse {
             error,
             versions,
+            transaction_version,
             throttle_ms,
         })
     }

@@ -15,23 +15,65 @@ impl ErrorCode {
     pub const UNKNOWN_TOPIC_OR_PARTITION: ErrorCode = ErrorCode(3);
     /// The partition has no leader.
     pub const LEADER_NOT_AVAILABLE: ErrorCode = ErrorCode(5);
+    /// The request took longer than the broker may wait, for replicas or for another broker.
+    pub const REQUEST_TIMED_OUT: ErrorCode = ErrorCode(7);
+    /// The batch is larger than the topic allows.
+    pub const MESSAGE_TOO_LARGE: ErrorCode = ErrorCode(10);
+    /// The broker cannot tell who the coordinator is, or is not it yet.
+    pub const COORDINATOR_LOAD_IN_PROGRESS: ErrorCode = ErrorCode(14);
+    /// There is no coordinator.
+    pub const COORDINATOR_NOT_AVAILABLE: ErrorCode = ErrorCode(15);
+    /// Another broker is the coordinator.
+    pub const NOT_COORDINATOR: ErrorCode = ErrorCode(16);
+    /// The batch is larger than a segment of the log.
+    pub const RECORD_LIST_TOO_LARGE: ErrorCode = ErrorCode(18);
     /// The principal may not read or describe the topic.
     pub const TOPIC_AUTHORIZATION_FAILED: ErrorCode = ErrorCode(29);
+    /// The principal may not use the group.
+    pub const GROUP_AUTHORIZATION_FAILED: ErrorCode = ErrorCode(30);
+    /// The principal may not do this to the cluster.
+    pub const CLUSTER_AUTHORIZATION_FAILED: ErrorCode = ErrorCode(31);
+    /// A timestamp is outside what the topic allows.
+    pub const INVALID_TIMESTAMP: ErrorCode = ErrorCode(32);
     /// The listener does not offer the mechanism.
     pub const UNSUPPORTED_SASL_MECHANISM: ErrorCode = ErrorCode(33);
     /// The listener expects no login, or not now.
     pub const ILLEGAL_SASL_STATE: ErrorCode = ErrorCode(34);
     /// The broker does not answer this version of the request.
     pub const UNSUPPORTED_VERSION: ErrorCode = ErrorCode(35);
+    /// The sequence number is not the one after that of the last batch.
+    pub const OUT_OF_ORDER_SEQUENCE_NUMBER: ErrorCode = ErrorCode(45);
+    /// The batch is in the log, before the last few.
+    pub const DUPLICATE_SEQUENCE_NUMBER: ErrorCode = ErrorCode(46);
+    /// Another producer has a later epoch.
+    pub const INVALID_PRODUCER_EPOCH: ErrorCode = ErrorCode(47);
+    /// The transaction is not in a state for this request: it is over, perhaps.
+    pub const INVALID_TXN_STATE: ErrorCode = ErrorCode(48);
+    /// The coordinator knows the transactional id under another producer id.
+    pub const INVALID_PRODUCER_ID_MAPPING: ErrorCode = ErrorCode(49);
+    /// Transactions may not stay open for that long.
+    pub const INVALID_TRANSACTION_TIMEOUT: ErrorCode = ErrorCode(50);
+    /// The last transaction of this id is still being ended.
+    pub const CONCURRENT_TRANSACTIONS: ErrorCode = ErrorCode(51);
+    /// The principal may not use the transactional id.
+    pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: ErrorCode = ErrorCode(53);
+    /// The broker knows nothing of the producer, such as after its records were deleted.
+    pub const UNKNOWN_PRODUCER_ID: ErrorCode = ErrorCode(59);
     /// The client's leader epoch is earlier than the broker's.
     pub const FENCED_LEADER_EPOCH: ErrorCode = ErrorCode(74);
     /// The client's leader epoch is later than the broker's.
     pub const UNKNOWN_LEADER_EPOCH: ErrorCode = ErrorCode(75);
+    /// A record violates a setting of the topic, or the batch is not one that a client may produce.
+    pub const INVALID_RECORD: ErrorCode = ErrorCode(87);
+    /// Another producer has the transactional id.
+    pub const PRODUCER_FENCED: ErrorCode = ErrorCode(90);
+    /// The transaction can only be aborted.
+    pub const TRANSACTION_ABORTABLE: ErrorCode = ErrorCode(120);
     /// There is no topic of this id, or the broker does not know of it yet.
     pub const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
 
     /// Codes after which the same request may succeed, here or at the broker that leads the partition by then.
-    const TRANSIENT: [i16; 17] = [
+    const TRANSIENT: [i16; 22] = [
         3,   // UNKNOWN_TOPIC_OR_PARTITION: a broker that has just become the leader may say so
         5,   // LEADER_NOT_AVAILABLE
         6,   // NOT_LEADER_OR_FOLLOWER
@@ -40,6 +82,11 @@ impl ErrorCode {
         9,   // REPLICA_NOT_AVAILABLE
         13,  // NETWORK_EXCEPTION
         14,  // COORDINATOR_LOAD_IN_PROGRESS
+        15,  // COORDINATOR_NOT_AVAILABLE
+        16,  // NOT_COORDINATOR
+        19,  // NOT_ENOUGH_REPLICAS
+        20,  // NOT_ENOUGH_REPLICAS_AFTER_APPEND: sent again, it is a duplicate
+        51,  // CONCURRENT_TRANSACTIONS
         56,  // KAFKA_STORAGE_ERROR
         72,  // LISTENER_NOT_FOUND
         74,  // FENCED_LEADER_EPOCH

@@ -108,7 +108,7 @@ impl Request for FetchRequest<'_> {
         }
     }
 
-    fn encode(&self, version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>) {
         if version <= 14 {
             // The replica that asks: none. A tagged field from version 15 on.
             output.int32(-1);

@@ -187,13 +187,29 @@ impl<'a> Input<'a> {
 
     /// Skips tagged fields, where the version has them.
     pub fn tags(&mut self) -> Result<(), Malformed> {
+        self.tagged(|_, _| Ok(()))
+    }
+
+    /// Reads tagged fields, where the version has them: `field` gets the number and the bytes of each, of which it may leave some.
+    pub fn tagged(
+        &mut self,
+        mut field: impl FnMut(u32, &mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         if !self.flexible {
             return Ok(());
         }
         for _ in 0..self.varint()? {
-            let _tag = self.varint()?;
-            let length = self.varint()?;
-            self.take(length as usize)?;
+            let tag = self.varint()?;
+            let length = self.varint()? as usize;
+            let start = self.position;
+            self.take(length)?;
+            // A view that ends where the field does.
+            let mut within = Input {
+                frame: self.frame.get(..self.position).unwrap_or_default(),
+                position: start,
+                flexible: true,
+            };
+            field(tag, &mut within)?;
         }
         Ok(())
     }

@@ -50,7 +50,7 @@ impl Request for LeaderEpochRequest<'_> {
     const API: Api = Api::OffsetForLeaderEpoch;
     type Response<'a> = LeaderEpochResponse<'a>;
 
-    fn encode(&self, version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>) {
         if version >= 3 {
             // The replica that asks: a consumer, which has to name itself, or the request needs more permissions.
             output.int32(-1);

@@ -75,7 +75,7 @@ impl Request for ListOffsetsRequest<'_> {
         first..=*all.end()
     }
 
-    fn encode(&self, version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>) {
         // The replica that asks: none.
         output.int32(-1);
         if version >= 2 {

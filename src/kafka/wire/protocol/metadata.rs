@@ -71,7 +71,7 @@ impl Request for MetadataRequest<'_> {
     const API: Api = Api::Metadata;
     type Response<'a> = MetadataResponse<'a>;
 
-    fn encode(&self, version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, version: i16, output: &mut Output<'a>) {
         match self.topics {
             None => output.null_array(),
             Some(topics) => output.array(topics.iter(), |output, name| {

@@ -19,10 +19,12 @@
 //! | `api` | the requests, their versions, and [`Request`] |
 //! | `input`, `output` | the primitive types |
 //! | `error_code` | what brokers answer, by name, and what to do about it |
-//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `sasl` | the requests, with their responses |
+//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `sasl` | the requests that read, with their responses |
+//! | `produce`, `coordinator`, `transaction` | those that write |
 
 mod api;
 mod api_versions;
+mod coordinator;
 mod error_code;
 mod fetch;
 mod input;
@@ -30,12 +32,17 @@ mod leader_epoch;
 mod list_offsets;
 mod metadata;
 mod output;
+mod produce;
 mod sasl;
 #[cfg(test)]
 mod tests;
+mod transaction;
+#[cfg(test)]
+mod write_tests;
 
 pub use api::{Api, Request, Response};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse, VersionRange};
+pub use coordinator::{CoordinatorKind, FindCoordinatorRequest, FindCoordinatorResponse};
 pub use error_code::ErrorCode;
 pub use fetch::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition,
@@ -48,9 +55,17 @@ pub use list_offsets::{
 pub use metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic,
 };
-pub use output::{Output, TooLong};
+pub use output::{EncodedFrame, Output, TooLong};
+pub use produce::{
+    ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,
+};
 pub use sasl::{
     SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse,
+};
+pub use transaction::{
+    AddOffsetsRequest, AddPartitionsRequest, CommittedPartition, EndTxnRequest, EndTxnResponse,
+    InitProducerIdRequest, InitProducerIdResponse, Outcome, PartitionResult, PartitionResults,
+    ProducerIdentity, TxnOffsetCommitRequest,
 };
 
 /// A topic's id: never reused, not even where a topic of the same name is created again. All zeros where there is none.

@@ -12,18 +12,42 @@ pub struct TooLong {
 
 /// A request that is being written: its length, its header, its body.
 #[derive(Debug)]
-pub struct Output {
+pub struct Output<'a> {
     bytes: Vec<u8>,
+    /// Records that the frame has in between: each with the number of `bytes` before it.
+    lent: Vec<(usize, &'a [u8])>,
     flexible: bool,
     too_long: Option<TooLong>,
 }
 
-impl Output {
+/// A whole frame, of which the records are borrowed from the request.
+#[derive(Debug)]
+pub struct EncodedFrame<'a> {
+    bytes: Vec<u8>,
+    lent: Vec<(usize, &'a [u8])>,
+}
+
+impl EncodedFrame<'_> {
+    /// Returns the bytes in their order, in pieces of which none is empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.lent.iter().map(|(at, _)| *at));
+        let ends = self.lent.iter().map(|(at, _)| *at);
+        let own = starts.zip(ends.chain([self.bytes.len()]));
+        let own = own.map(|(start, end)| self.bytes.get(start..end).unwrap_or_default());
+        let lent = self.lent.iter().map(|(_, lent)| *lent).chain([&[][..]]);
+        own.zip(lent)
+            .flat_map(|(own, lent)| [own, lent])
+            .filter(|piece| !piece.is_empty())
+    }
+}
+
+impl<'a> Output<'a> {
     /// Begins with the header.
     #[must_use]
-    pub fn new(api: Api, version: i16, correlation_id: i32, client_id: &str) -> Output {
+    pub fn new(api: Api, version: i16, correlation_id: i32, client_id: &str) -> Output<'a> {
         let mut output = Output {
             bytes: vec![0; LENGTH],
+            lent: Vec::new(),
             flexible: false,
             too_long: None,
         };
@@ -42,8 +66,9 @@ impl Output {
     /// # Errors
     ///
     /// Where a length did not fit.
-    pub fn finish(mut self) -> Result<Vec<u8>, TooLong> {
-        let length = self.bytes.len() - LENGTH;
+    pub fn finish(mut self) -> Result<EncodedFrame<'a>, TooLong> {
+        let lent: usize = self.lent.iter().map(|(_, lent)| lent.len()).sum();
+        let length = self.bytes.len() - LENGTH + lent;
         let prefix = i32::try_from(length).map_err(|_| TooLong { length })?;
         if let Some(too_long) = self.too_long {
             return Err(too_long);
@@ -51,7 +76,10 @@ impl Output {
         for (byte, value) in self.bytes.iter_mut().zip(prefix.to_be_bytes()) {
             *byte = value;
         }
-        Ok(self.bytes)
+        Ok(EncodedFrame {
+            bytes: self.bytes,
+            lent: self.lent,
+        })
     }
 
     /// Writes a number of one byte.
@@ -119,6 +147,22 @@ impl Output {
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.length(bytes.len(), false);
         self.bytes.extend(bytes);
+    }
+
+    /// Writes records: the header of a batch, and the rest of it, which is not copied.
+    pub fn records(&mut self, header: &[u8], rest: &'a [u8]) {
+        self.length(header.len().saturating_add(rest.len()), false);
+        self.bytes.extend(header);
+        self.lent.push((self.bytes.len(), rest));
+    }
+
+    /// Writes text, or null.
+    pub fn nullable_string(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.string(text),
+            None if self.flexible => self.varint(0),
+            None => self.int16(-1),
+        }
     }
 
     /// Writes null in place of a list.

@@ -25,7 +25,7 @@ impl Request for SaslHandshakeRequest<'_> {
     const API: Api = Api::SaslHandshake;
     type Response<'a> = SaslHandshakeResponse<'a>;
 
-    fn encode(&self, _version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, _version: i16, output: &mut Output<'a>) {
         output.string(self.mechanism);
     }
 
@@ -70,7 +70,7 @@ impl Request for SaslAuthenticateRequest<'_> {
     const API: Api = Api::SaslAuthenticate;
     type Response<'a> = SaslAuthenticateResponse<'a>;
 
-    fn encode(&self, _version: i16, output: &mut Output) {
+    fn encode<'a>(&'a self, _version: i16, output: &mut Output<'a>) {
         output.bytes(self.message);
         output.tags();
     }

@@ -3,44 +3,48 @@
 use super::*;
 
 /// Writes a response as a broker does.
-struct Body {
-    bytes: Vec<u8>,
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
     flexible: bool,
 }
 
 impl Body {
-    fn new(api: Api, version: i16) -> Body {
+    pub(super) fn new(api: Api, version: i16) -> Body {
         Body {
             bytes: Vec::new(),
             flexible: api.is_flexible(version),
         }
     }
 
-    fn raw(&mut self, bytes: &[u8]) -> &mut Body {
+    pub(super) fn is_flexible(&self) -> bool {
+        self.flexible
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Body {
         self.bytes.extend(bytes);
         self
     }
 
-    fn i16(&mut self, value: i16) -> &mut Body {
+    pub(super) fn i16(&mut self, value: i16) -> &mut Body {
         self.raw(&value.to_be_bytes())
     }
 
-    fn i32(&mut self, value: i32) -> &mut Body {
+    pub(super) fn i32(&mut self, value: i32) -> &mut Body {
         self.raw(&value.to_be_bytes())
     }
 
-    fn i64(&mut self, value: i64) -> &mut Body {
+    pub(super) fn i64(&mut self, value: i64) -> &mut Body {
         self.raw(&value.to_be_bytes())
     }
 
-    fn count(&mut self, count: usize) -> &mut Body {
+    pub(super) fn count(&mut self, count: usize) -> &mut Body {
         match self.flexible {
             true => self.raw(&[u8::try_from(count + 1).unwrap()]),
             false => self.i32(i32::try_from(count).unwrap()),
         }
     }
 
-    fn text(&mut self, text: &str) -> &mut Body {
+    pub(super) fn text(&mut self, text: &str) -> &mut Body {
         match self.flexible {
             true => self.raw(&[u8::try_from(text.len() + 1).unwrap()]),
             false => self.i16(i16::try_from(text.len()).unwrap()),
@@ -48,7 +52,7 @@ impl Body {
         self.raw(text.as_bytes())
     }
 
-    fn null_text(&mut self) -> &mut Body {
+    pub(super) fn null_text(&mut self) -> &mut Body {
         match self.flexible {
             true => self.raw(&[0]),
             false => self.i16(-1),
@@ -56,7 +60,7 @@ impl Body {
     }
 
     /// Tagged fields: one that nobody knows.
-    fn tags(&mut self) -> &mut Body {
+    pub(super) fn tags(&mut self) -> &mut Body {
         match self.flexible {
             true => self.raw(&[1, 99, 3, 1, 2, 3]),
             false => self,
@@ -65,7 +69,7 @@ impl Body {
 }
 
 /// Decodes a body, and checks that every cut of it is an error.
-fn decoded<R: Request>(version: i16, bytes: &[u8]) -> R::Response<'_> {
+pub(super) fn decoded<R: Request>(version: i16, bytes: &[u8]) -> R::Response<'_> {
     let decode = |bytes| {
         let mut input = Input::new(bytes);
         input.set_flexible(R::API.is_flexible(version));
@@ -148,8 +152,19 @@ fn versions_of_every_version() {
         if version >= 1 {
             body.i32(0);
         }
-        body.tags();
+        if version >= 3 {
+            // Tag 2, of 26 bytes: the features that the cluster has agreed on.
+            body.raw(&[1, 2, 26, 2])
+                .text("transaction.version")
+                .i16(2)
+                .i16(1)
+                .raw(&[0]);
+        }
         let response = decoded::<ApiVersionsRequest>(version, &body.bytes);
+        assert_eq!(
+            response.transaction_version,
+            if version >= 3 { 2 } else { 0 }
+        );
         let fetch = VersionRange {
             key: 1,
             min: 4,
@@ -358,14 +373,15 @@ fn a_request_is_written_as_kafka_reads_it() {
         &[0, 0, 0],
     ];
     let expected = expected.concat();
-    assert_eq!(output.finish().unwrap(), expected);
+    let frame = output.finish().unwrap();
+    assert_eq!(frame.pieces().collect::<Vec<_>>().concat(), expected);
 }
 
 #[test]
 fn a_text_that_its_length_cannot_hold_is_an_error() {
     let long = "x".repeat(40_000);
     let error = Output::new(Api::Metadata, 1, 7, &long).finish();
-    assert_eq!(error, Err(TooLong { length: 40_000 }));
+    assert_eq!(error.unwrap_err(), TooLong { length: 40_000 });
 }
 
 #[test]
