@@ -12,8 +12,8 @@ pub(super) struct Cause {
 }
 
 impl Cause {
-    const NEXT: &str = "check the address, the network and `security.protocol`";
-    const LOGIN: &str = "check `sasl.username` and `sasl.password` of -X, or `sasl.jaas.config` of --command-config";
+    pub(super) const NEXT: &str = "check the address, the network and `security.protocol`";
+    pub(super) const LOGIN: &str = "check `sasl.username` and `sasl.password` of -X, or `sasl.jaas.config` of --command-config";
     const NO_TLS: &str = "use the port of a listener with TLS, or set `security.protocol` to PLAINTEXT or SASL_PLAINTEXT";
 
     /// Translates a report or a log line of librdkafka.

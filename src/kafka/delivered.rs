@@ -26,6 +26,21 @@ impl Delivered {
         }
     }
 
+    /// Appends the report of a run, of which the last one is extended if it continues it.
+    pub(crate) fn append_run(runs: &mut Vec<Delivered>, run: Delivered) {
+        let last = runs.last_mut().filter(|last| {
+            let records = last.records.cast_signed();
+            // A negative offset is one that nobody knows.
+            last.target_offset >= 0
+                && last.source_offset.checked_add(records) == Some(run.source_offset)
+                && last.target_offset.checked_add(records) == Some(run.target_offset)
+        });
+        match last {
+            Some(last) => last.records += run.records,
+            None => runs.push(run),
+        }
+    }
+
     /// Adds the record if it continues the run.
     fn extend(&mut self, source_offset: i64, target_offset: i64) -> bool {
         let records = self.records.cast_signed();

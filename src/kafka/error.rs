@@ -81,6 +81,14 @@ pub enum KafkaError {
         /// The exclusive end of the log now.
         log_end_offset: i64,
     },
+    /// Another topic has the name by now.
+    #[error(
+        "topic {topic} was deleted and created again while it was read; run the backup again to store the new one"
+    )]
+    Recreated {
+        /// The topic.
+        topic: String,
+    },
     /// A message in a format that librdkafka cannot decode.
     #[error(
         "{topic}/{partition}: the message at offset {offset} is in Kafka's old format v0 or v1 ({cause}), which this Kafka client \

@@ -36,7 +36,7 @@ use super::settings::ClientSettings;
 use super::topic::Topic;
 
 /// The shortest timeout that a restore can work with.
-const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call waits before it is looked at whether it may wait longer. Calls that time out continue in the background, and are
 /// resumed by the next one.
 const SLICE: Duration = Duration::from_millis(500);

@@ -115,6 +115,7 @@ pub struct BatchBuilder {
     /// Of the batch that is being built; `None` where it has no record.
     open: Option<OpenBatch>,
     sequence: i32,
+    never_longer: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,8 +136,16 @@ impl BatchBuilder {
             raw: Vec::new(),
             open: None,
             sequence: options.producer.base_sequence,
+            never_longer: false,
             options,
         }
+    }
+
+    /// Leaves a batch uncompressed that compression would not make shorter, so that none exceeds its [`raw_length`](Self::raw_length).
+    #[must_use]
+    pub fn never_longer(mut self) -> BatchBuilder {
+        self.never_longer = true;
+        self
     }
 
     /// Returns the bytes of the batch so far as if it were not compressed; 0 without a record.
@@ -235,10 +244,16 @@ impl BatchBuilder {
         let fault = |(class, detail)| FormatError::new(class, "record batch", 0, detail);
         out.resize(start + at::HEADER_LENGTH, 0);
         self.deflater.deflate(&self.raw, out).map_err(fault)?;
+        let mut codec = self.options.codec;
+        let first = start + at::HEADER_LENGTH;
+        if self.never_longer && out.len() - first >= self.raw.len() {
+            codec = BatchCodec::None;
+            out.truncate(first);
+            out.extend_from_slice(&self.raw);
+        }
         let furthest = open.base_offset.saturating_add(i64::from(i32::MAX));
         let covered = last_offset.min(furthest).max(open.last_offset);
         let BatchOptions {
-            codec,
             timestamp_type,
             transactional,
             ..

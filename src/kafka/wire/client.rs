@@ -1,6 +1,7 @@
 //! The client: brokers, the connections to them for small requests, and the table of leaders.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::address::Address;
 use super::backoff::Backoff;
 use super::connection::{Connection, Limits};
+use super::coordinators::Coordinators;
 use super::deadline::Deadline;
 use super::error::{BrokerName, WireError};
 use super::leaders::{ClusterMetadata, Leader, Leaders};
 use super::pool::FramePool;
-use super::protocol::{ErrorCode, MetadataRequest, Request};
+use super::protocol::{ErrorCode, MetadataRequest, MetadataResponse, Request};
 use super::settings::WireSettings;
 use crate::kafka::partition::TopicPartition;
 
@@ -26,6 +28,9 @@ struct Shared {
     leaders: Mutex<Leaders>,
     /// Who last described the cluster.
     answered: Mutex<Option<Peer>>,
+    coordinators: Coordinators,
+    /// The version of transactions that the cluster uses, by the broker that was connected to last.
+    transaction_version: AtomicI16,
     /// One connection per broker, opened when it is first needed.
     control: Mutex<HashMap<Peer, Arc<AsyncMutex<Option<Connection>>>>>,
 }
@@ -56,6 +61,8 @@ impl WireClient {
             settings,
             leaders: Mutex::default(),
             answered: Mutex::default(),
+            coordinators: Coordinators::default(),
+            transaction_version: AtomicI16::new(0),
             control: Mutex::default(),
         }))
     }
@@ -94,21 +101,39 @@ impl WireClient {
         deadline: Deadline,
     ) -> Result<ClusterMetadata, WireError> {
         let request = MetadataRequest { topics };
+        let convert = |response: MetadataResponse<'_>| Ok(ClusterMetadata::of(&response));
+        let metadata = self.ask_any(&request, deadline, convert).await?;
+        self.leaders().learn(&metadata);
+        Ok(metadata)
+    }
+
+    /// Sends a request that any broker can answer, to one after the other until one does.
+    pub(super) async fn ask_any<R: Request, T>(
+        &self,
+        request: &R,
+        deadline: Deadline,
+        convert: impl Fn(R::Response<'_>) -> Result<T, ErrorCode>,
+    ) -> Result<T, WireError> {
         let mut backoff = self.backoff();
         loop {
             let mut last = None;
             for peer in self.peers() {
-                let asked = self.ask(peer.clone(), &request, deadline, |response| {
-                    ClusterMetadata::of(&response)
-                });
-                match asked.await {
-                    Ok(metadata) => {
+                let answered = self.ask(peer.clone(), request, deadline, &convert).await;
+                let error = match answered {
+                    Ok(Ok(answer)) => {
                         *self.answered() = Some(peer);
-                        self.leaders().learn(&metadata);
-                        return Ok(metadata);
+                        return Ok(answer);
                     }
-                    Err(error) if error.is_transient() => last = Some(error),
-                    Err(error) => return Err(error),
+                    Ok(Err(code)) => WireError::Broker {
+                        broker: self.name(&peer)?,
+                        request: R::API,
+                        code,
+                    },
+                    Err(error) => error,
+                };
+                match error.is_transient() {
+                    true => last = Some(error),
+                    false => return Err(error),
                 }
             }
             let pause = backoff.pause();
@@ -211,6 +236,10 @@ impl WireClient {
         let pool = FramePool::new(0, 0);
         let opened = Connection::open(name, self.settings(), pool, CONTROL, deadline);
         let mut connection = opened.await?;
+        let transaction_version = connection.transaction_version();
+        self.0
+            .transaction_version
+            .store(transaction_version, Ordering::Relaxed);
         let converted = connection.call(request, deadline, convert).await?;
         *slot = Some(connection);
         Ok(converted)
@@ -226,6 +255,15 @@ impl WireClient {
     ) -> Result<Connection, WireError> {
         let name = self.name(&Peer::Broker(broker))?;
         Connection::open(name, self.settings(), pool, limits, deadline).await
+    }
+
+    /// Returns the version of transactions that the cluster uses, once a broker has answered.
+    pub(super) fn transaction_version(&self) -> i16 {
+        self.0.transaction_version.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn coordinators(&self) -> &Coordinators {
+        &self.0.coordinators
     }
 
     /// Returns the leader of a partition as it is known; `None` where nobody has been asked.

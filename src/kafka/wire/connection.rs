@@ -210,9 +210,19 @@ impl Connection {
         &self.broker
     }
 
+    /// Returns until when the broker asks to be sent nothing, where that is still to come.
+    pub(super) fn silent_until(&self) -> Option<Instant> {
+        self.silent_until.filter(|until| *until > Instant::now())
+    }
+
     /// Whether the connection has to log in again, for which no response may be to come.
     pub(super) fn must_renew(&self) -> bool {
         self.renew_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Returns the version of transactions that the cluster uses.
+    pub(super) fn transaction_version(&self) -> i16 {
+        self.versions.transaction_version
     }
 
     /// Whether responses are still to come.

@@ -1,7 +1,7 @@
 //! A Kafka client that sees record batches: the way from a broker's log to a buffer without a copy.
 //!
 //! librdkafka hands over records; what is lost on the way (batches, leader epochs, aborted ranges, messages of old formats) and what that
-//! costs is in docs/decisions/0022. This client reads. It shares the properties of the other one, and nothing else.
+//! costs is in docs/decisions/0022. It shares the properties of the other one, and nothing else.
 //!
 //! ```text
 //!   WireClient ── metadata, list_offsets, epoch_ends ──► one connection per broker, for small requests
@@ -10,6 +10,10 @@
 //!                               └─► Reader (broker 2) ──► Connection ──► socket
 //!
 //!   request under way:    send n+1    receive n    walk headers    send n+2    check CRCs    events of n
+//!
+//!   WireSink ── records ──► batches ──► Slot (partition) ─┬─► lane (broker 1) ──► Connection ──► socket
+//!       │                                                 └─► lane (broker 2) ──► Connection ──► socket
+//!       └─ Transactions ──► coordinators
 //! ```
 //!
 //! # How bytes travel
@@ -17,7 +21,8 @@
 //! A response is read into a buffer of a `pool`, once. [`protocol`] finds the records of each partition in it, `fetched` the whole
 //! batches among them, and a [`FetchedBatches`] shares these bytes: [`FetchedBatches::batches`] lends each as a
 //! [`RecordBatch`](kbk_format::batch::RecordBatch), and [`FetchedBatches::share`] shares one for longer. The buffer is used again when the
-//! last of them is dropped.
+//! last of them is dropped. A batch that is produced is lent to the request: its header is written with its producer's fields, and the
+//! rest goes to the socket from where it is.
 //!
 //! # What is bounded
 //!
@@ -79,29 +84,41 @@
 //! | offsets and epochs | `offsets` |
 //! | reading one broker; reading all of them | `reader`; `fetcher` |
 //! | which batches are visible; damaged ones | `fetched` |
+//! | writing records; batches that are being filled | `sink`; `filling` |
+//! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
+//! | transactions; who coordinates them | `transactions`; `coordinators` |
+//! | its failures as those of the engine | `failure` |
 //! | pauses and deadlines | `backoff`, `deadline` |
 
 mod address;
 mod backoff;
 mod client;
 mod connection;
+mod coordinators;
 mod deadline;
 mod error;
+mod failure;
 mod fetched;
 mod fetcher;
+mod filling;
 mod frame;
+mod lane;
 mod leaders;
 mod login;
 mod offsets;
 mod pool;
+mod producer;
 pub mod protocol;
 mod reader;
 mod session;
 mod settings;
+mod sink;
+mod slot;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod transactions;
 
 pub use address::Address;
 pub use client::WireClient;
@@ -111,3 +128,4 @@ pub use fetcher::{FetchEvent, FetchOptions, FetchRange, Fetcher};
 pub use leaders::{ClusterMetadata, PartitionLeader, TopicMetadata};
 pub use offsets::{FoundEpochEnd, FoundOffset, OffsetQuery, PartitionAnswers};
 pub use settings::WireSettings;
+pub use sink::WireSink;

@@ -3,5 +3,7 @@
 mod brokers;
 mod fetching;
 mod hostile;
+mod log;
 mod logins;
+mod producing;
 mod support;

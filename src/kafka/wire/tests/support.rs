@@ -11,13 +11,20 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::kafka::wire::{WireClient, WireSettings};
 use crate::kafka::{ClientSettings, TopicPartition};
 
+pub(super) const PRODUCE: i16 = 0;
 pub(super) const FETCH: i16 = 1;
 pub(super) const LIST_OFFSETS: i16 = 2;
 pub(super) const METADATA: i16 = 3;
+pub(super) const FIND_COORDINATOR: i16 = 10;
 pub(super) const SASL_HANDSHAKE: i16 = 17;
 pub(super) const SASL_AUTHENTICATE: i16 = 36;
 pub(super) const API_VERSIONS: i16 = 18;
+pub(super) const INIT_PRODUCER_ID: i16 = 22;
 pub(super) const EPOCHS: i16 = 23;
+pub(super) const ADD_PARTITIONS: i16 = 24;
+pub(super) const ADD_OFFSETS: i16 = 25;
+pub(super) const END_TXN: i16 = 26;
+pub(super) const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// A request as a broker sees it.
 #[derive(Clone, Debug)]
@@ -145,14 +152,21 @@ pub(super) fn versions(request: &Request) -> Reply {
         [METADATA, 1, 8],
         [API_VERSIONS, 0, 2],
         [EPOCHS, 2, 3],
+        [PRODUCE, 3, 8],
+        [FIND_COORDINATOR, 1, 2],
+        [INIT_PRODUCER_ID, 0, 4],
+        [ADD_PARTITIONS, 0, 2],
+        [ADD_OFFSETS, 0, 2],
+        [END_TXN, 0, 2],
+        [TXN_OFFSET_COMMIT, 0, 2],
     ];
     body.extend(0_i16.to_be_bytes());
-    body.extend(7_i32.to_be_bytes());
+    body.extend(i32::try_from(ranges.len()).unwrap().to_be_bytes());
     body.extend(ranges.as_flattened().iter().flat_map(|it| it.to_be_bytes()));
     Reply::Body(body)
 }
 
-fn text(body: &mut Vec<u8>, text: &str) {
+pub(super) fn text(body: &mut Vec<u8>, text: &str) {
     body.extend(i16::try_from(text.len()).unwrap().to_be_bytes());
     body.extend(text.as_bytes());
 }
@@ -235,11 +249,19 @@ pub(super) fn client_with(
     timeout: Duration,
     properties: &[(&str, &str)],
 ) -> WireClient {
+    let settings = settings(bootstrap, timeout, properties);
+    WireClient::new(WireSettings::new(&settings).unwrap())
+}
+
+pub(super) fn settings(
+    bootstrap: &str,
+    timeout: Duration,
+    properties: &[(&str, &str)],
+) -> ClientSettings {
     let properties: Vec<_> = properties
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect();
     let settings = ClientSettings::new(Some(bootstrap), None, &properties).unwrap();
-    let settings = settings.with_timeout(Some(timeout));
-    WireClient::new(WireSettings::new(&settings).unwrap())
+    settings.with_timeout(Some(timeout))
 }

@@ -1,0 +1,620 @@
+//! Writes records for the engine: into batches of kbk's own, with the target's codec, and these to the leaders of their partitions.
+//!
+//! A sink blocks on the caller's thread. Its connections are served by a thread of their own, so that batches travel while the next ones are
+//! built. Memory is bounded by [`SinkOptions::queue_bytes`], over batches that are not acknowledged and those that are being filled.
+//!
+//! Records are written as they are: each timestamp too, 0 and -1 among them.
+
+use std::time::Duration;
+
+use kbk_format::batch::{BatchCodec, RecordSize, record_size};
+use kbk_format::record::Record;
+use kbk_format::{FormatError, counted};
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, timeout};
+
+use super::client::WireClient;
+use super::deadline::Deadline;
+use super::error::WireError;
+use super::filling::OpenBatches;
+use super::producer::{BatchProducer, ProduceFailure};
+use super::protocol::{ErrorCode, InitProducerIdRequest, ProducerIdentity};
+use super::settings::WireSettings;
+use super::slot::OutgoingBatch;
+use super::transactions::Transactions;
+use crate::kafka::delivered::Delivered;
+use crate::kafka::error::{Code, KafkaError};
+use crate::kafka::options::{SinkOptions, TRANSACTION_TIMEOUT};
+use crate::kafka::partition::TopicPartition;
+use crate::kafka::permission::{AclOperation, Permission};
+use crate::kafka::settings::ClientSettings;
+use crate::kafka::transaction::{
+    OffsetCommit, Positions, SHORTEST_TRANSACTION_TIMEOUT, TransactionError,
+};
+
+/// How long connecting may take.
+const CONNECTING: Duration = Duration::from_secs(10);
+/// How long brokers that are starting may have no coordinator for transactions.
+const STARTING: Duration = Duration::from_secs(10);
+/// How often a wait looks whether it may continue.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Writes records to partitions with the wire client.
+pub struct WireSink {
+    // Dropped in this order: connections before the runtime that they are registered with.
+    producer: BatchProducer,
+    transactions: Option<Transactions>,
+    client: WireClient,
+    runtime: Runtime,
+    addresses: String,
+    options: SinkOptions,
+    /// The user's codec for all topics.
+    codec: Option<BatchCodec>,
+    stall_timeout: Duration,
+    targets: Vec<TopicPartition>,
+    open: OpenBatches,
+    /// A commit or an abort has not ended in time: its outcome is unknown, and nothing more can be done with this producer.
+    is_stuck: bool,
+}
+
+impl WireSink {
+    /// Connects, and gets a producer id. With a transactional id, this ends the transaction that is open under it, and fences whoever has
+    /// it; transactions may then stay open for as long as the brokers allow up to a minute, or as the user has set.
+    ///
+    /// # Errors
+    ///
+    /// Where no broker answers within ten seconds, or the cluster refuses.
+    pub fn open(settings: &ClientSettings, options: SinkOptions) -> Result<WireSink, KafkaError> {
+        let client = WireClient::new(WireSettings::new(settings)?);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("kbk-produce")
+            .enable_all()
+            .build()
+            .map_err(|error| KafkaError::Settings {
+                cause: error.to_string(),
+            })?;
+        let mut sink = WireSink {
+            producer: BatchProducer::new(client.clone()),
+            transactions: None,
+            client,
+            runtime,
+            addresses: settings.bootstrap_servers().to_owned(),
+            codec: settings.batch_codec(),
+            stall_timeout: settings.timeout(),
+            targets: Vec::new(),
+            open: OpenBatches::default(),
+            is_stuck: false,
+            options,
+        };
+        let connected = async {
+            let deadline = Deadline::after(CONNECTING);
+            sink.client.metadata_by(Some(&[]), deadline).await
+        };
+        let connected = sink.runtime.block_on(connected);
+        connected.map_err(|error| error.into_kafka(&sink.addresses, "connect", None))?;
+        match sink.options.transactional_id.clone() {
+            Some(id) => sink.take_over(&id, settings.transaction_timeout())?,
+            None => sink.identify()?,
+        }
+        Ok(sink)
+    }
+
+    /// Gets a producer id of an idempotent producer without transactions.
+    fn identify(&mut self) -> Result<(), KafkaError> {
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            current: ProducerIdentity::NONE,
+        };
+        let doing = "get the id of a producer";
+        let deadline = Deadline::after(self.stall_timeout);
+        let asked = self
+            .client
+            .ask_any(&request, deadline, |response| match response.error {
+                ErrorCode::NONE => Ok(response.producer),
+                code => Err(code),
+            });
+        let asked = self.runtime.block_on(asked);
+        let identity = asked.map_err(|error| self.explain(error, doing))?;
+        self.producer.assume(identity, None);
+        Ok(())
+    }
+
+    /// Takes a transactional id over, with the longest transactions that the brokers allow.
+    fn take_over(&mut self, id: &str, given: Option<Duration>) -> Result<(), KafkaError> {
+        let doing = format!("begin transactions as {id}");
+        let mut longest = given.unwrap_or(TRANSACTION_TIMEOUT);
+        let began = Instant::now();
+        loop {
+            self.options.transaction_timeout = longest;
+            let mut transactions = Transactions::new(self.client.clone(), id, longest);
+            let left = self.stall_timeout.saturating_sub(began.elapsed());
+            let patience = match began.elapsed() < STARTING {
+                true => left.min(STARTING),
+                false => left,
+            };
+            let stop = self.options.stop.clone();
+            let producer = &mut self.producer;
+            let taken = self.runtime.block_on(until_stopped(
+                || stop.shorten(patience),
+                transactions.take_over(producer, Deadline::after(patience)),
+            ));
+            let error = match taken {
+                Some(Ok(())) => {
+                    self.transactions = Some(transactions);
+                    return Ok(());
+                }
+                Some(Err(error)) => error,
+                None => return Err(self.no_answer(&doing, began.elapsed(), "it was stopped")),
+            };
+            match error.code() {
+                Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT)
+                    if given.is_none() && longest > SHORTEST_TRANSACTION_TIMEOUT =>
+                {
+                    // Only a principal with DESCRIBE_CONFIGS on the cluster could ask for the limit.
+                    longest = (longest / 2).max(SHORTEST_TRANSACTION_TIMEOUT);
+                }
+                Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT) => {
+                    return Err(KafkaError::TransactionTimeout { timeout: longest });
+                }
+                Some(ErrorCode::COORDINATOR_NOT_AVAILABLE) => {
+                    return Err(KafkaError::NoCoordinator {
+                        waited: began.elapsed(),
+                        cause: error.to_string(),
+                    });
+                }
+                _ if error.is_transient() && began.elapsed() < self.stall_timeout => {}
+                _ => {
+                    let error = self.explain(error, &doing);
+                    return Err(error.needing(Permission::transactional_id(id)));
+                }
+            }
+        }
+    }
+
+    /// Sets the targets, once. Their topics must exist.
+    pub fn set_targets(&mut self, targets: Vec<TopicPartition>) -> Result<(), KafkaError> {
+        self.producer.set_targets(targets.clone());
+        self.targets = targets;
+        Ok(())
+    }
+
+    /// Copies the record into a batch for `targets[target]`; blocks while the queue is full.
+    pub fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
+        self.check()?;
+        let Some(at) = self.targets.get(target) else {
+            return Ok(());
+        };
+        let (topic, partition, source_offset) = (&at.topic, at.partition, record.offset);
+        if record.control {
+            return Err(KafkaError::Delivery {
+                topic: topic.clone(),
+                partition,
+                source_offset,
+                cause: "it is a transaction marker, which only brokers can write".to_owned(),
+            });
+        }
+        let size_bytes = size(record);
+        if size_bytes > self.options.queue_bytes {
+            return Err(KafkaError::RecordTooLarge {
+                topic: topic.clone(),
+                partition,
+                source_offset,
+                size_bytes,
+                cause: format!(
+                    "the producer's queue holds {} bytes",
+                    self.options.queue_bytes
+                ),
+            });
+        }
+        // Of any deltas.
+        let most = record_size(i64::MAX, i64::MAX, &RecordSize::of(record));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if !self.open.has_room(target, most, self.options.batch_bytes) {
+            self.close(target)?;
+        }
+        if !self.open.contains(target) {
+            self.begin_batch(target)?;
+        }
+        let pushed = self.open.push(target, record);
+        pushed.map_err(|error| self.unwritable(target, source_offset, &error))?;
+        while self.open.bytes() + self.producer.queued_bytes() > self.options.queue_bytes {
+            if self.producer.queued_bytes() == 0 {
+                // Only what is being filled takes memory: the oldest batch goes first.
+                match self.open.oldest() {
+                    Some(oldest) => self.close(oldest)?,
+                    None => break,
+                }
+            }
+            self.advance(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Begins a batch, if need be after the oldest one is closed.
+    fn begin_batch(&mut self, target: usize) -> Result<(), KafkaError> {
+        if self.open.is_full()
+            && let Some(oldest) = self.open.oldest()
+        {
+            self.close(oldest)?;
+        }
+        let topic = self.targets.get(target).map(|target| target.topic.as_str());
+        let by_topic = topic.and_then(|topic| self.options.codecs.get(topic).copied());
+        let codec = self.codec.or(by_topic).unwrap_or_default();
+        self.open.begin(target, codec);
+        Ok(())
+    }
+
+    /// Hands a batch over to be sent.
+    fn close(&mut self, target: usize) -> Result<(), KafkaError> {
+        let first = self.open.first_source(target).unwrap_or(-1);
+        let closed = self.open.close(target);
+        let Some((batch, sources)) =
+            closed.map_err(|error| self.unwritable(target, first, &error))?
+        else {
+            return Ok(());
+        };
+        let queued = OutgoingBatch::new(&batch, sources);
+        let queued = queued.and_then(|batch| self.producer.queue(target, batch));
+        queued.map_err(|error| self.unwritable(target, first, &error))?;
+        self.advance(Duration::ZERO)
+    }
+
+    /// Sends what may be sent, and waits for an answer for at most `wait`.
+    fn advance(&mut self, wait: Duration) -> Result<(), KafkaError> {
+        self.join()?;
+        self.runtime.block_on(self.producer.advance(wait));
+        self.check()?;
+        if self.producer.queued_bytes() > 0
+            && self.producer.waited() >= self.options.stop.shorten(self.stall_timeout)
+        {
+            let doing = format!(
+                "acknowledge {}",
+                counted(self.producer.outstanding() as usize, "record")
+            );
+            let cause = self.producer.trouble();
+            let cause = cause.map_or_else(|| "no broker answers".to_owned(), WireError::to_string);
+            return Err(self.no_answer(&doing, self.producer.waited(), &cause));
+        }
+        Ok(())
+    }
+
+    /// Adds partitions that are about to be sent something to the open transaction.
+    fn join(&mut self) -> Result<(), KafkaError> {
+        let doing = "add partitions to a transaction";
+        let Some(mut transactions) = self.transactions.take() else {
+            return Ok(());
+        };
+        let producer = &mut self.producer;
+        let (stop, limit) = (self.options.stop.clone(), self.stall_timeout);
+        let joined = match producer.failure().is_some() || producer.joining().is_empty() {
+            true => Some(Ok(())),
+            false => self.runtime.block_on(until_stopped(
+                || stop.shorten(limit),
+                transactions.add_partitions(producer, Deadline::after(limit)),
+            )),
+        };
+        self.transactions = Some(transactions);
+        match joined {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                self.producer.stop(error);
+                self.check()
+            }
+            None => Err(self.no_answer(doing, limit, "the coordinator does not answer")),
+        }
+    }
+
+    /// Waits until every record sent is acknowledged. Fails once the cluster has acknowledged nothing for the timeout of the settings.
+    pub fn flush(&mut self) -> Result<(), KafkaError> {
+        self.check()?;
+        while let Some(oldest) = self.open.oldest() {
+            self.close(oldest)?;
+        }
+        while self.producer.queued_bytes() > 0 {
+            self.advance(TICK)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what was acknowledged for `targets[target]` since the last call, in the order of sending.
+    #[must_use]
+    pub fn take_delivered(&mut self, target: usize) -> Vec<Delivered> {
+        self.producer.take_delivered(target)
+    }
+
+    /// How long a transaction may stay open before its coordinator aborts it.
+    #[must_use]
+    pub fn transaction_timeout(&self) -> Duration {
+        self.options.transaction_timeout
+    }
+
+    /// Begins a transaction. It sends nothing: a transaction begins with its first record or position.
+    pub fn begin(&mut self) -> Result<(), TransactionError> {
+        match &self.transactions {
+            Some(_) => Ok(()),
+            None => Err(TransactionError::Failed(KafkaError::Other {
+                doing: "begin a transaction".to_owned(),
+                cause: "this producer has no transactional id".to_owned(),
+            })),
+        }
+    }
+
+    /// Commits the records together with the positions of the groups.
+    pub fn commit(&mut self, positions: &Positions) -> Result<(), TransactionError> {
+        for (group, positions) in positions {
+            self.add_positions(group, positions)?;
+        }
+        self.end(true)
+    }
+
+    /// Checks that these positions could be committed, in a transaction that is then aborted.
+    pub fn try_commit(&mut self, positions: &Positions) -> Result<(), KafkaError> {
+        let sent = positions.iter().try_for_each(|(group, positions)| {
+            self.add_positions(group, positions).map_err(|error| {
+                KafkaError::from(error).needing(Permission::group(AclOperation::Read, group))
+            })
+        });
+        let aborted = self.abort();
+        sent?;
+        aborted
+    }
+
+    fn add_positions(
+        &mut self,
+        group: &str,
+        positions: &[OffsetCommit],
+    ) -> Result<(), TransactionError> {
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let doing = format!("commit positions of group {group}");
+        // After the transaction timeout, an answer is useless: the transaction has been aborted by then.
+        let limit = (self.options.transaction_timeout + STARTING).min(self.stall_timeout);
+        self.in_transaction(&doing, limit, async |transactions, producer, deadline| {
+            transactions
+                .add_positions(producer, group, positions, deadline)
+                .await
+        })
+    }
+
+    fn end(&mut self, commit: bool) -> Result<(), TransactionError> {
+        let doing = match commit {
+            true => "commit a transaction",
+            false => "abort a transaction",
+        };
+        let limit = self.stall_timeout;
+        let ended = self.in_transaction(doing, limit, async |transactions, producer, deadline| {
+            transactions.end(producer, commit, deadline).await
+        });
+        // The coordinator may have the request: only a resumed restore can find out.
+        self.is_stuck |= matches!(
+            ended,
+            Err(TransactionError::Failed(KafkaError::Timeout { .. }))
+        );
+        ended
+    }
+
+    /// Does a part of a transaction, within `limit`, or less once the caller wants to stop.
+    fn in_transaction(
+        &mut self,
+        doing: &str,
+        limit: Duration,
+        part: impl AsyncFnOnce(&mut Transactions, &mut BatchProducer, Deadline) -> Result<(), WireError>,
+    ) -> Result<(), TransactionError> {
+        let Some(transactions) = &mut self.transactions else {
+            return Err(TransactionError::Failed(KafkaError::Other {
+                doing: doing.to_owned(),
+                cause: "this producer has no transactional id".to_owned(),
+            }));
+        };
+        let began = Instant::now();
+        let stop = self.options.stop.clone();
+        let deadline = Deadline::after(limit);
+        let done = self.runtime.block_on(until_stopped(
+            || stop.shorten(limit),
+            part(transactions, &mut self.producer, deadline),
+        ));
+        match done {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(self.judge_error(&error, doing, began.elapsed())),
+            None => {
+                let cause = "the coordinator does not answer";
+                Err(self.no_answer(doing, began.elapsed(), cause).into())
+            }
+        }
+    }
+
+    /// Aborts the transaction: discards everything sent since it began. Another one may follow.
+    pub fn abort(&mut self) -> Result<(), KafkaError> {
+        if self.is_stuck {
+            return Ok(());
+        }
+        self.open.clear();
+        self.producer.drop_waiting();
+        // A batch that arrives after the end of its transaction would be part of the next one.
+        while self.producer.is_under_way() {
+            self.runtime.block_on(self.producer.drain(TICK));
+        }
+        self.end(false).map_err(|error| match error {
+            // Whoever has the transactional id by now has ended the transaction.
+            TransactionError::Lost(error) | TransactionError::Again(error) => KafkaError::Fenced {
+                doing: "abort a transaction".to_owned(),
+                cause: error.to_string(),
+            },
+            error => error.into(),
+        })
+    }
+
+    /// Decides what an error of [`send`](Self::send) or [`flush`](Self::flush) means for the transaction.
+    #[must_use]
+    pub fn judge(&self, error: KafkaError) -> TransactionError {
+        match self.producer.failure() {
+            Some(failure) => judged(&failure.error, error),
+            None => TransactionError::Failed(error),
+        }
+    }
+
+    fn judge_error(&self, error: &WireError, doing: &str, waited: Duration) -> TransactionError {
+        // The time was up: what is in the way says why.
+        let explained = match error.is_transient() {
+            true => self.no_answer(doing, waited, &error.to_string()),
+            false => self.explain(error.clone(), doing),
+        };
+        judged(error, explained)
+    }
+
+    fn explain(&self, error: WireError, doing: &str) -> KafkaError {
+        let doing = match &error {
+            WireError::Partition { subject, .. } => format!("{doing}: {subject}"),
+            _ => doing.to_owned(),
+        };
+        error.into_kafka(&self.addresses, &doing, None)
+    }
+
+    fn no_answer(&self, doing: &str, waited: Duration, cause: &str) -> KafkaError {
+        KafkaError::Timeout {
+            doing: doing.to_owned(),
+            waited,
+            cause: cause.to_owned(),
+        }
+    }
+
+    /// Returns the first failure again.
+    fn check(&self) -> Result<(), KafkaError> {
+        match self.producer.failure() {
+            Some(failure) => Err(self.undelivered(failure)),
+            None => Ok(()),
+        }
+    }
+
+    /// The error of a record that a broker did not take.
+    fn undelivered(&self, failure: &ProduceFailure) -> KafkaError {
+        let ProduceFailure {
+            error,
+            slot,
+            source_offset,
+            batch_bytes,
+            message,
+        } = failure.clone();
+        let Some(at) = slot.and_then(|slot| self.targets.get(slot)) else {
+            return self.explain(error, "write records");
+        };
+        let (topic, partition) = (at.topic.clone(), at.partition);
+        let said = match &message {
+            Some(message) => format!("{error}: {message}"),
+            None => error.to_string(),
+        };
+        let delivery = |cause: String| KafkaError::Delivery {
+            topic: topic.clone(),
+            partition,
+            source_offset,
+            cause,
+        };
+        match error.code() {
+            Some(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE) => {
+                KafkaError::RecordTooLarge {
+                    topic,
+                    partition,
+                    source_offset,
+                    size_bytes: batch_bytes,
+                    cause: format!("{said}; the size is that of the record's batch"),
+                }
+            }
+            Some(ErrorCode::INVALID_RECORD) => delivery(format!(
+                "{said}; it, or one in the same batch, violates a setting of the topic, such as \
+                 `message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`, or a `cleanup.policy` that requires keys"
+            )),
+            Some(ErrorCode::INVALID_TIMESTAMP) => delivery(format!(
+                "{said}; its timestamp, or one in the same batch, is outside what `message.timestamp.before.max.ms` and \
+                 `message.timestamp.after.max.ms` of the topic allow"
+            )),
+            Some(code) if !is_denied(code) && !code.is_unknown_topic() => delivery(said),
+            _ => {
+                let doing = format!("write to topic {topic}");
+                error.into_kafka(&self.addresses, &doing, Some(&topic))
+            }
+        }
+    }
+
+    fn unwritable(&self, target: usize, source_offset: i64, error: &FormatError) -> KafkaError {
+        match self.targets.get(target) {
+            Some(at) => KafkaError::Delivery {
+                topic: at.topic.clone(),
+                partition: at.partition,
+                source_offset,
+                cause: error.to_string(),
+            },
+            None => KafkaError::Other {
+                doing: "write a record".to_owned(),
+                cause: error.to_string(),
+            },
+        }
+    }
+}
+
+/// Waits for `done`, as long as `limit` says, which may become shorter meanwhile; `None` where it takes longer.
+async fn until_stopped<T>(
+    limit: impl Fn() -> Duration,
+    done: impl Future<Output = T>,
+) -> Option<T> {
+    // What has a deadline of its own says more than that nothing came.
+    const LONGER: Duration = Duration::from_secs(1);
+    let began = Instant::now();
+    let mut done = std::pin::pin!(done);
+    loop {
+        match timeout(TICK, &mut done).await {
+            Ok(done) => return Some(done),
+            Err(_) if began.elapsed() >= limit().saturating_add(LONGER) => return None,
+            Err(_) => {}
+        }
+    }
+}
+
+/// Decides what a failure means for the transaction; `explained` is the same for the user.
+fn judged(error: &WireError, explained: KafkaError) -> TransactionError {
+    let Some(code) = error.code() else {
+        return TransactionError::Failed(explained);
+    };
+    let is_fenced = [
+        ErrorCode::INVALID_PRODUCER_EPOCH,
+        ErrorCode::INVALID_TXN_STATE,
+        ErrorCode::INVALID_PRODUCER_ID_MAPPING,
+        ErrorCode::PRODUCER_FENCED,
+    ];
+    if is_fenced.contains(&code) {
+        return TransactionError::Fenced(KafkaError::Fenced {
+            doing: "write in transactions".to_owned(),
+            cause: error.to_string(),
+        });
+    }
+    // A failure that passes has been tried again for as long as there was time.
+    let is_final = is_denied(code)
+        || code.is_transient()
+        || Code(i32::from(code.0)).rejects_records()
+        || code == ErrorCode::INVALID_TRANSACTION_TIMEOUT;
+    match is_final {
+        true => TransactionError::Failed(explained),
+        false => TransactionError::Again(explained),
+    }
+}
+
+/// Whether the principal lacks a permission.
+fn is_denied(code: ErrorCode) -> bool {
+    let denied = [
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode::GROUP_AUTHORIZATION_FAILED,
+        ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
+        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    ];
+    denied.contains(&code)
+}
+
+/// Bytes of key, value and headers, without Kafka's encoding overhead.
+fn size(record: &Record<'_>) -> usize {
+    let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+    let headers = record.headers.clone();
+    let headers = headers.map(|it| it.name.len() + it.value.map_or(0, <[u8]>::len));
+    payload + headers.sum::<usize>()
+}
