@@ -9,7 +9,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALL := --workspace --all-features
 
 .DEFAULT_GOAL := help
-.PHONY: help demo release image test check bench soak reference deny lint docs cargo-test cargo-test-quick goldens fuzz-smoke
+.PHONY: help demo release image test check bench soak reference deny lint docs cargo-test cargo-test-quick batches-test goldens fuzz-smoke
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,15 @@ docs:
 
 cargo-test:
 	cargo test $(ALL)
+	$(MAKE) batches-test
+
+# What works on segments of columns works on segments of Kafka's own batches, whether their numbers were computed or not: the same tests once more,
+# with worlds of these. A test of what only columns have ends at once.
+batches-test:
+	for segments in batches not-computed; do \
+		KBK_TEST_SEGMENTS=$$segments cargo test $(ALL) --test tools --test view && \
+		KBK_TEST_SEGMENTS=$$segments cargo test $(ALL) --lib -- compact::tests || exit 1; \
+	done
 
 # All tests except `kafka`, which needs a broker, `mount`, which needs /dev/fuse and root, and `page`, which needs a browser. Cargo's patterns can
 # exclude only first letters, hence "not k", "not m" and "not p".

@@ -10,7 +10,7 @@ use crate::layout::{
     self, ALIGNMENT, file_header, rendered_sizes, section as at, statistics as statistics_at,
 };
 use crate::render::{RENDERING_VERSION, View, ViewSizes};
-use crate::statistics::Statistics;
+use crate::statistics::{RecordStatistics, Statistics};
 use crate::trailer::Trailer;
 use crate::whole_lines::WholeLines;
 use crate::wire::{FieldReader, length, pad};
@@ -202,9 +202,26 @@ impl Footer {
             ErrorClass::Inconsistent,
             || format!("section statistics of {} bytes", payload.len()),
         )?;
-        let statistics = Statistics::decode(payload, position)?;
-
         let features = copy.u64(file_header::INCOMPATIBLE_FEATURES)?;
+        let is_computed = features & layout::FEATURE_NOT_COMPUTED == 0;
+        let statistics = Statistics::decode(payload, position, is_computed)?;
+        let absent = [
+            ("rendered_sizes", sections.rendered_sizes),
+            ("whole_lines", sections.whole_lines),
+            ("hours", sections.hours),
+            ("key_filter", sections.key_filter),
+        ];
+        let there = absent.into_iter().find(|(_, section)| section.is_some());
+        view.ensure(
+            is_computed || there.is_none(),
+            ErrorClass::Inconsistent,
+            || {
+                let (name, _) = there.unwrap_or_default();
+                format!(
+                    "the bit not computed of its features is set, and the section {name} is there"
+                )
+            },
+        )?;
         let is_marked = features & layout::FEATURE_KEY_FILTER != 0;
         view.ensure(
             sections.key_filter.is_some() == is_marked,
@@ -245,6 +262,18 @@ impl Footer {
                     "a block is"
                 };
                 format!("the bit batches of its features is {bit}, and {blocks} of kind 2")
+            },
+        )?;
+
+        view.ensure(
+            index.is_computed() == is_computed,
+            ErrorClass::Inconsistent,
+            || {
+                let (bit, blocks) = match is_computed {
+                    true => ("clear", "a block is not computed"),
+                    false => ("set", "all blocks are computed"),
+                };
+                format!("the bit not computed of its features is {bit}, and {blocks}")
             },
         )?;
 
@@ -289,25 +318,20 @@ impl Footer {
         let statistics = &self.statistics;
         let records: u64 = entries.iter().map(|e| u64::from(e.record_count)).sum();
         let raw: u64 = entries.iter().map(|e| u64::from(e.raw_length)).sum();
-        let min = entries
-            .iter()
-            .map(|e| e.min_timestamp)
-            .min()
-            .unwrap_or(i64::MAX);
+        let minima = || entries.iter().filter_map(|e| e.min_timestamps);
+        let min = minima().map(|min| min.all).min().unwrap_or(i64::MAX);
         let max = entries
             .iter()
             .map(|e| e.max_timestamp)
             .max()
             .unwrap_or(i64::MIN);
-        let known = entries
-            .iter()
-            .map(|e| e.min_known_timestamp)
-            .min()
-            .unwrap_or(i64::MAX);
+        let known = minima().map(|min| min.known).min().unwrap_or(i64::MAX);
+        let is_min =
+            |it: &RecordStatistics| (it.min_timestamp, it.min_known_timestamp) == (min, known);
         let holds = statistics.base_offset == self.header.base_offset
             && (statistics.record_count, statistics.raw_bytes) == (records, raw)
-            && (statistics.min_timestamp, statistics.max_timestamp) == (min, max)
-            && statistics.min_known_timestamp == known
+            && statistics.max_timestamp == max
+            && statistics.computed.as_ref().is_none_or(is_min)
             && self.gaps.missing_count == statistics.missing_count();
         view.ensure(holds, ErrorClass::Inconsistent, || {
             "statistics or gaps do not match the block index".to_owned()

@@ -170,7 +170,11 @@ impl Hours {
 
 /// Whether these may be the hours of a block with this index entry and this much text.
 fn is_of(hours: &[HourSize], entry: &IndexEntry, text: u64) -> bool {
-    let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
+    // A segment that states its hours has computed everything.
+    let Some(min) = entry.min_timestamps else {
+        return false;
+    };
+    let (first, last) = (Hour::of(min.all), Hour::of(entry.max_timestamp));
     if first >= last {
         return hours.is_empty();
     }

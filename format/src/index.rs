@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
+use crate::block::header::is_computed;
 use crate::block::{BlockHeader, BlockKind};
 use crate::counted::counted;
 use crate::error::{ErrorClass, Result};
-use crate::layout::{ALIGNMENT, block_header_length, index_entry as at, limits};
+use crate::layout::{ALIGNMENT, FLAG_NOT_COMPUTED, block_header_length, index_entry as at, limits};
 use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
 
@@ -18,12 +19,10 @@ pub struct IndexEntry {
     pub base_offset: i64,
     /// The exclusive end of the offsets covered.
     pub end_offset: i64,
-    /// Smallest timestamp.
-    pub min_timestamp: i64,
-    /// Largest timestamp.
+    /// Smallest timestamps; `None` where they were not computed.
+    pub min_timestamps: Option<MinTimestamps>,
+    /// The largest timestamp; where the smallest ones were not computed, one that no record's is above.
     pub max_timestamp: i64,
-    /// Smallest timestamp but -1, the one of records that have none; `i64::MAX` where no record has one.
-    pub min_known_timestamp: i64,
     /// Bytes of the whole block.
     pub block_length: u32,
     /// Bytes of its header.
@@ -40,15 +39,34 @@ pub struct IndexEntry {
     pub meta_length: u32,
 }
 
+/// The smallest timestamps of the records of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinTimestamps {
+    /// Of all; `i64::MAX` where there is no record.
+    pub all: i64,
+    /// Of those but -1, the one of records that have none; `i64::MAX` where no record has one.
+    pub known: i64,
+}
+
+impl MinTimestamps {
+    /// Those of no records, which are also stored where none were computed.
+    const NONE: MinTimestamps = MinTimestamps {
+        all: i64::MAX,
+        known: i64::MAX,
+    };
+}
+
 impl IndexEntry {
     pub(crate) fn of(header: &BlockHeader) -> IndexEntry {
         IndexEntry {
             position: header.position,
             base_offset: header.base_offset,
             end_offset: header.end_offset,
-            min_timestamp: header.min_timestamp,
+            min_timestamps: header.computed.map(|numbers| MinTimestamps {
+                all: numbers.min_timestamp,
+                known: numbers.min_known_timestamp,
+            }),
             max_timestamp: header.max_timestamp,
-            min_known_timestamp: header.min_known_timestamp,
             // Both are below `limits::BLOCK_STORED_BYTES`.
             block_length: header.block_length() as u32,
             header_length: header.header_length() as u32,
@@ -64,11 +82,13 @@ impl IndexEntry {
     #[must_use]
     pub fn may_hold_times(&self, from: i64, to: i64) -> bool {
         // Records without a timestamp have -1: they would make a block match every range that begins before its end.
-        let min = match from > -1 {
-            true => self.min_known_timestamp,
-            false => self.min_timestamp,
+        let is_late = |min: MinTimestamps| match from > -1 {
+            true => min.known > to,
+            false => min.all > to,
         };
-        self.record_count > 0 && self.max_timestamp >= from && min <= to
+        self.record_count > 0
+            && self.max_timestamp >= from
+            && !self.min_timestamps.is_some_and(is_late)
     }
 
     /// Returns the exclusive end of the block's bytes.
@@ -89,11 +109,8 @@ impl IndexEntry {
         put(&mut bytes, at::POSITION, &self.position.to_le_bytes());
         put(&mut bytes, at::BASE_OFFSET, &self.base_offset.to_le_bytes());
         put(&mut bytes, at::END_OFFSET, &self.end_offset.to_le_bytes());
-        put(
-            &mut bytes,
-            at::MIN_TIMESTAMP,
-            &self.min_timestamp.to_le_bytes(),
-        );
+        let min = self.min_timestamps.unwrap_or(MinTimestamps::NONE);
+        put(&mut bytes, at::MIN_TIMESTAMP, &min.all.to_le_bytes());
         put(
             &mut bytes,
             at::MAX_TIMESTAMP,
@@ -104,12 +121,17 @@ impl IndexEntry {
             at::BLOCK_LENGTH,
             &self.block_length.to_le_bytes(),
         );
-        let known = self.min_known_timestamp;
+        let known = min.known;
         put(&mut bytes, at::MIN_KNOWN_TIMESTAMP, &known.to_le_bytes());
         // At most that of a header with `limits::STREAMS`.
         let header_length = self.header_length as u16;
         put(&mut bytes, at::HEADER_LENGTH, &header_length.to_le_bytes());
         put(&mut bytes, at::KIND, &[self.kind as u8]);
+        let flags = match self.min_timestamps {
+            Some(_) => 0,
+            None => FLAG_NOT_COMPUTED,
+        };
+        put(&mut bytes, at::FLAGS, &[flags]);
         put(
             &mut bytes,
             at::RECORD_COUNT,
@@ -129,13 +151,17 @@ impl IndexEntry {
                 format!("the block at {position} is of kind {kind}; a newer kbk may read it");
             view.error(ErrorClass::Unsupported, detail)
         })?;
+        let min_timestamps = MinTimestamps {
+            all: view.i64(start + at::MIN_TIMESTAMP)?,
+            known: view.i64(start + at::MIN_KNOWN_TIMESTAMP)?,
+        };
+        let is_computed = is_computed(kind, view.u8(start + at::FLAGS)?);
         let entry = IndexEntry {
             position: view.u64(start + at::POSITION)?,
             base_offset: view.i64(start + at::BASE_OFFSET)?,
             end_offset: view.i64(start + at::END_OFFSET)?,
-            min_timestamp: view.i64(start + at::MIN_TIMESTAMP)?,
+            min_timestamps: is_computed.then_some(min_timestamps),
             max_timestamp: view.i64(start + at::MAX_TIMESTAMP)?,
-            min_known_timestamp: view.i64(start + at::MIN_KNOWN_TIMESTAMP)?,
             block_length: view.u32(start + at::BLOCK_LENGTH)?,
             header_length: u32::from(view.u16(start + at::HEADER_LENGTH)?),
             kind,
@@ -195,10 +221,12 @@ impl IndexEntry {
                 )
             },
         )?;
-        let bounds = (entry.min_timestamp, entry.max_timestamp);
-        let known = entry.min_known_timestamp;
+        let bounds = (min_timestamps.all, entry.max_timestamp);
+        let known = min_timestamps.known;
         view.ensure(
-            if entry.record_count == 0 {
+            if !is_computed {
+                min_timestamps == MinTimestamps::NONE
+            } else if entry.record_count == 0 {
                 bounds == (i64::MAX, i64::MIN) && known == i64::MAX
             } else {
                 bounds.0 <= bounds.1
@@ -268,14 +296,21 @@ impl BlockIndex {
         start..end.max(start)
     }
 
-    /// Returns the block with the first record in offset order whose timestamp is at least `timestamp`.
-    #[must_use]
-    pub fn block_of_time(&self, timestamp: i64) -> Option<usize> {
+    /// Returns the blocks that may have the first record in offset order whose timestamp is at least `timestamp`, in order: the first of them
+    /// that has such a record has it. One whose numbers were computed always does, so the search continues only after one whose were not.
+    pub fn blocks_of_time(&self, timestamp: i64) -> impl Iterator<Item = usize> {
         let first = self.running_max.partition_point(|max| *max < timestamp);
-        // A block without records has the maximum `i64::MIN`, so the search stops at one only for that very timestamp.
-        let candidates = self.entries.get(first..)?;
-        let empty = candidates.iter().position(|entry| entry.record_count > 0)?;
-        Some(first + empty)
+        let mut is_found = false;
+        self.entries
+            .iter()
+            .enumerate()
+            .skip(first)
+            // A block without records has the maximum `i64::MIN`, so it passes only for that very timestamp.
+            .filter(move |(_, entry)| entry.record_count > 0 && entry.max_timestamp >= timestamp)
+            .take_while(move |(_, entry)| {
+                !std::mem::replace(&mut is_found, entry.min_timestamps.is_some())
+            })
+            .map(|(block, _)| block)
     }
 
     /// Returns every block that may hold a record with `from` <= timestamp < `to`, whether contiguous or not.
@@ -295,6 +330,13 @@ impl BlockIndex {
     pub fn has_batches(&self) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.kind == BlockKind::Batches)
+    }
+
+    /// Returns whether the numbers of all blocks were computed.
+    #[must_use]
+    pub fn is_computed(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.all(|entry| entry.min_timestamps.is_some())
     }
 
     /// Returns the one range of bytes that `blocks` occupy.
@@ -370,9 +412,11 @@ mod tests {
             position: 0,
             base_offset,
             end_offset: base_offset + 1,
-            min_timestamp: times.iter().copied().min().unwrap_or(i64::MAX),
+            min_timestamps: Some(MinTimestamps {
+                all: times.iter().copied().min().unwrap_or(i64::MAX),
+                known: known.min().copied().unwrap_or(i64::MAX),
+            }),
             max_timestamp: times.iter().copied().max().unwrap_or(i64::MIN),
-            min_known_timestamp: known.min().copied().unwrap_or(i64::MAX),
             block_length: 0,
             header_length: 0,
             kind: BlockKind::Records,
@@ -404,5 +448,34 @@ mod tests {
         );
         assert_eq!(found(i64::MIN, -1), [4]);
         assert_eq!(found(i64::MIN, i64::MIN), [0; 0]);
+    }
+
+    #[test]
+    fn a_block_that_is_not_computed_matches_every_range_up_to_its_bound() {
+        let mut index = BlockIndex::default();
+        index.push(entry(0, &[100, 200]));
+        let not_computed = IndexEntry {
+            min_timestamps: None,
+            ..entry(1, &[300])
+        };
+        index.push(not_computed);
+        index.push(entry(2, &[150]));
+        index.push(IndexEntry {
+            base_offset: 3,
+            end_offset: 4,
+            ..not_computed
+        });
+        index.push(entry(4, &[250, 300]));
+        index.push(entry(5, &[400]));
+        let found = |from, to| index.blocks_of_times(from, to).collect::<Vec<_>>();
+        assert_eq!(found(i64::MIN, -5), [1, 3]);
+        assert_eq!(found(0, 101), [0, 1, 3]);
+        assert_eq!(found(300, 301), [1, 3, 4]);
+        assert_eq!(found(301, 500), [5]);
+        let first = |from| index.blocks_of_time(from).collect::<Vec<_>>();
+        assert_eq!(first(100), [0]);
+        assert_eq!(first(201), [1, 3, 4]);
+        assert_eq!(first(301), [5]);
+        assert_eq!(first(401), [0; 0]);
     }
 }

@@ -110,7 +110,8 @@ fields! {
         SEQUENCE: 4 => "sequence",
         KIND: 1 => "kind",
         STREAM_COUNT: 1 => "stream_count",
-        RESERVED: 2 => "reserved",
+        FLAGS: 1 => "flags",
+        RESERVED: 1 => "reserved",
         HEADER_LENGTH: 4 => "header_length",
         BLOCK_LENGTH: 4 => "block_length",
         BASE_OFFSET: 8 => "base_offset",
@@ -198,12 +199,17 @@ pub const SECTION_HOURS: u32 = 7;
 /// Section type: where the pages of the key filter are.
 pub const SECTION_KEY_FILTER: u32 = 10;
 
+/// Flag of a block of batches: what needs their records was not computed.
+pub const FLAG_NOT_COMPUTED: u8 = 1;
+
+/// Bit of incompatible_features: the segment has blocks that are not computed.
+pub const FEATURE_NOT_COMPUTED: u64 = 1 << 0;
 /// Bit of incompatible_features: the segment has a key filter.
 pub const FEATURE_KEY_FILTER: u64 = 1 << 2;
 /// Bit of incompatible_features: the segment has blocks of kind 2.
 pub const FEATURE_BATCHES: u64 = 1 << 3;
 /// The bits of incompatible_features that this crate knows.
-pub const KNOWN_FEATURES: u64 = FEATURE_KEY_FILTER | FEATURE_BATCHES;
+pub const KNOWN_FEATURES: u64 = FEATURE_NOT_COMPUTED | FEATURE_KEY_FILTER | FEATURE_BATCHES;
 
 fields! {
     /// An entry of the block index (SPEC 2.5).
@@ -217,7 +223,7 @@ fields! {
         BLOCK_LENGTH: 4 => "block_length",
         HEADER_LENGTH: 2 => "header_length",
         KIND: 1 => "kind",
-        RESERVED: 1 => "reserved",
+        FLAGS: 1 => "flags",
         RECORD_COUNT: 4 => "record_count",
         HEADER_CRC: 4 => "header_crc",
         RAW_LENGTH: 4 => "raw_length",

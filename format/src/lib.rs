@@ -120,8 +120,8 @@ mod wire;
 pub mod writer;
 
 pub use block::{
-    BatchesBuilder, BlockBody, BlockBuilder, BlockDecoder, BlockHeader, BlockKind, EncodedBlock,
-    Encoder, NotStorable, Push, PushBatch, StreamId, Streams,
+    BatchesBuilder, BlockBody, BlockBuilder, BlockDecoder, BlockHeader, BlockKind, BlockNumbers,
+    EncodedBlock, Encoder, NotStorable, Push, PushBatch, StreamId, Streams,
 };
 pub use codec::{Codec, Compression};
 pub use columns::Columns;
@@ -132,7 +132,7 @@ pub use footer::RenderedSizes;
 pub use gaps::{Gap, GapReason, Gaps};
 pub use header::FileHeader;
 pub use hours::{Hour, HourSize, Hours};
-pub use index::{BlockIndex, IndexEntry};
+pub use index::{BlockIndex, IndexEntry, MinTimestamps};
 pub use key_filter::{KeyFilter, KeyFilterBits, KeyHash, KeyHasher};
 pub use mapped::MappedSegment;
 pub use offset_span::OffsetSpan;
@@ -142,7 +142,7 @@ pub use render::Renderer;
 pub use salvage::Salvage;
 pub use scan::Scanner;
 pub use segment::{Block, Open, Segment};
-pub use statistics::Statistics;
+pub use statistics::{RecordStatistics, Statistics};
 pub use text::{TextFormat, TextRenderer};
 pub use whole_lines::WholeLines;
 pub use writer::{

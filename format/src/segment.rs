@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::batch::RecordBatches;
 use crate::block::decode::check_stored_bytes;
-use crate::block::{BlockDecoder, BlockHeader, StreamId, Streams};
+use crate::block::{BlockDecoder, BlockHeader, BlockKind, StreamId, Streams};
 use crate::columns::Columns;
 use crate::counted::counted;
 use crate::error::{ErrorClass, FormatError, Result};
@@ -119,6 +119,12 @@ impl Segment {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.footer.statistics
+    }
+
+    /// Returns whether everything is stated that only decoding the records tells: digests, counts, sizes and smallest timestamps (SPEC 2.11).
+    #[must_use]
+    pub fn is_computed(&self) -> bool {
+        self.footer.statistics.computed.is_some()
     }
 
     /// Returns the offsets without a record, and why they have none.
@@ -343,12 +349,15 @@ impl Block<'_> {
         decoder.decode_stream(&self.header, self.bytes, id, columns)
     }
 
-    /// Checks all bytes of the block without decompressing them.
+    /// Checks all bytes of the block without decompressing the records, and the checksums and headers of its batches.
     ///
     /// # Errors
     ///
-    /// *checksum*.
-    pub fn check(&self) -> Result<()> {
+    /// *checksum*, or *inconsistent*.
+    pub fn check(&self, decoder: &mut BlockDecoder) -> Result<()> {
+        if self.header.kind == BlockKind::Batches {
+            return self.batches(decoder).map(drop);
+        }
         check_stored_bytes(&self.header, self.bytes)
     }
 }

@@ -56,7 +56,7 @@ impl<'a> RecordVerifier<'a> {
     ///
     /// Any of SPEC section 7. To resume after the block, [`skip`](Self::skip) it.
     pub fn block(&mut self, block: &Block<'_>) -> Result<()> {
-        block.check()?;
+        // That decodes every stream, and checks the padding.
         block.decode(&mut self.decoder, Streams::All, &mut self.columns)?;
         let header = block.header();
         let statistics = Statistics::of_block(
@@ -74,8 +74,16 @@ impl<'a> RecordVerifier<'a> {
                 detail,
             ))
         };
-        if statistics.digests != header.digests {
-            return error("the digests do not match the records");
+        match (&header.computed, statistics.digests()) {
+            (Some(stated), digests) if digests != Some(stated.digests) => {
+                return error("the digests do not match the records");
+            }
+            (None, _) if statistics.max_timestamp > header.max_timestamp => {
+                return error(
+                    "a record has a timestamp above max_timestamp, so searches by time miss it",
+                );
+            }
+            _ => {}
         }
         let offsets = self.columns.offsets();
         if self.gaps.contains_any(offsets, header.end_offset) {
@@ -171,7 +179,13 @@ impl<'a> RecordVerifier<'a> {
             return Ok(());
         }
         let lines = self.segment.whole_lines();
-        let wrong = if self.statistics != *self.segment.statistics() {
+        let stated = self.segment.statistics();
+        if stated.computed.is_none() {
+            // What it does state was compared with the block index, and that with the blocks: its largest timestamp is a bound.
+            self.statistics.computed = None;
+            self.statistics.max_timestamp = stated.max_timestamp;
+        }
+        let wrong = if self.statistics != *stated {
             "section statistics"
         } else if lines.is_some_and(|lines| lines != self.whole_lines) {
             "section whole_lines"
@@ -238,6 +252,7 @@ pub fn verify_whole(bytes: &[u8], records: bool) -> Result<Segment> {
     let segment = Segment::open_whole(bytes)?;
     segment.check_file_header(bytes)?;
     let mut verifier = RecordVerifier::new(&segment);
+    let mut decoder = BlockDecoder::new();
     let blocks = 0..segment.index().entries().len();
     let first = usize::try_from(segment.file_header_length()).unwrap_or(usize::MAX);
     for block in segment.blocks(blocks, bytes.get(first..).unwrap_or_default()) {
@@ -245,7 +260,7 @@ pub fn verify_whole(bytes: &[u8], records: bool) -> Result<Segment> {
         if records {
             verifier.block(&block)?;
         } else {
-            block.check()?;
+            block.check(&mut decoder)?;
         }
     }
     if let Some(filter) = segment.key_filter() {

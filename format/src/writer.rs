@@ -5,17 +5,22 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use crate::block::{BlockBody, BlockBuilder, BlockHeader, BlockKind, EncodedBlock, Encoder, Push};
+use crate::block::encode::block_numbers;
+use crate::block::{
+    BlockBody, BlockBuilder, BlockHeader, BlockKind, BlockText, EncodedBlock, Encoder, Push,
+};
 use crate::codec::Compression;
 use crate::columns::Columns;
 use crate::error::{ErrorClass, FormatError};
 use crate::footer::{Footer, RenderedSizes};
 use crate::gaps::{Gap, GapReason, Gaps};
 use crate::header::FileHeader;
-use crate::hours::{HourSize, Hours};
+use crate::hours::Hours;
 use crate::index::{BlockIndex, IndexEntry};
 use crate::key_filter::{KeyFilterBits, KeyFilterBuilder, KeyHasher};
-use crate::layout::{FEATURE_BATCHES, FEATURE_KEY_FILTER, MINOR, limits, trailer};
+use crate::layout::{
+    FEATURE_BATCHES, FEATURE_KEY_FILTER, FEATURE_NOT_COMPUTED, MINOR, limits, trailer,
+};
 use crate::offset_span::OffsetSpan;
 use crate::record::Record;
 use crate::render::{Renderer, ViewSizes};
@@ -48,10 +53,10 @@ pub struct SegmentSummary {
     pub footer_position: u64,
     /// Statistics over its records.
     pub statistics: Statistics,
-    /// Lengths of the rendered views.
-    pub rendered: ViewSizes,
-    /// Whether lines of these views are whole values and keys.
-    pub whole_lines: WholeLines,
+    /// Lengths of the rendered views; `None` where they were not computed.
+    pub rendered: Option<ViewSizes>,
+    /// Whether lines of these views are whole values and keys; `None` where it was not computed.
+    pub whole_lines: Option<WholeLines>,
     /// Whether it has a key filter.
     pub has_key_filter: bool,
     /// Whether it has blocks of batches.
@@ -65,6 +70,8 @@ pub struct SegmentFeatures {
     pub key_filter: Option<KeyFilterBits>,
     /// Whether it has at least one block of Kafka's own batches.
     pub batches: bool,
+    /// Whether at least one of these is not computed. Such a segment has no key filter.
+    pub not_computed: bool,
 }
 
 /// Appends encoded blocks to a segment.
@@ -77,13 +84,16 @@ pub struct SegmentAssembler<W> {
     position: u64,
     index: BlockIndex,
     statistics: Statistics,
-    rendered: RenderedSizes,
-    whole_lines: WholeLines,
-    /// None once there was no room for a block: then the segment does not state its hours.
+    /// None where it is not computed, as the next.
+    rendered: Option<RenderedSizes>,
+    whole_lines: Option<WholeLines>,
+    /// None where it is not computed, and once there was no room for a block: then the segment does not state its hours.
     hours: Option<Hours>,
     key_filter: Option<KeyFilterBuilder>,
     /// Whether the header says that there are blocks of batches.
     batches: bool,
+    /// Whether it says that some of these are not computed.
+    not_computed: bool,
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
@@ -92,9 +102,8 @@ pub struct SegmentAssembler<W> {
 /// What the footer states of a block.
 struct BlockSummary<'a> {
     statistics: &'a Statistics,
-    view_sizes: ViewSizes,
-    whole_lines: WholeLines,
-    hours: &'a [HourSize],
+    /// `None` of a block that is not computed.
+    text: Option<&'a BlockText>,
     /// Only of a block of a segment with a key filter.
     key_hashes: Option<Cow<'a, [u64]>>,
 }
@@ -125,16 +134,17 @@ impl<W: Write> SegmentAssembler<W> {
     ) -> Result<Self, WriteError> {
         let features = SegmentFeatures {
             key_filter: filter,
-            batches: false,
+            ..SegmentFeatures::default()
         };
         Self::with_features(out, header, features)
     }
 
-    /// Begins a segment with these features. One that is said to have blocks of batches must have one when it is sealed.
+    /// Begins a segment with these features. One that is said to have blocks of batches, or such that are not computed, must have one when it is
+    /// sealed.
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new).
+    /// As [`new`](Self::new); *inconsistent* where it would have a key filter, and is not computed.
     pub fn with_features(
         mut out: W,
         header: FileHeader,
@@ -143,9 +153,20 @@ impl<W: Write> SegmentAssembler<W> {
         let SegmentFeatures {
             key_filter: filter,
             batches,
+            not_computed,
         } = features;
-        let features =
-            filter.map_or(0, |_| FEATURE_KEY_FILTER) | if batches { FEATURE_BATCHES } else { 0 };
+        if not_computed && filter.is_some() {
+            let detail = "a segment that is not computed cannot have a key filter";
+            let class = ErrorClass::Inconsistent;
+            return Err(FormatError::new(class, "file header", 0, detail).into());
+        }
+        let features = filter.map_or(0, |_| FEATURE_KEY_FILTER)
+            | if batches { FEATURE_BATCHES } else { 0 }
+            | if not_computed {
+                FEATURE_NOT_COMPUTED
+            } else {
+                0
+            };
         let header_bytes = header.encode_with(features)?;
         let hasher = KeyHasher::new(header.salt());
         out.write_all(&header_bytes)?;
@@ -157,11 +178,12 @@ impl<W: Write> SegmentAssembler<W> {
             renderer: header.renderer(),
             header,
             index: BlockIndex::with_capacity(EXPECTED_BLOCKS),
-            rendered: RenderedSizes::with_capacity(EXPECTED_BLOCKS),
-            whole_lines: WholeLines::ALL,
-            hours: Some(Hours::default()),
+            rendered: (!not_computed).then(|| RenderedSizes::with_capacity(EXPECTED_BLOCKS)),
+            whole_lines: (!not_computed).then_some(WholeLines::ALL),
+            hours: (!not_computed).then(Hours::default),
             key_filter: filter.map(|bits| KeyFilterBuilder::new(hasher, bits)),
             batches,
+            not_computed,
             gaps: Vec::new(),
             failed: false,
             scratch: Vec::new(),
@@ -269,16 +291,16 @@ impl<W: Write> SegmentAssembler<W> {
         let header = block.header(self.header.salt(), self.position, self.next_sequence()?);
         let summary = BlockSummary {
             statistics: block.statistics(),
-            view_sizes: block.view_sizes(),
-            whole_lines: block.whole_lines(),
-            hours: block.hours(),
-            key_hashes: self.key_hasher().map(|hasher| block.key_hashes(hasher)),
+            text: block.text(),
+            key_hashes: self
+                .key_hasher()
+                .and_then(|hasher| block.key_hashes(hasher)),
         };
         self.place(header, &summary, |out| block.write_streams(out))
     }
 
     /// Appends a block of another segment without compressing it again. `columns` are its decoded records, and `header` is its own, but
-    /// that end_offset may be another one above the last record.
+    /// that end_offset may be another one above the last record. If its numbers were not computed, they are now.
     ///
     /// # Errors
     ///
@@ -307,8 +329,12 @@ impl<W: Write> SegmentAssembler<W> {
         let timestamp_type = self.header.timestamp_type;
         let raw = u64::from(header.raw_length());
         let statistics = Statistics::of_block(columns, timestamp_type, base, end, raw);
-        let ends_below = statistics.last_offset >= end || base >= end;
-        if base != self.end_offset() || ends_below || statistics.digests != header.digests {
+        let computed = statistics.computed.as_ref();
+        let numbers = computed.map(block_numbers);
+        let last = columns.offsets().last().copied();
+        let ends_below = last.is_some_and(|last| last >= end) || base >= end;
+        let is_other = header.computed.is_some() && header.computed != numbers;
+        if base != self.end_offset() || ends_below || is_other {
             let detail = format!(
                 "its {} or its digests are not those of its records at offset {}",
                 OffsetSpan::from(base..end),
@@ -320,14 +346,15 @@ impl<W: Write> SegmentAssembler<W> {
             salt: self.header.salt(),
             position: self.position,
             sequence: self.next_sequence()?,
+            // What another writer did not compute is computed here: the records are at hand.
+            max_timestamp: statistics.max_timestamp,
+            computed: numbers,
             ..header
         };
-        let hours = HourSize::of(columns, &self.renderer);
+        let text = BlockText::of(columns, &self.renderer);
         let summary = BlockSummary {
             statistics: &statistics,
-            view_sizes: self.renderer.sizes(columns),
-            whole_lines: WholeLines::of(columns),
-            hours: &hours,
+            text: Some(&text),
             key_hashes: self
                 .key_hasher()
                 .map(|hasher| Cow::Owned(hasher.of_block(columns))),
@@ -362,6 +389,10 @@ impl<W: Write> SegmentAssembler<W> {
             };
             return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
         }
+        if header.computed.is_none() && !self.not_computed {
+            let detail = "it is not computed, and the file header does not say that a block is not";
+            return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
+        }
         if let (Some(filter), Some(hashes)) = (&mut self.key_filter, &block.key_hashes)
             && !filter.push(hashes)
         {
@@ -375,12 +406,17 @@ impl<W: Write> SegmentAssembler<W> {
         self.position += header.block_length() as u64;
         self.index.push(IndexEntry::of(&header));
         self.statistics.append(block.statistics);
-        self.rendered.push(block.view_sizes);
-        self.whole_lines = self.whole_lines.and(block.whole_lines);
-        self.hours = self
-            .hours
-            .take()
-            .and_then(|mut hours| hours.push(block.hours).then_some(hours));
+        // Where a block may be without them, none of these is stated.
+        if let Some(text) = block.text {
+            if let Some(rendered) = &mut self.rendered {
+                rendered.push(text.view_sizes);
+            }
+            self.whole_lines = self.whole_lines.map(|lines| lines.and(text.whole_lines));
+            self.hours = self
+                .hours
+                .take()
+                .and_then(|mut hours| hours.push(&text.hours).then_some(hours));
+        }
         Ok(())
     }
 
@@ -436,6 +472,10 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "the file header says that a block holds batches, and none does";
             return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
         }
+        if self.not_computed && self.index.is_computed() {
+            let detail = "the file header says that a block is not computed, and all are";
+            return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
+        }
         let (key_filter, pages) = match self.key_filter {
             Some(filter) => {
                 let (filter, pages) = filter.finish(self.position);
@@ -453,8 +493,8 @@ impl<W: Write> SegmentAssembler<W> {
             },
             statistics: self.statistics,
             index: self.index,
-            rendered: Some(self.rendered),
-            whole_lines: Some(self.whole_lines),
+            rendered: self.rendered,
+            whole_lines: self.whole_lines,
             hours: self.hours,
             key_filter,
         };
@@ -470,7 +510,7 @@ impl<W: Write> SegmentAssembler<W> {
             file_length: trailer.file_length,
             footer_position,
             statistics: footer.statistics,
-            rendered: footer.rendered.unwrap_or_default().totals(),
+            rendered: footer.rendered.as_ref().map(RenderedSizes::totals),
             whole_lines: self.whole_lines,
             has_key_filter: footer.key_filter.is_some(),
             has_batches: self.batches,

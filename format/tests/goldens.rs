@@ -210,9 +210,13 @@ fn blocks(segment: &Segment, bytes: &[u8]) -> Value {
             let codec = |codec| ["none", "zstd", "lz4"][codec as usize];
             let codecs: Map<_, _> =
                 header.directory.iter().map(|entry| (entry.id.name().to_owned(), json!(codec(entry.codec)))).collect();
+            let is_computed = header.computed.is_some();
             let mut json = json!({"base": header.base_offset, "end": header.end_offset, "records": header.record_count, "codecs": codecs});
             if let Some(batches) = block.batches(&mut BlockDecoder::new()).unwrap() {
                 json["batches"] = batches.map(|batch| of_batch(batch.unwrap().header())).collect();
+            }
+            if !is_computed {
+                json["computed"] = json!(false);
             }
             json
         })
@@ -235,29 +239,30 @@ fn of_batch(batch: &BatchHeader) -> Value {
 
 fn statistics(statistics: &Statistics) -> Value {
     let digest = |digest: u128| HEXLOWER.encode(&digest.to_le_bytes());
+    let computed = statistics.computed.as_ref();
     json!({
         "base_offset": statistics.base_offset,
         "end_offset": statistics.end_offset,
-        "first_offset": statistics.first_offset,
-        "last_offset": statistics.last_offset,
-        "min_timestamp": statistics.min_timestamp,
         "max_timestamp": statistics.max_timestamp,
         "record_count": statistics.record_count,
-        "tombstone_count": statistics.tombstone_count,
         "control_count": statistics.control_count,
-        "no_timestamp_count": statistics.no_timestamp_count,
-        "zero_timestamp_count": statistics.zero_timestamp_count,
-        "null_key_count": statistics.null_key_count,
-        "header_count": statistics.header_count,
-        "key_bytes": statistics.key_bytes,
-        "value_bytes": statistics.value_bytes,
-        "header_bytes": statistics.header_bytes,
-        "max_record_bytes": statistics.max_record_bytes,
-        "max_lateness_ms": statistics.max_lateness_ms,
         "raw_bytes": statistics.raw_bytes,
-        "min_known_timestamp": statistics.min_known_timestamp,
-        "content_digest": digest(statistics.digests.content),
-        "restore_digest": digest(statistics.digests.restore),
+        "first_offset": computed.map(|it| it.first_offset),
+        "last_offset": computed.map(|it| it.last_offset),
+        "min_timestamp": computed.map(|it| it.min_timestamp),
+        "tombstone_count": computed.map(|it| it.tombstone_count),
+        "no_timestamp_count": computed.map(|it| it.no_timestamp_count),
+        "zero_timestamp_count": computed.map(|it| it.zero_timestamp_count),
+        "null_key_count": computed.map(|it| it.null_key_count),
+        "header_count": computed.map(|it| it.header_count),
+        "key_bytes": computed.map(|it| it.key_bytes),
+        "value_bytes": computed.map(|it| it.value_bytes),
+        "header_bytes": computed.map(|it| it.header_bytes),
+        "max_record_bytes": computed.map(|it| it.max_record_bytes),
+        "max_lateness_ms": computed.map(|it| it.max_lateness_ms),
+        "min_known_timestamp": computed.map(|it| it.min_known_timestamp),
+        "content_digest": computed.map(|it| digest(it.digests.content)),
+        "restore_digest": computed.map(|it| digest(it.digests.restore)),
     })
 }
 
@@ -418,9 +423,12 @@ fn queries(name: &str, segment: &Segment, bytes: &[u8], queries: &Value) {
     }
     for query in list(&queries["offset_for_time"]) {
         let time = query[0].as_i64().unwrap();
-        let found = from_block(index.block_of_time(time), &|record| {
-            record.timestamp >= time
+        let mut blocks = index.blocks_of_time(time);
+        let found = blocks.find_map(|number| {
+            let mut records = read_block(segment, bytes, number).unwrap().into_iter();
+            records.find(|record| record.timestamp >= time)
         });
+        let found = found.map(|record| record.offset);
         assert_eq!(json!(found), query[1], "{name}: offset_for_time({time})");
     }
     for query in list(&queries["select"]) {

@@ -12,8 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kbk_format::scan::{Found, FoundBlock};
 use kbk_format::{
-    BlockDecoder, Columns, Compression, Gap, GapReason, KeyFilter, KeyFilterBits, Open, Scanner,
-    Segment, SegmentWriter, Statistics, StreamId, Streams, WriterOptions, render, verify,
+    BlockDecoder, Columns, Compression, Gap, GapReason, KeyFilter, KeyFilterBits, Open,
+    RecordStatistics, Scanner, Segment, SegmentWriter, Statistics, StreamId, Streams,
+    WriterOptions, render, verify,
 };
 use proptest::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
@@ -308,8 +309,8 @@ proptest! {
         let times: Vec<_> = model.times().into_iter().collect();
         for time in &times {
             let found = index
-                .block_of_time(*time)
-                .and_then(|number| block(&segment, &bytes, number).into_iter().find(|record| record.timestamp >= *time));
+                .blocks_of_time(*time)
+                .find_map(|number| block(&segment, &bytes, number).into_iter().find(|record| record.timestamp >= *time));
             prop_assert_eq!(
                 found.map(|record| record.offset),
                 model.first(|record| record.timestamp >= *time),
@@ -375,7 +376,7 @@ proptest! {
 
     #[test]
     fn digests_do_not_depend_on_block_size_and_compression(model in models(), other in options()) {
-        let digests = |options| Segment::open_whole(&Model { options, ..model.clone() }.write()).unwrap().statistics().digests;
+        let digests = |options| Segment::open_whole(&Model { options, ..model.clone() }.write()).unwrap().statistics().digests();
         prop_assert_eq!(digests(model.options), digests(other));
     }
 
@@ -503,29 +504,21 @@ fn statistics(model: &Model, raw_bytes: u64) -> Statistics {
         let before = records[..i].iter().map(|record| record.timestamp).max()?;
         u64::try_from(i128::from(before) - i128::from(records[i].timestamp)).ok()
     };
-    let mut statistics = Statistics {
+    let mut computed = RecordStatistics {
         first_offset: records.first().map_or(-1, |record| record.offset),
         last_offset: records.last().map_or(-1, |record| record.offset),
-        end_offset: model.end_offset,
         min_timestamp: records
             .iter()
             .map(|record| record.timestamp)
             .min()
             .unwrap_or(i64::MAX),
-        max_timestamp: records
-            .iter()
-            .map(|record| record.timestamp)
-            .max()
-            .unwrap_or(i64::MIN),
         min_known_timestamp: records
             .iter()
             .map(|record| record.timestamp)
             .filter(|timestamp| *timestamp != -1)
             .min()
             .unwrap_or(i64::MAX),
-        record_count: records.len() as u64,
         tombstone_count: count(&|record| record.value.is_none()),
-        control_count: count(&|record| record.control),
         no_timestamp_count: count(&|record| record.timestamp == -1),
         zero_timestamp_count: count(&|record| record.timestamp == 0),
         null_key_count: count(&|record| record.key.is_none()),
@@ -535,16 +528,27 @@ fn statistics(model: &Model, raw_bytes: u64) -> Statistics {
         header_bytes: sum(&|record| header_bytes(record)),
         max_record_bytes: records.iter().map(record_bytes).max().unwrap_or(0) as u64,
         max_lateness_ms: (0..records.len()).filter_map(lateness).max().unwrap_or(0),
-        raw_bytes,
-        ..Statistics::empty(model.base_offset)
+        digests: kbk_format::Digests::default(),
     };
     for record in records {
         let restore = restore_digest(record);
         let content = hash([&record.offset.to_le_bytes()[..], &restore.to_le_bytes()]);
-        statistics.digests.restore = statistics.digests.restore.wrapping_add(restore);
-        statistics.digests.content = statistics.digests.content.wrapping_add(content);
+        computed.digests.restore = computed.digests.restore.wrapping_add(restore);
+        computed.digests.content = computed.digests.content.wrapping_add(content);
     }
-    statistics
+    Statistics {
+        base_offset: model.base_offset,
+        end_offset: model.end_offset,
+        record_count: records.len() as u64,
+        control_count: count(&|record| record.control),
+        max_timestamp: records
+            .iter()
+            .map(|record| record.timestamp)
+            .max()
+            .unwrap_or(i64::MIN),
+        raw_bytes,
+        computed: Some(computed),
+    }
 }
 
 fn hash<const N: usize>(parts: [&[u8]; N]) -> u128 {

@@ -251,11 +251,14 @@ fn codes_inside_layouts_match_spec() {
     );
     let features = meaning(0, "incompatible_features");
     assert!(features.starts_with(
-        "bits; bit 2: the segment has a key filter (section 2.9); bit 3: it has blocks of kind 2"
+        "bits; bit 0: the segment has blocks that are not computed (section 2.11); bit 2: it has a key filter (section 2.9); bit 3: it has blocks of kind 2"
     ));
+    assert_eq!(layout::FEATURE_NOT_COMPUTED, 1 << 0);
+    assert!(meaning(2, "flags").starts_with("of a block of kind 2: bit 0: it is not computed"));
+    assert_eq!(layout::FLAG_NOT_COMPUTED, 1 << 0);
     assert_eq!(layout::FEATURE_KEY_FILTER, 1 << 2);
     assert_eq!(layout::FEATURE_BATCHES, 1 << 3);
-    let known = layout::FEATURE_KEY_FILTER | layout::FEATURE_BATCHES;
+    let known = layout::FEATURE_NOT_COMPUTED | layout::FEATURE_KEY_FILTER | layout::FEATURE_BATCHES;
     assert_eq!(layout::KNOWN_FEATURES, known);
     assert_eq!(meaning(16, "magic"), "2");
     let attributes = meaning(16, "attributes");

@@ -79,13 +79,15 @@ fn search(segment: &Segment) {
             found.is_some(),
             segment.coverage().contains(&entry.base_offset)
         );
-        for time in [entry.min_timestamp, entry.max_timestamp] {
+        let min = entry.min_timestamps.map_or(i64::MIN, |min| min.all);
+        for time in [min, entry.max_timestamp] {
             let found = index
-                .block_of_time(time)
+                .blocks_of_time(time)
+                .next()
                 .map(|block| index.entries()[block]);
             assert!(found.is_none_or(|entry| entry.max_timestamp >= time));
         }
-        let blocks = index.blocks_of_times(entry.min_timestamp, entry.max_timestamp);
+        let blocks = index.blocks_of_times(min, entry.max_timestamp);
         std::hint::black_box((blocks.count(), segment.gaps().reason(entry.base_offset)));
     }
 }

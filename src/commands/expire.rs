@@ -357,7 +357,12 @@ fn topic_cells(rows: &[&ExpiryRow]) -> [String; 8] {
         rows.fold(0, u64::saturating_add)
     };
     let times = (
-        rows.iter().filter_map(|row| row.min_timestamp).min(),
+        // One that is not known makes the oldest of all unknown.
+        rows.iter()
+            .filter(|row| row.max_timestamp.is_some())
+            .map(|row| row.min_timestamp)
+            .min()
+            .flatten(),
         rows.iter().filter_map(|row| row.max_timestamp).max(),
     );
     let [oldest, newest] = super::times(times);

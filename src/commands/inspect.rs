@@ -210,9 +210,11 @@ fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> 
         (footer.tombstone_count, "tombstone"),
         (footer.null_key_count, "null key"),
         (footer.header_count, "header"),
-        (footer.control_count, "control record"),
+        (Some(footer.control_count), "control record"),
     ];
-    let counts = counts.map(|(count, noun)| human::counted(count, noun));
+    let counts = counts.into_iter();
+    let counts = counts.filter_map(|(count, noun)| Some(human::counted(count?, noun)));
+    let counts: Vec<String> = counts.collect();
     line(
         out,
         "records",
@@ -222,13 +224,18 @@ fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> 
             counts.join(", ")
         ),
     )?;
+    if !footer.computed {
+        line(out, "not computed", NOT_COMPUTED)?;
+    }
     if footer.record_count > 0 {
-        let [first, last] = super::times((Some(footer.min_timestamp), Some(footer.max_timestamp)));
-        let order = match footer.max_lateness_ms {
-            0 => "in order".to_owned(),
-            late => format!("out of order by up to {late} ms"),
+        let times = (footer.min_timestamp, Some(footer.max_timestamp));
+        let [first, last] = super::times(times);
+        let times = match (footer.min_timestamp, footer.max_lateness_ms) {
+            (None, _) | (_, None) => format!("none above {last}"),
+            (_, Some(0)) => format!("{first} to {last}, in order"),
+            (_, Some(late)) => format!("{first} to {last}, out of order by up to {late} ms"),
         };
-        line(out, "times", &format!("{first} to {last}, {order}"))?;
+        line(out, "times", &times)?;
     }
     if footer.missing_count > 0 {
         let missing = human::counted(footer.missing_count, "offset");
@@ -243,8 +250,15 @@ fn show_footer(footer: &InspectedFooter, out: &mut dyn Write) -> io::Result<()> 
         let shown = format!("entries {entries}, in {pages} of {bytes}, {vain}");
         line(out, "key filter", &shown)?;
     }
-    line(out, "digest", &footer.content_digest)
+    match &footer.content_digest {
+        Some(digest) => line(out, "digest", digest),
+        None => Ok(()),
+    }
 }
+
+/// What is said of a segment whose writer did not decode the records.
+const NOT_COMPUTED: &str =
+    "tombstones, null keys, headers, smallest timestamp, digest and sizes of text";
 
 fn streams_table(inspection: &Inspection) -> Table {
     let mut table = Table::new([

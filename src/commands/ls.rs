@@ -276,8 +276,11 @@ fn segments_table(rows: &[SegmentRow]) -> Table {
         entry,
     } in rows
     {
-        let bounds = (entry.records > 0).then_some((entry.min_timestamp, entry.max_timestamp));
-        let [first, last] = super::times(bounds.unzip());
+        let has_records = entry.records > 0;
+        let [first, last] = super::times((
+            entry.min_timestamp.filter(|_| has_records),
+            has_records.then_some(entry.max_timestamp),
+        ));
         table.row([
             format!("{topic}/{partition}"),
             entry.base_offset.to_string(),

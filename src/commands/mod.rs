@@ -542,6 +542,8 @@ fn history_name(topic: &str, id: &str, deleted: bool) -> String {
 /// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.
 fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
     [min, max].map(|time| match time {
+        // What is not computed has a bound above, and none below.
+        None if max.is_some() => "unknown".to_owned(),
         None => "-".to_owned(),
         Some(NO_TIMESTAMP) => "none".to_owned(),
         Some(time) => human::timestamp_ms(time),

@@ -513,6 +513,9 @@ fn first_line(report: &VerifyReport) -> String {
     if let Some(topics) = selected(report) {
         unchecked.push(format!("other topics than {topics}"));
     }
+    if report.full && report.not_computed_segments > 0 {
+        unchecked.push(without_digests(report.not_computed_segments));
+    }
     let mut looked = match unchecked.as_slice() {
         [] => format!("depth {depth}: everything is checked"),
         unchecked => format!("depth {depth}: not checked: {}", unchecked.join(", ")),
@@ -535,6 +538,14 @@ fn first_line(report: &VerifyReport) -> String {
         "{} partial: {} {lack} records that the cluster had, {missing}; {looked}",
         partial(&report.partial_snapshots),
         human::counted(report.incomplete_partitions, "partition"),
+    )
+}
+
+/// Says that there was nothing to compare records with but the checksums of their batches.
+fn without_digests(segments: u64) -> String {
+    let segments = human::counted(segments, "segment");
+    format!(
+        "digests of {segments} that are not computed, whose batches have checksums of their own"
     )
 }
 

@@ -83,8 +83,10 @@ CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES = 1, 2, 3, 4, 5, 6
 SECTION_HOURS = 7
 SECTION_KEY_FILTER = 10
+FEATURE_NOT_COMPUTED = 1
 FEATURE_KEY_FILTER = 4
 FEATURE_BATCHES = 8
+KNOWN_FEATURES = FEATURE_NOT_COMPUTED | FEATURE_KEY_FILTER | FEATURE_BATCHES
 REQUIRED_SECTIONS = (SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS)
 FLAG_CRITICAL = 1
 
@@ -239,7 +241,7 @@ def parse_file_header(data: bytes, position: int = 0, what: str = "file header")
     (header_crc,) = struct.unpack_from("<I", raw, header_length - 4)
     require(crc32c(raw[:-4]) == header_crc, CHECKSUM, what, position, "header_crc")
 
-    require(incompatible & ~(FEATURE_KEY_FILTER | FEATURE_BATCHES) == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
+    require(incompatible & ~KNOWN_FEATURES == 0, UNSUPPORTED, what, position, f"incompatible_features {incompatible:#x}")
     require(timestamp_type in (0, 1), UNSUPPORTED, what, position, f"timestamp_type {timestamp_type}")
     require(isolation_level in (0, 1), UNSUPPORTED, what, position, f"isolation_level {isolation_level}")
     require(partition >= 0, INCONSISTENT, what, position, f"partition {partition}")
@@ -328,7 +330,7 @@ def parse_trailer(data: bytes) -> Trailer:
 # --------------------------------------------------------------------------------------------------------------
 # 2.5 Footer
 
-_INDEX_ENTRY = struct.Struct("<QqqqqqIHBxIIII")
+_INDEX_ENTRY = struct.Struct("<QqqqqqIHBBIIII")
 _STATISTICS = struct.Struct("<qqqqqq13Qq16s16s")
 _GAP_ENTRY = struct.Struct("<qqI4x")
 
@@ -344,10 +346,31 @@ class IndexEntry:
     block_length: int
     header_length: int
     kind: int
+    flags: int
     record_count: int
     header_crc: int
     raw_length: int
     meta_length: int
+
+    @property
+    def is_computed(self) -> bool:
+        return _is_computed(self)
+
+
+# Section 2.11: the fields that a block or a segment states that is not computed, and what is written for the others where that is not 0.
+STATED = ("base_offset", "end_offset", "max_timestamp", "record_count", "control_count", "raw_bytes")
+NOT_STATED = {"first_offset": -1, "last_offset": -1, "min_timestamp": I64_MAX, "min_known_timestamp": I64_MAX}
+NOT_STATED_OF_BLOCK = ("min_timestamp", "min_known_timestamp", "tombstone_count", "no_timestamp_count", "content_digest", "restore_digest")
+
+
+def _is_computed(part: IndexEntry | BlockHeader) -> bool:
+    return part.kind != KIND_BATCHES or part.flags & 1 == 0
+
+
+def _check_not_stated(part: object, names: Iterable[str], what: str, position: int) -> None:
+    for name in names:
+        found = getattr(part, name)
+        require(found == NOT_STATED.get(name, 0), INCONSISTENT, what, position, f"{name} is {found}, and it is not computed")
 
 
 @dataclass(frozen=True)
@@ -451,7 +474,7 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, bl
                 INCONSISTENT, what, at, f"meta_length {entry.meta_length}")
         require(entry.record_count > 0 or entry.kind == KIND_RECORDS, INCONSISTENT, what, at, "batches without a record")
         known = entry.min_known_timestamp
-        require(known == I64_MAX or entry.min_timestamp <= known <= entry.max_timestamp, INCONSISTENT, what, at, f"min_known_timestamp {known}")
+        require(not entry.is_computed or known == I64_MAX or entry.min_timestamp <= known <= entry.max_timestamp, INCONSISTENT, what, at, f"min_known_timestamp {known}")
         _check_coverage_and_times(entry, what, at)
         require(entry.position == position, INCONSISTENT, what, at, f"block {number} at {entry.position}, not at {position}")
         require(entry.base_offset == offset, INCONSISTENT, what, at, f"base_offset {entry.base_offset}, not {offset}")
@@ -461,6 +484,9 @@ def parse_block_index(section: Section, block_count: int, header: FileHeader, bl
     has_batches = any(entry.kind == KIND_BATCHES for entry in entries)
     require(has_batches == bool(header.incompatible_features & FEATURE_BATCHES), INCONSISTENT, what, section.position,
             f"incompatible_features {header.incompatible_features:#x}, blocks of kinds {sorted({entry.kind for entry in entries})}")
+    not_computed = [number for number, entry in enumerate(entries) if not entry.is_computed]
+    require(bool(not_computed) == bool(header.incompatible_features & FEATURE_NOT_COMPUTED), INCONSISTENT, what, section.position,
+            f"incompatible_features {header.incompatible_features:#x}, the blocks {not_computed} are not computed")
     return entries
 
 
@@ -472,15 +498,21 @@ def _check_coverage_and_times(part: IndexEntry | BlockHeader, what: str, positio
     if part.record_count == 0:
         require((part.min_timestamp, part.max_timestamp) == (I64_MAX, I64_MIN), INCONSISTENT, what, position, "times without a record")
         require(part.raw_length == 0, INCONSISTENT, what, position, "raw_length without a record")
+    elif not part.is_computed:
+        names = [name for name in NOT_STATED_OF_BLOCK if hasattr(part, name)]
+        _check_not_stated(part, names, what, position)
     else:
         require(part.min_timestamp <= part.max_timestamp, INCONSISTENT, what, position, "min_timestamp above max_timestamp")
 
 
-def parse_statistics(section: Section) -> Statistics:
+def parse_statistics(section: Section, is_computed: bool) -> Statistics:
     what = "statistics"
     require(len(section.payload) == _STATISTICS.size, INCONSISTENT, what, section.position, f"{len(section.payload)} bytes")
     *numbers, content, restore = _STATISTICS.unpack(section.payload)
-    return Statistics(*numbers, int.from_bytes(content, "little"), int.from_bytes(restore, "little"))
+    statistics = Statistics(*numbers, int.from_bytes(content, "little"), int.from_bytes(restore, "little"))
+    if not is_computed:
+        _check_not_stated(statistics, [name for name in Statistics.__dataclass_fields__ if name not in STATED], what, section.position)
+    return statistics
 
 
 def parse_gaps(section: Section, base_offset: int, end_offset: int) -> Gaps:
@@ -658,7 +690,7 @@ def parse_key_filter(section: Section, salt: bytes, block_count: int, footer_pos
 # --------------------------------------------------------------------------------------------------------------
 # 2.3 Block
 
-_BLOCK = struct.Struct("<4sI8sQIBB2xIIqqqqIIIII4x16s16sq24x")
+_BLOCK = struct.Struct("<4sI8sQIBBBxIIqqqqIIIII4x16s16sq24x")
 _DIRECTORY_ENTRY = struct.Struct("<BB2xIII")
 
 
@@ -679,6 +711,7 @@ class BlockHeader:
     position: int
     sequence: int
     kind: int
+    flags: int
     header_length: int
     block_length: int
     base_offset: int
@@ -696,6 +729,10 @@ class BlockHeader:
     directory: tuple[DirectoryEntry, ...]
 
     @property
+    def is_computed(self) -> bool:
+        return _is_computed(self)
+
+    @property
     def meta_length(self) -> int:
         return self.directory[0].stored_length if self.directory else 0
 
@@ -707,7 +744,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     """
     what, at = "block header", position
     require(end - at >= _BLOCK.size, TRUNCATED, what, at, f"{end - at} bytes are too few")
-    (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, header_length, block_length,
+    (magic, header_crc, found_salt, found_position, sequence, kind, stream_count, flags, header_length, block_length,
      base_offset, end_offset, min_timestamp, max_timestamp, record_count, tombstone_count, control_count,
      no_timestamp_count, raw_length, content_digest, restore_digest, min_known_timestamp) = _BLOCK.unpack_from(data, at)
     # Not not_a_segment: the caller has seen a trailer or a file header. Section 2.8 covers these four
@@ -747,7 +784,7 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
     require(raw_sum <= MAX_RAW, LIMIT, what, at, f"{raw_sum} raw bytes")
 
     header = BlockHeader(
-        header_crc, found_salt, found_position, sequence, kind, header_length, block_length, base_offset, end_offset,
+        header_crc, found_salt, found_position, sequence, kind, flags, header_length, block_length, base_offset, end_offset,
         min_timestamp, max_timestamp, record_count, tombstone_count, control_count, no_timestamp_count, raw_length,
         int.from_bytes(content_digest, "little"), int.from_bytes(restore_digest, "little"), min_known_timestamp, tuple(directory))
 
@@ -765,7 +802,9 @@ def parse_block_header(data: bytes, position: int, end: int, salt: bytes | None,
             f"block_length {block_length} with a header of {header_length} and {stored_sum} stored bytes")
     for name, count in (("tombstone", tombstone_count), ("control", control_count), ("no_timestamp", no_timestamp_count)):
         require(count <= record_count, INCONSISTENT, what, at, f"{name}_count {count} of {record_count} records")
-    if no_timestamp_count == record_count:
+    if not header.is_computed:
+        pass  # checked with the times
+    elif no_timestamp_count == record_count:
         require(min_known_timestamp == I64_MAX, INCONSISTENT, what, at, f"min_known_timestamp {min_known_timestamp} without a timestamp")
     else:
         good = min_known_timestamp != -1 and min_timestamp <= min_known_timestamp <= max_timestamp
@@ -971,6 +1010,8 @@ def decode_block(data: bytes, header: BlockHeader, start: int | None = None, tim
 def check_counts(header: BlockHeader, records: list[Record]) -> None:
     """Compares what the block header states with the records, of which there is at least one."""
     what, at = "block", header.position
+    if not header.is_computed:
+        return  # the batches' headers were compared with what it states
     for name, stated, found in (
         ("min_timestamp", header.min_timestamp, min(r.timestamp for r in records)),
         ("max_timestamp", header.max_timestamp, max(r.timestamp for r in records)),
@@ -1043,6 +1084,10 @@ def parse_batches(raw: bytes, header: BlockHeader, timestamp_type: int | None) -
         batches.append(batch)
         position, next_offset, count = end, batch.last_offset + 1, count + record_count
     require(count == header.record_count, INCONSISTENT, what, at, f"{count} records, the block's record_count is {header.record_count}")
+    require(header.control_count == 0, INCONSISTENT, what, at, f"control_count {header.control_count}")
+    if not header.is_computed:
+        bound = max(batch.max_timestamp for batch in batches)
+        require(header.max_timestamp == bound, INCONSISTENT, what, at, f"max_timestamp {header.max_timestamp}, that of the batches is {bound}")
     return batches
 
 
@@ -1293,6 +1338,10 @@ class Segment:
     def end_offset(self) -> int:
         return self.statistics.end_offset
 
+    @property
+    def is_computed(self) -> bool:
+        return not self.header.incompatible_features & FEATURE_NOT_COMPUTED
+
     def block_header(self, number: int) -> BlockHeader:
         entry = self.index[number]
         header = parse_block_header(self.data, entry.position, self.trailer.footer_position, self.header.segment_id[:8])
@@ -1352,6 +1401,7 @@ class Segment:
         """Yields all records with t0 <= timestamp < t1, in offset order."""
         for number, entry in enumerate(self.index):
             least = entry.min_known_timestamp if t0 > -1 else entry.min_timestamp
+            least = least if entry.is_computed else I64_MIN
             if entry.max_timestamp >= t0 and least < t1:
                 for record in self.block(number):
                     if t0 <= record.timestamp < t1:
@@ -1387,7 +1437,10 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
         key_filter = parse_key_filter(filter_section, header.segment_id[:8], trailer.block_count, trailer.footer_position)
         blocks_end = key_filter.position
     index = parse_block_index(by_type[SECTION_BLOCK_INDEX], trailer.block_count, header, blocks_end)
-    statistics = parse_statistics(by_type[SECTION_STATISTICS])
+    is_computed = not header.incompatible_features & FEATURE_NOT_COMPUTED
+    for absent in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_HOURS, SECTION_KEY_FILTER):
+        require(is_computed or absent not in by_type, INCONSISTENT, "footer", trailer.footer_position, f"section {absent}, and it is not computed")
+    statistics = parse_statistics(by_type[SECTION_STATISTICS], is_computed)
     at = by_type[SECTION_STATISTICS].position
     end_offset = index[-1].end_offset if index else header.base_offset
     require(statistics.base_offset == header.base_offset, INCONSISTENT, "statistics", at, f"base_offset {statistics.base_offset}")
@@ -1400,7 +1453,7 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
         ("min_known_timestamp", min((entry.min_known_timestamp for entry in index), default=I64_MAX)),
     ):
         stated = getattr(statistics, name)
-        require(stated == found, INCONSISTENT, "statistics", at, f"{name} is {stated}, the block index gives {found}")
+        require(stated == found or not is_computed and name not in STATED, INCONSISTENT, "statistics", at, f"{name} is {stated}, the block index gives {found}")
     gaps = parse_gaps(by_type[SECTION_GAPS], header.base_offset, end_offset)
     missing = end_offset - header.base_offset - statistics.record_count
     require(gaps.missing_count == missing, INCONSISTENT, "gaps", by_type[SECTION_GAPS].position,
@@ -1492,7 +1545,7 @@ def scan(data: bytes) -> ScanResult:
             stated = header.content_digest, header.restore_digest
             if header.kind == KIND_BATCHES:
                 types = (parse_batches(decode_stream(data, header.directory[0]), header, timestamp_type)[0].timestamp_type,)
-            matching = [kind for kind in types if digests(records, kind) == stated]
+            matching = [kind for kind in types if not header.is_computed or digests(records, kind) == stated]
             require(bool(matching), INCONSISTENT, "block", header.position, "the digests are not those of the records")
             if records:
                 timestamp_type = matching[0]
@@ -1672,14 +1725,20 @@ def verify(data: bytes) -> Segment:
         block_header = segment.block_header(number)
         records = decode_block(data, block_header, None, header.timestamp_type)
         content, restore = digests(records, header.timestamp_type)
-        require(content == block_header.content_digest, INCONSISTENT, "block", block_header.position, "content_digest")
-        require(restore == block_header.restore_digest, INCONSISTENT, "block", block_header.position, "restore_digest")
+        if block_header.is_computed:
+            require(content == block_header.content_digest, INCONSISTENT, "block", block_header.position, "content_digest")
+            require(restore == block_header.restore_digest, INCONSISTENT, "block", block_header.position, "restore_digest")
+        else:
+            above = [record.offset for record in records if record.timestamp > block_header.max_timestamp]
+            require(not above, INCONSISTENT, "block", block_header.position, f"the records at {above} are above max_timestamp")
         blocks.append((block_header, records))
 
     positions = {section.type: section.position for section in segment.sections}
     expected = expected_statistics(segment, blocks)
     for name in Statistics.__dataclass_fields__:
         stated, found = getattr(segment.statistics, name), getattr(expected, name)
+        if not segment.is_computed and (name not in STATED or name == "max_timestamp"):
+            continue  # not stated, or a bound that was compared with the blocks'
         require(stated == found, INCONSISTENT, "statistics", positions[SECTION_STATISTICS], f"{name} is {stated}, the records' is {found}")
 
     offsets = [record.offset for _, records in blocks for record in records]
@@ -1792,11 +1851,11 @@ def _digest_hex(value: int) -> str:
     return value.to_bytes(16, "little").hex()
 
 
-def statistics_to_json(statistics: Statistics) -> dict:
+def statistics_to_json(statistics: Statistics, is_computed: bool = True) -> dict:
     fields = {name: getattr(statistics, name) for name in Statistics.__dataclass_fields__}
     for name in ("content_digest", "restore_digest"):
         fields[name] = _digest_hex(fields[name])
-    return fields
+    return {name: value if is_computed or name in STATED else None for name, value in fields.items()}
 
 
 def info_to_json(segment: Segment) -> dict:
@@ -1812,6 +1871,8 @@ def info_to_json(segment: Segment) -> dict:
         })
         if block.kind == KIND_BATCHES:
             blocks[-1]["batches"] = [batch_to_json(batch) for batch in segment.batches(number)]
+        if not block.is_computed:
+            blocks[-1]["computed"] = False
     return {
         "header": {
             "major": header.major,
@@ -1830,7 +1891,7 @@ def info_to_json(segment: Segment) -> dict:
         },
         "tlvs": [[tlv.type, tlv.value.hex()] for tlv in header.tlvs],
         "blocks": blocks,
-        "statistics": statistics_to_json(segment.statistics),
+        "statistics": statistics_to_json(segment.statistics, segment.is_computed),
         "gaps": {
             "missing_count": segment.gaps.missing_count,
             "default_reason": segment.gaps.default_reason,

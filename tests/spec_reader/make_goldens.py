@@ -11,7 +11,8 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     header, tlvs    the file header; TLVs as [type, hex of the value], in order
     blocks          [{base, end, records, codecs: {stream name: codec name}}]; of a block of kind 2 with its batches, by the names of SPEC.md:
                     [{base_offset, last_offset, records, codec, leader_epoch, producer_id, producer_epoch, base_sequence, crc}]
-    statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes
+                    and, where it is not computed, with computed: false
+    statistics      by the names of SPEC.md; digests as the hex digits of their 16 stored bytes; null what is not computed
     gaps            {missing_count, default_reason, entries: [[from, to, reason]]}
     rendered_sizes  {view: [one end per block]} or null where the section is absent
     whole_lines     {values, keys}, where the section is there
@@ -112,6 +113,7 @@ class Block:
     codecs: dict[str, str] = field(default_factory=dict)  # stream name to codec name; none where not given
     plain: bool = False  # write no constant columns
     batches: list[Batch] | None = None  # the records once more, as batches: a block of kind 2
+    computed: bool = True  # whether a block of kind 2 states what only decoding it tells
 
     # Control for broken segments. `force` and `index_force` replace fields of the block header and its index entry;
     # the index entry otherwise repeats the block header. The functions modify their argument in place.
@@ -143,7 +145,9 @@ class Plan:
     gap_entries: list[tuple[int, int, int]] = field(default_factory=list)
     default_reason: int = 0
     batches_bit: bool | None = None  # None: bit 3 of the features where a block is of kind 2
-    rendered_sizes: bool = True
+    not_computed_bit: bool | None = None  # None: bit 0 of the features where a block is not computed
+    rendered_sizes: bool = True  # never there where a block is not computed, unless keep_sizes
+    keep_sizes: bool = False
     whole_lines: int | None = None  # the flags of that section
     hours: bool = False  # whether that section is there
     key_filter: tuple[int, int, int] | None = None  # hash_bits, page_bits and rice_bits of the key filter; None: there is none
@@ -480,8 +484,13 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
         "control_count": sum(r.attributes & 1 for r in records),
         "no_timestamp_count": sum(r.timestamp == -1 for r in records),
         "min_known_timestamp": min((r.timestamp for r in records if r.timestamp != -1), default=I64_MAX),
+        "flags": plan.reserved_byte,
     }
     fields["content_digest"], fields["restore_digest"] = digests(records, plan.timestamp_type)
+    if not block.computed:
+        fields.update({"flags": 1, "min_timestamp": I64_MAX, "min_known_timestamp": I64_MAX, "tombstone_count": 0, "no_timestamp_count": 0,
+                       "content_digest": 0, "restore_digest": 0})
+        fields["max_timestamp"] = max(batch_bytes(batch, plan.timestamp_type)[1]["max_timestamp"] for batch in block.batches)
     fields.update({name: value for name, value in block.force.items() if name in fields})
 
     streams: dict[str, bytes] = {}
@@ -518,8 +527,8 @@ def block_bytes(block: Block, plan: Plan, position: int, sequence: int) -> tuple
 
     spare = bytes([plan.reserved_byte])
     head = struct.pack(
-        "<8sQIBB2sIIqqqqIIIII4s16s16sq24s",
-        fields["salt"], fields["position"], fields["sequence"], fields["kind"], len(directory), spare * 2,
+        "<8sQIBBBsIIqqqqIIIII4s16s16sq24s",
+        fields["salt"], fields["position"], fields["sequence"], fields["kind"], len(directory), fields["flags"], spare,
         fields["header_length"], fields["block_length"], fields["base_offset"], fields["end_offset"],
         fields["min_timestamp"], fields["max_timestamp"], fields["record_count"], fields["tombstone_count"],
         fields["control_count"], fields["no_timestamp_count"], fields["raw_length"], spare * 4,
@@ -556,6 +565,11 @@ def file_header(plan: Plan) -> bytes:
     return head + struct.pack("<I", crc32c(head))
 
 
+# Of a segment that is not computed (section 2.11): what it states all the same, and what is written for the rest where that is not 0.
+STATED = ("base_offset", "end_offset", "max_timestamp", "record_count", "control_count", "raw_bytes")
+NOT_STATED = {"first_offset": -1, "last_offset": -1, "min_timestamp": I64_MAX, "min_known_timestamp": I64_MAX}
+
+
 def statistics_of(plan: Plan, fields: list[dict]) -> dict:
     """Computes the statistics, from the block headers where possible, so that a forced field stays the only defect."""
     records = [r for block in plan.blocks for r in block.records]
@@ -588,6 +602,8 @@ def statistics_of(plan: Plan, fields: list[dict]) -> dict:
         "content_digest": sum(f["content_digest"] for f in fields) % 2**128,
         "restore_digest": sum(f["restore_digest"] for f in fields) % 2**128,
     }
+    if not all(block.computed for block in plan.blocks):
+        statistics.update({name: NOT_STATED.get(name, 0) for name in statistics if name not in STATED})
     statistics.update(plan.force_statistics)
     return statistics
 
@@ -607,6 +623,11 @@ def build(plan: Plan) -> Built:
     has_batches = any(block.batches is not None for block in plan.blocks)
     if has_batches if plan.batches_bit is None else plan.batches_bit:
         plan.incompatible |= 8
+    is_computed = all(block.computed for block in plan.blocks)
+    if not is_computed if plan.not_computed_bit is None else plan.not_computed_bit:
+        plan.incompatible |= 1
+    if not is_computed and not plan.keep_sizes:
+        plan.rendered_sizes = False
 
     header = file_header(plan)
     data = bytearray(header)
@@ -630,8 +651,8 @@ def build(plan: Plan) -> Built:
     for block, block_fields in zip(plan.blocks, fields):
         entry = {**block_fields, **block.index_force}
         index += struct.pack(
-            "<QqqqqqIHBsIIII", entry["position"], entry["base_offset"], entry["end_offset"], entry["min_timestamp"],
-            entry["max_timestamp"], entry["min_known_timestamp"], entry["block_length"], entry["header_length"], entry["kind"], spare,
+            "<QqqqqqIHBBIIII", entry["position"], entry["base_offset"], entry["end_offset"], entry["min_timestamp"],
+            entry["max_timestamp"], entry["min_known_timestamp"], entry["block_length"], entry["header_length"], entry["kind"], entry["flags"],
             entry["record_count"], entry["header_crc"], entry["raw_length"], entry["meta_length"])
 
     statistics = statistics_of(plan, fields)
@@ -712,10 +733,12 @@ def build(plan: Plan) -> Built:
         "blocks": [
             {"base": block.base, "end": block.end, "records": len(block.records),
              "codecs": {name: block.codecs.get(name, "none") for name in positions},
-             **({} if block.batches is None else {"batches": [batch_json(batch, plan.timestamp_type) for batch in block.batches]})}
+             **({} if block.batches is None else {"batches": [batch_json(batch, plan.timestamp_type) for batch in block.batches]}),
+             **({} if block.computed else {"computed": False})}
             for block, positions in zip(plan.blocks, stream_positions)
         ],
-        "statistics": {**statistics, "content_digest": u128(content).hex(), "restore_digest": u128(restore).hex()},
+        "statistics": {name: value if is_computed or name in STATED else None for name, value in
+                       {**statistics, "content_digest": u128(content).hex(), "restore_digest": u128(restore).hex()}.items()},
         "gaps": {"missing_count": missing, "default_reason": plan.default_reason, "entries": [list(entry) for entry in plan.gap_entries]},
         "rendered_sizes": ends if plan.rendered_sizes else None,
     }
@@ -1038,6 +1061,7 @@ def goldens() -> list[Plan]:
     plans.append(Plan("key-filter-without-blocks", "a key filter of a segment without blocks", [], base=42, key_filter=(0, 0, 0)))
 
     plans += goldens_of_batches()
+    plans += goldens_not_computed()
 
     entries = [(1 + 2 * i, 3 + 2 * i, i % 5) for i in range(5500)]
     plans.append(Plan("footer-larger-than-tail", "5500 gap entries: the footer is larger than the 131072 bytes that a reader begins with", [
@@ -1047,6 +1071,28 @@ def goldens() -> list[Plan]:
 
 def batches_block(base: int, end: int, batches: list[Batch], codec: str = "none", **changes) -> Block:
     return Block(base, end, [record for batch in batches for record in batch.records], {"BATCHES": codec}, batches=batches, **changes)
+
+
+def goldens_not_computed() -> list[Plan]:
+    return [
+        Plan("not-computed", "all blocks of kind 2 are not computed: codecs, gaps, tombstones, null keys, a record without a timestamp and timestamps out of order; "
+             "max_timestamp is that of the batches' headers", [
+                 batches_block(0, 9, [
+                     Batch([Rec(0, T + 50, b"a", b"v"), Rec(1, T, None, b"w"), Rec(2, -1, b"b", None, ((b"h", b"1"), (b"h", None)))], "zstd"),
+                     Batch([Rec(4, T + 20, b"c", b"x" * 300)], "lz4", last=5), Batch([Rec(7, 0, b"", b"")])], computed=False),
+                 batches_block(9, 14, [Batch([Rec(9, T - 7, b"a", b"y"), Rec(10, T - 8, b"a", b"z")], "snappy")], "zstd", computed=False)],
+             gap_entries=[(3, 4, 1)]),
+        Plan("not-computed-bound", "a block that is not computed whose batches state max_timestamp above those of their records: a bound", [
+            batches_block(5, 7, [Batch([Rec(5, T, b"k", b"v")], force={"max_timestamp": T + 9}), Batch([Rec(6, T + 1, b"k", b"v")])], computed=False)], base=5),
+        Plan("not-computed-log-append-time", "timestamp type LogAppendTime, not computed", [
+            batches_block(0, 3, [Batch([Rec(0, T, b"k", b"v"), Rec(1, T, b"k", b"v")], "gzip", base_timestamp=T - 77), Batch([Rec(2, T + 1, b"k", b"v")])], computed=False)],
+             timestamp_type=1),
+        Plan("not-computed-and-computed", "a block of kind 2 that is not computed between one that is, and blocks of kind 1, one of them without records", [
+            Block(0, 2, [Rec(0, T + 5, b"a", b"v"), Rec(1, T, None, b"w")]),
+            batches_block(2, 4, [Batch([Rec(2, T + 1, b"b", b"v"), Rec(3, T + 2, b"a", None)], "zstd")]),
+            batches_block(4, 7, [Batch([Rec(4, T + 3, b"b", b"v"), Rec(6, T - 9, b"a", b"v")], "lz4")], computed=False),
+            Block(7, 9)]),
+    ]
 
 
 def goldens_of_batches() -> list[Plan]:
@@ -1505,6 +1551,28 @@ def broken_segments() -> list[Broken]:
             batches(block={"edit_directory": lambda entries, stream=stream: entries[0].__setitem__(0, stream)}), others)
     add("batches-in-a-records-block", "unsupported", "decode", "a block of kind 1 has the stream BATCHES beside its others", with_block(
         edit_streams=lambda streams: streams.__setitem__("BATCHES", batch_bytes(Batch(simple_records(103, 3)), 0)[0])), offsets[:3] + offsets[6:])
+    def not_computed(name: str, error_class: str, at: str, what: str, scan: list[int], number: int | None = None, block: dict | None = None,
+                     segment: dict | None = None, **changes) -> None:
+        of = batches(number, block={"computed": False, **(block or {})}, segment=segment, **changes)
+        add("not-computed-" + name, error_class, at, what, of, scan)
+
+    not_computed("without-bit", "inconsistent", "open", "a block is not computed, and bit 0 of the features is clear", all_of_them, segment={
+        "not_computed_bit": False, "keep_sizes": True})
+    add("not-computed-bit-without-block", "inconsistent", "open", "bit 0 of the features is set, and all blocks are computed",
+        batches(segment={"not_computed_bit": True, "rendered_sizes": False}), all_of_them)
+    not_computed("flag-in-the-block-only", "inconsistent", "open", "a block is not computed, and its index entry says that it is", all_of_them, block={
+        "index_force": {"flags": 0}})
+    not_computed("rendered-sizes", "inconsistent", "open", "a segment that is not computed has the section rendered_sizes", all_of_them, segment={"keep_sizes": True})
+    for field in ("tombstone_count", "no_timestamp_count", "content_digest"):
+        not_computed(field.replace("_", "-"), "inconsistent", "decode", f"a block that is not computed states {field} 1", others, block={"force": {field: 1}})
+    not_computed("min-timestamp", "inconsistent", "open", "the index entry of a block that is not computed states min_timestamp", all_of_them, block={
+        "index_force": {"min_timestamp": T}})
+    not_computed("statistics", "inconsistent", "open", "the statistics of a segment that is not computed state null_key_count 1", all_of_them, segment={
+        "force_statistics": {"null_key_count": 1}})
+    not_computed("bound-is-not-the-batches", "inconsistent", "decode", "max_timestamp of a block that is not computed is above that of its batches", others, block={
+        "force": {"max_timestamp": T + 10**9}})
+    not_computed("record-above-the-bound", "inconsistent", "verify", "a record of a block that is not computed has a timestamp above the bound", all_of_them,
+                 1, force={"max_timestamp": T - 10**6}, records=[Rec(105, T + 10**6, b"k", b"v"), Rec(106, T, b"k", b"v")])
     broken_batch("record-count-wrong", "inconsistent", "the block's record_count is one less than its batches have; statistics agree", block={"force": {"record_count": 6}})
     broken_batch("tombstone-count-wrong", "inconsistent", "the block's tombstone_count is 1, and no value is null; statistics agree", block={"force": {"tombstone_count": 1}})
     broken_batch("crc", "checksum", "the crc of a batch is not that of its bytes; stored_crc is", 1, force={"crc_change": 1})

@@ -243,15 +243,22 @@ def parse_row(table: str, line: bytes, commits: tuple[int, int]) -> Row:
     require(kind in KINDS, UNSUPPORTED, table, None, f"a row of the kind {kind!r}")
     if kind == "segment" and not removed:
         features = count_member(table, members, "features") if members.get("features") is not None else 0
-        require(features & ~(kseg.FEATURE_KEY_FILTER | kseg.FEATURE_BATCHES) == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
+        require(features & ~kseg.KNOWN_FEATURES == 0, UNSUPPORTED, table, None, f"a segment with the features {features:#x}")
     return Row(row_key(table, kind, members), kind, removed, members, table, commits)
 
 
 def times(rows: list[Row]) -> tuple[int | None, int | None]:
     timed = [row for row in rows if row.kind == "segment" and not row.removed and count_member(row.table, row.members, "records") > 0]
-    least = (signed_member(row.table, row.members, "min_timestamp") for row in timed)
+    # One that does not state its smallest timestamp bounds nothing.
+    stated = (nullable_time(row.table, row.members, "min_timestamp") for row in timed)
+    lows = (kseg.I64_MIN if low is None else low for low in stated)
     most = (signed_member(row.table, row.members, "max_timestamp") for row in timed)
-    return min(least, default=None), max(most, default=None)
+    return min(lows, default=None), max(most, default=None)
+
+
+def least(timestamps: list[int | None]) -> int | None:
+    """Returns the smallest; None where there is none, and where one is not known."""
+    return None if None in timestamps else min(timestamps, default=None)
 
 
 def nullable_time(key: str, of: object, name: str) -> int | None:
@@ -288,13 +295,13 @@ class Entry:
     sha256: str
     base_offset: int
     end_offset: int
-    min_timestamp: int
+    min_timestamp: int | None
     max_timestamp: int
     min_known_timestamp: int | None
     records: int
     raw_bytes: int
     timestamp_type: str
-    content_digest: str
+    content_digest: str | None
     rendered: list[int] | None
     whole_lines: list[bool] | None
     features: int
@@ -668,13 +675,13 @@ class Snapshot:
         expired = sum(state["expired"]["records"] for state in states if state.get("expired") is not None)
         sums = [sum(state[name] for state in states) for name in ("segments", "records", "stored_bytes", "raw_bytes")]
         require(max(*sums, expired) < 2**64, INCONSISTENT, key, None, f"sums of partitions: {sums}, expired records: {expired}")
-        low = [state["min_timestamp"] for state in states if state.get("min_timestamp") is not None]
+        low = [state["min_timestamp"] for state in states if state["records"] > 0]
         high = [state["max_timestamp"] for state in states if state.get("max_timestamp") is not None]
         for name, found in (
             ("topics", self.topics),
             ("partitions", len(states)),
             *((name, sum(state[name] for state in states)) for name in ("segments", "records", "stored_bytes", "raw_bytes")),
-            ("min_timestamp", min(low, default=None)),
+            ("min_timestamp", least(low)),
             ("max_timestamp", max(high, default=None)),
             ("incomplete", incomplete),
         ):
@@ -796,7 +803,7 @@ class Snapshot:
             ("records", sum(entry.records for entry in entries)),
             ("stored_bytes", sum(entry.size for entry in entries)),
             ("raw_bytes", sum(entry.raw_bytes for entry in entries)),
-            ("min_timestamp", min((entry.min_timestamp for entry in timed), default=None)),
+            ("min_timestamp", least([entry.min_timestamp for entry in timed])),
             ("max_timestamp", max((entry.max_timestamp for entry in timed), default=None)),
         ):
             stated = member(key, of, name, NUMBER, or_null=name.endswith("timestamp"))
@@ -816,17 +823,23 @@ class Snapshot:
             sha256=hex_member(table, item, "sha256", 64),
             base_offset=base_offset,
             end_offset=offset_member(table, item, "end_offset"),
-            min_timestamp=signed_member(table, item, "min_timestamp"),
+            min_timestamp=nullable_time(table, item, "min_timestamp"),
             max_timestamp=signed_member(table, item, "max_timestamp"),
             min_known_timestamp=nullable_time(table, item, "min_known_timestamp"),
             records=count_member(table, item, "records"),
             raw_bytes=count_member(table, item, "raw_bytes"),
             timestamp_type=member(table, item, "timestamp_type", STRING),
-            content_digest=hex_member(table, item, "content_digest", 32),
+            content_digest=None if item.get("content_digest") is None else hex_member(table, item, "content_digest", 32),
             rendered=_array(table, item, "rendered", len(kseg.VIEWS), lambda size: type(size) is int and 0 <= size <= kseg.MASK_64),
             whole_lines=_array(table, item, "whole_lines", 2, lambda flag: isinstance(flag, bool)),
             features=count_member(table, item, "features") if item.get("features") is not None else 0,
         )
+        is_computed = not entry.features & kseg.FEATURE_NOT_COMPUTED
+        require(is_computed == (entry.min_timestamp is not None) == (entry.content_digest is not None), INCONSISTENT, table, None,
+                f"{key}: features {entry.features:#x}, min_timestamp {entry.min_timestamp}, content_digest {entry.content_digest}")
+        stated = (entry.min_known_timestamp, entry.rendered, entry.whole_lines)
+        needed = entry.features & (kseg.FEATURE_KEY_FILTER | kseg.FEATURE_BATCHES) == kseg.FEATURE_BATCHES
+        require(is_computed or stated == (None, None, None) and needed, INCONSISTENT, table, None, f"{key}: it states {stated}, and it is not computed")
         require(entry.footer_position < entry.size, INCONSISTENT, table, None, f"{key}: a footer at {entry.footer_position} of {entry.size} bytes")
         require(entry.base_offset < entry.end_offset, INCONSISTENT, table, None, f"{key}: coverage {entry.base_offset} to {entry.end_offset}")
         require(entry.timestamp_type in ("CreateTime", "LogAppendTime"), INCONSISTENT, table, None, f"{key}: timestamp_type {entry.timestamp_type!r}")
@@ -856,13 +869,13 @@ class Snapshot:
             ("footer_position", segment.trailer.footer_position, entry.footer_position),
             ("base_offset", statistics.base_offset, entry.base_offset),
             ("end_offset", statistics.end_offset, entry.end_offset),
-            ("min_timestamp", statistics.min_timestamp, entry.min_timestamp),
+            ("min_timestamp", statistics.min_timestamp if segment.is_computed else None, entry.min_timestamp),
             ("max_timestamp", statistics.max_timestamp, entry.max_timestamp),
             ("min_known_timestamp", statistics.min_known_timestamp, kseg.I64_MAX if entry.min_known_timestamp is None else entry.min_known_timestamp),
             ("record_count", statistics.record_count, entry.records),
             ("raw_bytes", statistics.raw_bytes, entry.raw_bytes),
             ("timestamp_type", ("CreateTime", "LogAppendTime")[header.timestamp_type], entry.timestamp_type),
-            ("content_digest", f"{statistics.content_digest:032x}", entry.content_digest),
+            ("content_digest", f"{statistics.content_digest:032x}" if segment.is_computed else None, entry.content_digest),
             ("rendered", _totals(segment), entry.rendered),
             ("whole_lines", segment.whole_lines and list(segment.whole_lines.values()), entry.whole_lines),
             ("features", header.incompatible_features, entry.features),

@@ -90,7 +90,8 @@ impl ForgedIndex {
             rows.iter()
                 .filter(|row| row["row"] == "segment" && row["records"] != 0)
         };
-        let time = |row: &Value, member: &str| row[member].as_i64().unwrap();
+        // A smallest timestamp that is not computed bounds nothing.
+        let time = |row: &Value, member: &str| row[member].as_i64().unwrap_or(i64::MIN);
         let min = with_records().map(|row| time(row, "min_timestamp")).min();
         let max = with_records().map(|row| time(row, "max_timestamp")).max();
         json!({

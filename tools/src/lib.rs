@@ -66,6 +66,7 @@
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | decide which snapshots are forgotten (`kbk forget`) | [`retention::plan_policy`], [`retention::Policy`] |
 //! | merge small segments, compress them anew, keep the latest record per key (`kbk compact`) | [`compact::compact`] |
+//! | compute the numbers of a segment whose writer did not decode it | [`compute`] |
 //! | copy snapshots to another repository (`kbk copy`) | [`copy::copy`] |
 //! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
 //! | store the logs of a broker that does not run (`kbk import`) | [`import::import`] |
@@ -77,6 +78,7 @@
 
 pub mod claims;
 pub mod compact;
+mod compute;
 pub mod copy;
 pub mod diff;
 pub mod export;
@@ -97,6 +99,7 @@ mod task;
 mod testing;
 pub mod verify;
 
+pub use compute::compute;
 pub use filter::{KeySelection, RecordFilter};
 pub use read::{
     Batch, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection, offset_for_time,

@@ -62,6 +62,33 @@ pub(super) fn inflate(
     }
 }
 
+/// Returns how many bytes the blocks of the frames in `stored` decompress to at most: each to the size that its frame allows.
+pub(super) fn bound(mut stored: &[u8]) -> Option<u64> {
+    let mut sum = 0_u64;
+    while !stored.is_empty() {
+        let frame = Frame::take(&mut stored, false).ok()?;
+        loop {
+            let length = take_u32(&mut stored).ok()?;
+            if length == 0 {
+                break;
+            }
+            let block = take(&mut stored, (length & !UNCOMPRESSED) as usize).ok()?;
+            let most = match length & UNCOMPRESSED {
+                0 => frame.block_bytes.min(block.len().saturating_mul(255)),
+                _ => block.len(),
+            };
+            sum = sum.saturating_add(most as u64);
+            if frame.has(BLOCK_CHECKSUMS) {
+                take_u32(&mut stored).ok()?;
+            }
+        }
+        if frame.has(CONTENT_CHECKSUM) {
+            take_u32(&mut stored).ok()?;
+        }
+    }
+    Some(sum)
+}
+
 /// What a frame's header says.
 struct Frame {
     flags: u8,

@@ -58,6 +58,7 @@
 //! | `messages` | messages of formats v0 and v1, and sets of them |
 //! | `decode` | from a batch to its records |
 //! | `encode` | from records to a batch of format v2 |
+//! | `bound` | how much a batch decompresses to at most, without decompressing it |
 //! | `control` | transaction markers |
 //! | `adopt` | other producer fields in a header, without a pass over the batch; what Kafka does not let a client produce |
 //! | `merge` | one batch of several small ones |
@@ -73,6 +74,7 @@
 //! where magic or codec are none of Kafka's.
 
 mod adopt;
+mod bound;
 mod codec;
 mod control;
 mod crc;

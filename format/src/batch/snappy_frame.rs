@@ -40,6 +40,26 @@ pub(super) fn inflate(
     Ok(())
 }
 
+/// Returns how many bytes the blocks in `stored` say that they decompress to, which none exceeds.
+pub(super) fn bound(stored: &[u8]) -> Option<u64> {
+    let of_block = |block: &[u8]| Some(decompress_len(block).ok()? as u64);
+    if !stored.starts_with(&MAGIC) {
+        return of_block(stored);
+    }
+    let (mut rest, mut sum) = (stored, 0_u64);
+    while !rest.is_empty() {
+        if rest.starts_with(&MAGIC) {
+            rest = rest.get(HEADER..)?;
+            continue;
+        }
+        let length = u32::from_be_bytes(super::bound::take(&mut rest)?);
+        let (chunk, after) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+        sum = sum.saturating_add(of_block(chunk)?);
+        rest = after;
+    }
+    Some(sum)
+}
+
 /// Appends what one block decompresses to.
 fn block(
     decoder: &mut Decoder,

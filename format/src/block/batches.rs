@@ -1,14 +1,15 @@
 //! Blocks of kind 2: Kafka's own record batches, stored as they were (SPEC 2.10).
 //!
-//! A block states the same of its records whatever they are stored as, so writing one decodes every batch, and reading one gives the same
-//! [`Columns`] as reading a block of records. The bytes of the batches are copied once, from where they are lent into the block.
+//! A block states the same of its records whatever they are stored as, so writing one decodes every batch, unless it is *not computed*
+//! (SPEC 2.11): then one pass over the bytes, for the checksum, is all. Reading one gives the same [`Columns`] as reading a block of records.
+//! The bytes of the batches are copied once, from where they are lent into the block.
 
 use std::fmt;
 
 use crate::batch::{Attributes, BatchCodec, BatchDecoder, BatchesCrc, RecordBatch, frame_length};
 use crate::block::decode::stream_error;
 use crate::block::encode::{
-    BlockBody, EncodedBlock, Encoder, LINE_BYTES, TEXT_PER_BLOCK_BYTE, sealed,
+    BlockBody, Content, EncodedBlock, Encoder, LINE_BYTES, TEXT_PER_BLOCK_BYTE, sealed,
 };
 use crate::block::header::{BlockHeader, BlockKind, Directory, StreamEntry, StreamId};
 use crate::codec::Codec;
@@ -58,9 +59,17 @@ pub enum PushBatch {
     Cannot(NotStorable),
 }
 
+/// A block that is not computed takes batches that decompress to at most this much without decoding them: their records cannot have more headers
+/// than a block may, of which each takes two bytes, so that every reader can decode it.
+const UNREAD_BYTES: usize = 2 * limits::BLOCK_HEADERS;
+
 /// Collects the batches of a block.
 pub struct BatchesBuilder {
+    /// Without records where they are not computed.
     columns: Columns,
+    is_computed: bool,
+    records: usize,
+    max_timestamp: i64,
     raw: Vec<u8>,
     crc: BatchesCrc,
     /// Compressed bytes; unused where they are stored raw.
@@ -68,10 +77,19 @@ pub struct BatchesBuilder {
     /// Whether a batch is compressed itself.
     is_compressed: bool,
     decoder: BatchDecoder,
+    /// Where they are not computed, the most that the batches may decompress to.
     decoded_bytes: usize,
     timestamp_type: TimestampType,
     base_offset: i64,
     end_offset: i64,
+}
+
+/// Whether a block has room for a batch.
+enum Measured {
+    /// It has: the bytes that it decompresses to, or an upper bound of them.
+    Bytes(usize),
+    /// It has not.
+    NoRoom,
 }
 
 impl BatchesBuilder {
@@ -80,6 +98,9 @@ impl BatchesBuilder {
     pub fn new(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
         BatchesBuilder {
             columns: Columns::new(),
+            is_computed: true,
+            records: 0,
+            max_timestamp: i64::MIN,
             raw: Vec::new(),
             crc: BatchesCrc::new(),
             stored: Vec::new(),
@@ -92,8 +113,21 @@ impl BatchesBuilder {
         }
     }
 
+    /// Creates an empty block that is not computed: what its header states is taken from those of the batches, which are not decoded. It goes into
+    /// a segment that was begun with [`SegmentFeatures::not_computed`](crate::SegmentFeatures::not_computed).
+    #[must_use]
+    pub fn not_computed(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
+        BatchesBuilder {
+            is_computed: false,
+            ..BatchesBuilder::new(base_offset, timestamp_type)
+        }
+    }
+
     /// Checks a batch and copies it into the block, unless that has batches and would become larger than `block_bytes`, or than any block may
     /// be, or would decompress to much more than blocks of records do. A block without batches is never full.
+    ///
+    /// Where the block is not computed, a batch is decoded only if it alone decompresses to more than 8 MiB, or if its codec is gzip, which does
+    /// not tell; any other one whose checksum matches is accepted, even if its records are malformed.
     ///
     /// The batch must not be one of an aborted transaction: it does not say so itself.
     ///
@@ -126,11 +160,32 @@ impl BatchesBuilder {
             true => PushBatch::Cannot(NotStorable::TooLarge),
             false => PushBatch::Full,
         };
-        if bytes > most || self.columns.len().saturating_add(records) > limits::BLOCK_RECORDS {
+        if bytes > most || self.records.saturating_add(records) > limits::BLOCK_RECORDS {
             return Ok(no_room);
         }
         // What is stored here gets a checksum over it, so it must be what was produced.
         batch.check_crc()?;
+        let decoded = match self.is_computed {
+            true => self.append_decoded(batch, block_bytes),
+            false => self.measure(batch),
+        };
+        let decoded = match decoded? {
+            Measured::Bytes(decoded) => decoded,
+            Measured::NoRoom => return Ok(no_room),
+        };
+        self.decoded_bytes = self.decoded_bytes.saturating_add(decoded);
+        self.raw.extend_from_slice(batch.bytes());
+        self.crc.push(batch);
+        self.is_compressed |= header.attributes.codec() != Some(BatchCodec::None);
+        self.records = self.records.saturating_add(records);
+        self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.end_offset = header.last_offset.saturating_add(1);
+        Ok(PushBatch::Pushed)
+    }
+
+    /// Decodes the records of a batch, unless the block has no room for them.
+    fn append_decoded(&mut self, batch: &RecordBatch<'_>, block_bytes: usize) -> Result<Measured> {
+        let is_empty = self.is_empty();
         let before = self.columns.len();
         let room = limits::BLOCK_DECODED_BYTES.saturating_sub(self.decoded_bytes);
         let decoded = match append(&mut self.decoder, batch, room, &mut self.columns) {
@@ -138,7 +193,7 @@ impl BatchesBuilder {
             Err(error) => {
                 self.columns.truncate(before);
                 return match error.class {
-                    ErrorClass::Limit => Ok(no_room),
+                    ErrorClass::Limit => Ok(Measured::NoRoom),
                     _ => Err(error),
                 };
             }
@@ -149,14 +204,36 @@ impl BatchesBuilder {
             .saturating_add(self.columns.len().saturating_mul(LINE_BYTES));
         if !is_empty && text > TEXT_PER_BLOCK_BYTE.saturating_mul(block_bytes) {
             self.columns.truncate(before);
-            return Ok(PushBatch::Full);
+            return Ok(Measured::NoRoom);
         }
-        self.decoded_bytes = self.decoded_bytes.saturating_add(decoded);
-        self.raw.extend_from_slice(batch.bytes());
-        self.crc.push(batch);
-        self.is_compressed |= header.attributes.codec() != Some(BatchCodec::None);
-        self.end_offset = header.last_offset.saturating_add(1);
-        Ok(PushBatch::Pushed)
+        Ok(Measured::Bytes(decoded))
+    }
+
+    /// Finds out how much a batch decompresses to at most, without decoding it where that is possible.
+    fn measure(&mut self, batch: &RecordBatch<'_>) -> Result<Measured> {
+        let room = UNREAD_BYTES.saturating_sub(self.decoded_bytes);
+        let fits = |bound: u64| usize::try_from(bound).ok().filter(|bound| *bound <= room);
+        let bound = batch.decoded_bound();
+        if let Some(bytes) = bound.and_then(fits) {
+            return Ok(Measured::Bytes(bytes));
+        }
+        // What does not fit behind others may do so alone.
+        if !self.is_empty() && bound.is_some() {
+            return Ok(Measured::NoRoom);
+        }
+        let decoded = append(
+            &mut self.decoder,
+            batch,
+            limits::BLOCK_DECODED_BYTES,
+            &mut self.columns,
+        );
+        self.columns.clear();
+        match decoded {
+            Ok(decoded) if self.is_empty() || decoded <= room => Ok(Measured::Bytes(decoded)),
+            Ok(_) => Ok(Measured::NoRoom),
+            Err(error) if error.class == ErrorClass::Limit => Ok(Measured::NoRoom),
+            Err(error) => Err(error),
+        }
     }
 
     fn not_storable(&self, batch: &RecordBatch<'_>) -> Option<NotStorable> {
@@ -204,7 +281,8 @@ impl BatchesBuilder {
         self.raw.len()
     }
 
-    /// Compresses the batches, unless one is compressed itself, and computes the statistics of the records and the lengths of their text.
+    /// Compresses the batches, unless one is compressed itself, and computes the statistics of the records and the lengths of their text, unless
+    /// the block is not computed.
     #[must_use]
     pub fn encode(mut self, renderer: &Renderer, encoder: &mut Encoder) -> EncodedBlock<Self> {
         encoder.begin();
@@ -233,7 +311,7 @@ impl fmt::Debug for BatchesBuilder {
         f.debug_struct("BatchesBuilder")
             .field("base_offset", &self.base_offset)
             .field("end_offset", &self.end_offset)
-            .field("records", &self.columns.len())
+            .field("records", &self.records)
             .finish_non_exhaustive()
     }
 }
@@ -243,8 +321,14 @@ impl sealed::Sealed for BatchesBuilder {}
 impl BlockBody for BatchesBuilder {
     const KIND: BlockKind = BlockKind::Batches;
 
-    fn columns(&self) -> &Columns {
-        &self.columns
+    fn content(&self) -> Content<'_> {
+        match self.is_computed {
+            true => Content::Decoded(&self.columns),
+            false => Content::Headers {
+                record_count: self.records as u64,
+                max_timestamp: self.max_timestamp,
+            },
+        }
     }
 
     fn coverage(&self) -> (i64, i64) {
@@ -253,6 +337,8 @@ impl BlockBody for BatchesBuilder {
 
     fn restart(&mut self, base_offset: i64) {
         self.columns.clear();
+        self.records = 0;
+        self.max_timestamp = i64::MIN;
         self.raw.clear();
         self.crc = BatchesCrc::new();
         self.is_compressed = false;
@@ -318,6 +404,7 @@ pub(super) fn walk<'a>(
     let fault = |class, detail| stream_error(header, StreamId::Batches, class, detail);
     let (mut rest, mut expected) = (raw, timestamp_type);
     let (mut next_offset, mut records) = (header.base_offset, 0_u32);
+    let mut max_timestamp = i64::MIN;
     while !rest.is_empty() {
         let position = raw.len().saturating_sub(rest.len()) as u64;
         let batch = take(&mut rest, position).map_err(|error| of_block(error, header))?;
@@ -331,6 +418,7 @@ pub(super) fn walk<'a>(
             return Err(fault(ErrorClass::Inconsistent, detail));
         }
         next_offset = last.saturating_add(1);
+        max_timestamp = max_timestamp.max(found.max_timestamp);
         let count = found.record_count.unwrap_or_default();
         records = records.saturating_add(count);
         if count == 0 || records > header.record_count {
@@ -350,6 +438,17 @@ pub(super) fn walk<'a>(
             return Err(fault(ErrorClass::Inconsistent, detail));
         }
         visit(&batch).map_err(|error| of_block(error, header))?;
+    }
+    if header.control_count != 0 {
+        let detail = format!("its header counts {} control records", header.control_count);
+        return Err(fault(ErrorClass::Inconsistent, detail));
+    }
+    if header.computed.is_none() && max_timestamp != header.max_timestamp {
+        let detail = format!(
+            "max_timestamp is {}, that of its batches {max_timestamp}",
+            header.max_timestamp
+        );
+        return Err(fault(ErrorClass::Inconsistent, detail));
     }
     if records != header.record_count {
         let detail = format!(

@@ -12,7 +12,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use crate::block::header::{BlockHeader, BlockKind, Directory, StreamEntry, StreamId};
+use crate::block::header::{
+    BlockHeader, BlockKind, BlockNumbers, Directory, StreamEntry, StreamId,
+};
 use crate::codec::{Codec, Compression, Compressor};
 use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
@@ -22,7 +24,7 @@ use crate::layout::ALIGNMENT;
 use crate::meta;
 use crate::record::{Record, TimestampType};
 use crate::render::{Renderer, ViewSizes};
-use crate::statistics::Statistics;
+use crate::statistics::{RecordStatistics, Statistics};
 use crate::whole_lines::WholeLines;
 
 /// The streams of a block of records.
@@ -39,8 +41,8 @@ pub trait BlockBody: sealed::Sealed {
     /// The kind of its blocks.
     const KIND: BlockKind;
 
-    /// Returns the records.
-    fn columns(&self) -> &Columns;
+    /// Returns what is known of the records.
+    fn content(&self) -> Content<'_>;
 
     /// Returns the offsets covered, the end exclusive.
     fn coverage(&self) -> (i64, i64);
@@ -53,6 +55,20 @@ pub trait BlockBody: sealed::Sealed {
 
     /// Returns a stream after it; undefined where that did not pay.
     fn compressed(&self, id: StreamId) -> &[u8];
+}
+
+/// What is known of the records of a block that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// The records.
+    Decoded(&'a Columns),
+    /// What the headers of batches say, which were not decoded.
+    Headers {
+        /// The number of records.
+        record_count: u64,
+        /// A timestamp that no record's is above.
+        max_timestamp: i64,
+    },
 }
 
 pub(super) mod sealed {
@@ -249,8 +265,8 @@ impl sealed::Sealed for BlockBuilder {}
 impl BlockBody for BlockBuilder {
     const KIND: BlockKind = BlockKind::Records;
 
-    fn columns(&self) -> &Columns {
-        &self.columns
+    fn content(&self) -> Content<'_> {
+        Content::Decoded(&self.columns)
     }
 
     fn coverage(&self) -> (i64, i64) {
@@ -339,12 +355,33 @@ pub struct EncodedBlock<B = BlockBuilder> {
     timestamp_type: TimestampType,
     directory: Directory,
     statistics: Statistics,
-    view_sizes: ViewSizes,
-    whole_lines: WholeLines,
-    hours: Vec<HourSize>,
+    /// `None` where the records were not decoded.
+    text: Option<BlockText>,
     renderer: Renderer,
     /// The hashes of its keys, and what they were hashed with.
     key_hashes: Option<(KeyHasher, Vec<u64>)>,
+}
+
+/// What a segment states of the text of a block's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockText {
+    /// The lengths of its renderings.
+    pub view_sizes: ViewSizes,
+    /// Whether lines of its renderings are whole values and keys.
+    pub whole_lines: WholeLines,
+    /// The text of each hour, if its records are of several.
+    pub hours: Vec<HourSize>,
+}
+
+impl BlockText {
+    /// Measures the text of records.
+    pub(crate) fn of(columns: &Columns, renderer: &Renderer) -> BlockText {
+        BlockText {
+            view_sizes: renderer.sizes(columns),
+            whole_lines: WholeLines::of(columns),
+            hours: HourSize::of(columns, renderer),
+        }
+    }
 }
 
 impl<B: BlockBody> EncodedBlock<B> {
@@ -355,20 +392,33 @@ impl<B: BlockBody> EncodedBlock<B> {
         timestamp_type: TimestampType,
         renderer: &Renderer,
     ) -> EncodedBlock<B> {
-        let columns = body.columns();
         let (base_offset, end_offset) = body.coverage();
         let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
-        EncodedBlock {
-            statistics: Statistics::of_block(
-                columns,
-                timestamp_type,
-                base_offset,
-                end_offset,
-                raw_bytes,
+        let (statistics, text) = match body.content() {
+            Content::Decoded(columns) => (
+                Statistics::of_block(columns, timestamp_type, base_offset, end_offset, raw_bytes),
+                Some(BlockText::of(columns, renderer)),
             ),
-            view_sizes: renderer.sizes(columns),
-            whole_lines: WholeLines::of(columns),
-            hours: HourSize::of(columns, renderer),
+            Content::Headers {
+                record_count,
+                max_timestamp,
+            } => {
+                let statistics = Statistics {
+                    base_offset,
+                    end_offset,
+                    record_count,
+                    // No block of batches has one.
+                    control_count: 0,
+                    max_timestamp,
+                    raw_bytes,
+                    computed: None,
+                };
+                (statistics, None)
+            }
+        };
+        EncodedBlock {
+            statistics,
+            text,
             renderer: renderer.clone(),
             key_hashes: None,
             timestamp_type,
@@ -381,16 +431,18 @@ impl<B: BlockBody> EncodedBlock<B> {
     /// so; here it is done on the thread that encodes.
     #[must_use]
     pub fn hash_keys(mut self, hasher: Option<KeyHasher>) -> EncodedBlock<B> {
-        let columns = self.body.columns();
-        self.key_hashes = hasher.map(|hasher| (hasher, hasher.of_block(columns)));
+        if let Content::Decoded(columns) = self.body.content() {
+            self.key_hashes = hasher.map(|hasher| (hasher, hasher.of_block(columns)));
+        }
         self
     }
 
-    /// Returns the hashes of the keys.
-    pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Cow<'_, [u64]> {
-        match &self.key_hashes {
-            Some((with, hashes)) if *with == hasher => Cow::Borrowed(hashes),
-            _ => Cow::Owned(hasher.of_block(self.body.columns())),
+    /// Returns the hashes of the keys; `None` where the records were not decoded.
+    pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Option<Cow<'_, [u64]>> {
+        match (&self.key_hashes, self.body.content()) {
+            (Some((with, hashes)), _) if *with == hasher => Some(Cow::Borrowed(hashes)),
+            (_, Content::Decoded(columns)) => Some(Cow::Owned(hasher.of_block(columns))),
+            (_, Content::Headers { .. }) => None,
         }
     }
 
@@ -412,22 +464,10 @@ impl<B: BlockBody> EncodedBlock<B> {
         &self.renderer
     }
 
-    /// Returns the lengths of the block's renderings.
+    /// Returns what the segment states of the text of the block's records; `None` where they were not decoded.
     #[must_use]
-    pub fn view_sizes(&self) -> ViewSizes {
-        self.view_sizes
-    }
-
-    /// Returns whether lines of the block's renderings are whole values and keys.
-    #[must_use]
-    pub fn whole_lines(&self) -> WholeLines {
-        self.whole_lines
-    }
-
-    /// Returns the text of each hour, if the block's records are of several.
-    #[must_use]
-    pub fn hours(&self) -> &[HourSize] {
-        &self.hours
+    pub fn text(&self) -> Option<&BlockText> {
+        self.text.as_ref()
     }
 
     /// Returns the stored bytes of the streams.
@@ -446,8 +486,6 @@ impl<B: BlockBody> EncodedBlock<B> {
     /// Returns the header of this block at `position` in a segment with `salt`, as block number `sequence`.
     pub(crate) fn header(&self, salt: [u8; 8], position: u64, sequence: u32) -> BlockHeader {
         let statistics = &self.statistics;
-        // Counts are at most `limits::BLOCK_RECORDS`: `Columns::push` bounds them.
-        let narrow = |count: u64| count as u32;
         BlockHeader {
             salt,
             position,
@@ -455,14 +493,10 @@ impl<B: BlockBody> EncodedBlock<B> {
             kind: B::KIND,
             base_offset: statistics.base_offset,
             end_offset: statistics.end_offset,
-            min_timestamp: statistics.min_timestamp,
             max_timestamp: statistics.max_timestamp,
-            min_known_timestamp: statistics.min_known_timestamp,
-            record_count: narrow(statistics.record_count),
-            tombstone_count: narrow(statistics.tombstone_count),
-            control_count: narrow(statistics.control_count),
-            no_timestamp_count: narrow(statistics.no_timestamp_count),
-            digests: statistics.digests,
+            record_count: narrow_count(statistics.record_count),
+            control_count: narrow_count(statistics.control_count),
+            computed: statistics.computed.as_ref().map(block_numbers),
             directory: self.directory,
             header_crc: 0,
         }
@@ -482,5 +516,21 @@ impl<B: BlockBody> EncodedBlock<B> {
         let padding = self.directory.stored_length().next_multiple_of(ALIGNMENT)
             - self.directory.stored_length();
         out.write_all(ZEROS.get(..padding).unwrap_or_default())
+    }
+}
+
+/// Narrows a count of a block's records, at most `limits::BLOCK_RECORDS`: both builders bound it.
+fn narrow_count(count: u64) -> u32 {
+    count as u32
+}
+
+/// Returns what a block header states of its records.
+pub(crate) fn block_numbers(computed: &RecordStatistics) -> BlockNumbers {
+    BlockNumbers {
+        min_timestamp: computed.min_timestamp,
+        min_known_timestamp: computed.min_known_timestamp,
+        tombstone_count: narrow_count(computed.tombstone_count),
+        no_timestamp_count: narrow_count(computed.no_timestamp_count),
+        digests: computed.digests,
     }
 }

@@ -5,8 +5,8 @@ use crate::counted::counted;
 use crate::digest::Digests;
 use crate::error::{ErrorClass, Result};
 use crate::layout::{
-    ALIGNMENT, BLOCK_MAGIC, align, block_header as at, block_header_length, limits,
-    stream_entry as entry_at,
+    ALIGNMENT, BLOCK_MAGIC, FLAG_NOT_COMPUTED, align, block_header as at, block_header_length,
+    limits, stream_entry as entry_at,
 };
 use crate::offset_span::OffsetSpan;
 use crate::wire::{FieldReader, length, put};
@@ -153,6 +153,35 @@ impl Directory {
     }
 }
 
+/// What a block header states of the records that only decoding them tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockNumbers {
+    /// Smallest timestamp of all records.
+    pub min_timestamp: i64,
+    /// Smallest timestamp but -1; `i64::MAX` where no record has one.
+    pub min_known_timestamp: i64,
+    /// Records with a null value.
+    pub tombstone_count: u32,
+    /// Records with timestamp -1.
+    pub no_timestamp_count: u32,
+    /// Digests over the block's records.
+    pub digests: Digests,
+}
+
+impl BlockNumbers {
+    /// The numbers of no records, which are also stored where none were computed.
+    pub(crate) const NONE: BlockNumbers = BlockNumbers {
+        min_timestamp: i64::MAX,
+        min_known_timestamp: i64::MAX,
+        tombstone_count: 0,
+        no_timestamp_count: 0,
+        digests: Digests {
+            content: 0,
+            restore: 0,
+        },
+    };
+}
+
 /// A block header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockHeader {
@@ -168,22 +197,14 @@ pub struct BlockHeader {
     pub base_offset: i64,
     /// The exclusive end of the offsets covered.
     pub end_offset: i64,
-    /// Smallest timestamp of all records.
-    pub min_timestamp: i64,
-    /// Largest timestamp of all records.
+    /// The largest timestamp of all records; where the numbers of the records were not computed, one that none of them is above.
     pub max_timestamp: i64,
-    /// Smallest timestamp but -1; `i64::MAX` where no record has one.
-    pub min_known_timestamp: i64,
     /// Number of records.
     pub record_count: u32,
-    /// Records with a null value.
-    pub tombstone_count: u32,
     /// Control records.
     pub control_count: u32,
-    /// Records with timestamp -1.
-    pub no_timestamp_count: u32,
-    /// Digests over the block's records.
-    pub digests: Digests,
+    /// What is only known once the records are decoded; `None` where it was not computed, as of some blocks of batches.
+    pub computed: Option<BlockNumbers>,
     /// Where the streams are and what they are.
     pub directory: Directory,
     /// CRC-32C of the header, as stored.
@@ -245,34 +266,37 @@ impl BlockHeader {
             at::BLOCK_LENGTH,
             &(self.block_length() as u32).to_le_bytes(),
         );
+        put(bytes, at::FLAGS, &[self.flags()]);
         put(bytes, at::BASE_OFFSET, &self.base_offset.to_le_bytes());
         put(bytes, at::END_OFFSET, &self.end_offset.to_le_bytes());
-        put(bytes, at::MIN_TIMESTAMP, &self.min_timestamp.to_le_bytes());
-        let known = self.min_known_timestamp;
+        let numbers = self.computed.unwrap_or(BlockNumbers::NONE);
+        let min = numbers.min_timestamp;
+        put(bytes, at::MIN_TIMESTAMP, &min.to_le_bytes());
+        let known = numbers.min_known_timestamp;
         put(bytes, at::MIN_KNOWN_TIMESTAMP, &known.to_le_bytes());
         put(bytes, at::MAX_TIMESTAMP, &self.max_timestamp.to_le_bytes());
         put(bytes, at::RECORD_COUNT, &self.record_count.to_le_bytes());
         put(
             bytes,
             at::TOMBSTONE_COUNT,
-            &self.tombstone_count.to_le_bytes(),
+            &numbers.tombstone_count.to_le_bytes(),
         );
         put(bytes, at::CONTROL_COUNT, &self.control_count.to_le_bytes());
         put(
             bytes,
             at::NO_TIMESTAMP_COUNT,
-            &self.no_timestamp_count.to_le_bytes(),
+            &numbers.no_timestamp_count.to_le_bytes(),
         );
         put(bytes, at::RAW_LENGTH, &self.raw_length().to_le_bytes());
         put(
             bytes,
             at::CONTENT_DIGEST,
-            &self.digests.content.to_le_bytes(),
+            &numbers.digests.content.to_le_bytes(),
         );
         put(
             bytes,
             at::RESTORE_DIGEST,
-            &self.digests.restore.to_le_bytes(),
+            &numbers.digests.restore.to_le_bytes(),
         );
         for (i, entry) in self.directory.iter().enumerate() {
             let start = at::LENGTH + i * entry_at::LENGTH;
@@ -365,6 +389,22 @@ impl BlockHeader {
         kind: BlockKind,
         stream_count: usize,
     ) -> Result<BlockHeader> {
+        let numbers = BlockNumbers {
+            min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
+            min_known_timestamp: view.i64(at::MIN_KNOWN_TIMESTAMP)?,
+            tombstone_count: view.u32(at::TOMBSTONE_COUNT)?,
+            no_timestamp_count: view.u32(at::NO_TIMESTAMP_COUNT)?,
+            digests: Digests {
+                content: view.u128(at::CONTENT_DIGEST)?,
+                restore: view.u128(at::RESTORE_DIGEST)?,
+            },
+        };
+        let is_computed = is_computed(kind, view.u8(at::FLAGS)?);
+        view.ensure(
+            is_computed || numbers == BlockNumbers::NONE,
+            ErrorClass::Inconsistent,
+            || "it states numbers that its flags call not computed".to_owned(),
+        )?;
         Ok(BlockHeader {
             salt: view.array(at::SALT)?,
             position: view.u64(at::POSITION)?,
@@ -372,17 +412,10 @@ impl BlockHeader {
             kind,
             base_offset: view.i64(at::BASE_OFFSET)?,
             end_offset: view.i64(at::END_OFFSET)?,
-            min_timestamp: view.i64(at::MIN_TIMESTAMP)?,
             max_timestamp: view.i64(at::MAX_TIMESTAMP)?,
-            min_known_timestamp: view.i64(at::MIN_KNOWN_TIMESTAMP)?,
             record_count: view.u32(at::RECORD_COUNT)?,
-            tombstone_count: view.u32(at::TOMBSTONE_COUNT)?,
             control_count: view.u32(at::CONTROL_COUNT)?,
-            no_timestamp_count: view.u32(at::NO_TIMESTAMP_COUNT)?,
-            digests: Digests {
-                content: view.u128(at::CONTENT_DIGEST)?,
-                restore: view.u128(at::RESTORE_DIGEST)?,
-            },
+            computed: is_computed.then_some(numbers),
             directory: decode_directory(view, kind, stream_count)?,
             header_crc: view.u32(at::HEADER_CRC)?,
         })
@@ -437,38 +470,20 @@ impl BlockHeader {
                 format!("{records} cannot be in {}", OffsetSpan::from(base..end))
             },
         )?;
+        let numbers = self.computed.unwrap_or(BlockNumbers::NONE);
         let counts = [
-            self.tombstone_count,
+            numbers.tombstone_count,
             self.control_count,
-            self.no_timestamp_count,
+            numbers.no_timestamp_count,
         ];
         view.ensure(
             counts.iter().all(|count| *count <= self.record_count),
             ErrorClass::Inconsistent,
             || format!("it counts {counts:?} tombstones, control records and records without timestamp of {records} records"),
         )?;
-        let no_times = (self.min_timestamp, self.max_timestamp) == (i64::MAX, i64::MIN);
-        view.ensure(
-            if records == 0 {
-                no_times && self.digests == Digests::default()
-            } else {
-                self.min_timestamp <= self.max_timestamp
-            },
-            ErrorClass::Inconsistent,
-            || format!("its timestamps or digests are not those of {records} records"),
-        )?;
-        let (known, unknown) = (self.min_known_timestamp, self.no_timestamp_count);
-        view.ensure(
-            if unknown == self.record_count {
-                known == i64::MAX
-            } else {
-                known != -1
-                    && (self.min_timestamp..=self.max_timestamp).contains(&known)
-                    && (unknown > 0 || known == self.min_timestamp)
-            },
-            ErrorClass::Inconsistent,
-            || format!("its min_known_timestamp is {known}, and {unknown} of {records} records have no timestamp"),
-        )?;
+        if let Some(numbers) = &self.computed {
+            self.check_numbers(numbers, view)?;
+        }
         let first = self.directory.iter().next().map(|entry| entry.id);
         let is_whole = match records {
             0 => first.is_none() && self.kind == BlockKind::Records,
@@ -479,6 +494,43 @@ impl BlockHeader {
             format!("its streams are not those of {records} records, stored as {kind}")
         })
     }
+
+    fn check_numbers(&self, numbers: &BlockNumbers, view: &FieldReader<'_>) -> Result<()> {
+        let records = self.record_count;
+        let (min, max) = (numbers.min_timestamp, self.max_timestamp);
+        view.ensure(
+            if records == 0 {
+                (min, max) == (i64::MAX, i64::MIN) && numbers.digests == Digests::default()
+            } else {
+                min <= max
+            },
+            ErrorClass::Inconsistent,
+            || format!("its timestamps or digests are not those of {records} records"),
+        )?;
+        let (known, unknown) = (numbers.min_known_timestamp, numbers.no_timestamp_count);
+        view.ensure(
+            if unknown == records {
+                known == i64::MAX
+            } else {
+                known != -1 && (min..=max).contains(&known) && (unknown > 0 || known == min)
+            },
+            ErrorClass::Inconsistent,
+            || format!("its min_known_timestamp is {known}, and {unknown} of {records} records have no timestamp"),
+        )
+    }
+
+    fn flags(&self) -> u8 {
+        match self.computed {
+            Some(_) => 0,
+            None => FLAG_NOT_COMPUTED,
+        }
+    }
+}
+
+/// Returns whether the flags of a block or an index entry say that the numbers of its records were computed. Other kinds have no flags: their
+/// byte is reserved.
+pub(crate) fn is_computed(kind: BlockKind, flags: u8) -> bool {
+    kind != BlockKind::Batches || flags & FLAG_NOT_COMPUTED == 0
 }
 
 /// Checks that an intact header belongs to this segment and position.

@@ -120,7 +120,7 @@ impl Repository {
         times: &RangeInclusive<i64>,
     ) -> Result<Vec<SegmentEntry>> {
         let has = |entry: &SegmentEntry| entry.may_hold_times(*times.start(), *times.end());
-        let Some((min, max)) = state.min_timestamp.zip(state.max_timestamp) else {
+        let Some((min, max)) = state.time_bounds() else {
             return Ok(Vec::new());
         };
         if min > *times.end() || *times.start() > max {

@@ -144,6 +144,7 @@ impl Totals {
             topics: topics.len() as u64,
             ..Totals::default()
         };
+        let mut is_min_known = true;
         for topic in topics {
             for state in &topic.partitions {
                 totals.partitions += 1;
@@ -151,9 +152,12 @@ impl Totals {
                 totals.records = totals.records.saturating_add(state.records);
                 totals.stored_bytes = totals.stored_bytes.saturating_add(state.stored_bytes);
                 totals.raw_bytes = totals.raw_bytes.saturating_add(state.raw_bytes);
-                let (min, max) = (totals.min_timestamp, totals.max_timestamp);
-                totals.min_timestamp = min.into_iter().chain(state.min_timestamp).min();
-                totals.max_timestamp = max.into_iter().chain(state.max_timestamp).max();
+                if state.records > 0 {
+                    is_min_known &= state.min_timestamp.is_some();
+                    let min = totals.min_timestamp.into_iter();
+                    totals.min_timestamp = min.chain(state.min_timestamp).min();
+                    totals.max_timestamp = totals.max_timestamp.max(state.max_timestamp);
+                }
                 let incomplete = state.incomplete.as_ref();
                 if let Some(incomplete) = incomplete.filter(|it| it.counts(topic, origin)) {
                     let reason = incomplete.reason.word().to_owned();
@@ -161,6 +165,7 @@ impl Totals {
                 }
             }
         }
+        totals.min_timestamp = totals.min_timestamp.filter(|_| is_min_known);
         totals
     }
 

@@ -337,8 +337,9 @@ fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) 
             )
         })
         .or_else(|| {
-            let (expected, found) = (entry.min_timestamp, statistics.min_timestamp);
-            says("smallest timestamp", &expected, &found)
+            let found = statistics.computed.as_ref().map(|it| it.min_timestamp);
+            let expected = entry.min_timestamp;
+            shows("smallest timestamp", &expected, &found)
         })
         .or_else(|| {
             let (expected, found) = (entry.max_timestamp, statistics.max_timestamp);
@@ -353,8 +354,11 @@ fn difference(segment: &Segment, partition: &PartitionId, entry: &SegmentEntry) 
             says("footer position", &expected, &found)
         })
         .or_else(|| {
-            let found = Hex(statistics.digests.content.to_be_bytes());
-            says("content digest", &entry.content_digest, &found)
+            let found = statistics.digests().map(|it| Hex(it.content.to_be_bytes()));
+            let text = |digest: Option<Hex<16>>| {
+                digest.map_or("not computed".to_owned(), |it| it.to_string())
+            };
+            differs("content digest", text(entry.content_digest), text(found))
         })
         .or_else(|| {
             let (expected, found) = (entry.timestamp_type, header.timestamp_type);

@@ -28,6 +28,9 @@ pub struct Replacement {
     pub removed: Vec<SegmentEntry>,
     /// What takes its place: durable, and verified as the store returns it.
     pub added: Vec<SegmentEntry>,
+    /// The content digest over the records of what goes and does not stay, where somebody computed it from these: needed where a row does not
+    /// state its own.
+    pub removed_digest: Option<u128>,
     /// What these do not have of those.
     pub without: RemovedRecords,
     /// What is lost of damaged ones; `None` where none was damaged.
@@ -73,13 +76,31 @@ impl Replacement {
         if let Some(recovered) = &self.recovered {
             return recovered.check(&removed, &added);
         }
+        // What is on both sides need not state a digest.
+        let stays = |entry: &&SegmentEntry, other: &[SegmentEntry]| other.contains(entry);
+        let gone = self.removed.iter().filter(|it| !stays(it, &self.added));
+        let new = self.added.iter().filter(|it| !stays(it, &self.removed));
+        let removed_digest = match (content_of(gone), self.removed_digest) {
+            (Some(stated), Some(found)) if stated != found => {
+                return Err(format!(
+                    "the records of what goes have the digest {found:032x}, and its rows state {stated:032x}"
+                ));
+            }
+            (stated, found) => stated.or(found),
+        };
         let without = self.without;
+        let found = content_of(new);
+        let expected = removed_digest.map(|it| it.wrapping_sub(without.content_digest));
+        if found.is_none() || found != expected {
+            return Err(format!(
+                "the segments that replace others have the digest {found:032x?}, and those that go {expected:032x?}"
+            ));
+        }
         let expected = Sums {
             records: removed
                 .records
                 .checked_sub(without.records)
                 .ok_or("more records are left out than there are")?,
-            content_digest: removed.content_digest.wrapping_sub(without.content_digest),
             ..removed
         };
         let same_types = match without.records {
@@ -87,11 +108,11 @@ impl Replacement {
             // All records of a type may be gone. That the others have theirs is what the digest says.
             _ => is_subsequence(&added.types, &expected.types),
         };
-        let expected = (expected.offsets, expected.records, expected.content_digest);
-        let found = (added.offsets, added.records, added.content_digest);
+        let expected = (expected.offsets, expected.records);
+        let found = (added.offsets, added.records);
         if expected != found || !same_types {
             return Err(format!(
-                "the segments that replace others have offsets, records and digest {found:?}, and those that go {expected:?}"
+                "the segments that replace others have offsets and records {found:?}, and those that go {expected:?}"
             ));
         }
         Ok(())
@@ -119,7 +140,9 @@ impl Recovered {
         }
         // A segment that was itself recovered may have fewer records than are found now.
         let is_whole = added.records > removed.records
-            || (added.records, added.content_digest) == (removed.records, removed.content_digest);
+            || added.records == removed.records
+                // Where there was no digest, every batch that was kept has proved itself.
+                && removed.content_digest.is_none_or(|it| added.content_digest == Some(it));
         if self.lost.is_empty() && !is_whole {
             return Err("records are lost, and no offset is stated as lost".to_owned());
         }
@@ -169,6 +192,12 @@ impl Recovered {
     }
 }
 
+/// Returns the sum of the content digests; `None` where one was not computed.
+fn content_of<'a>(segments: impl IntoIterator<Item = &'a SegmentEntry>) -> Option<u128> {
+    let mut segments = segments.into_iter();
+    segments.try_fold(0, |sum: u128, it| Some(sum.wrapping_add(it.content()?)))
+}
+
 fn is_subsequence(some: &[TimestampType], all: &[TimestampType]) -> bool {
     let mut left = all.iter();
     some.iter().all(|one| left.any(|it| it == one))
@@ -178,7 +207,8 @@ fn is_subsequence(some: &[TimestampType], all: &[TimestampType]) -> bool {
 struct Sums {
     offsets: (i64, i64),
     records: u64,
-    content_digest: u128,
+    /// `None` where that of one was not computed.
+    content_digest: Option<u128>,
     /// The timestamp types of their records, each once where it changes.
     types: Vec<TimestampType>,
 }
@@ -189,7 +219,7 @@ impl Sums {
             return Err("no segment is replaced, or none takes its place".to_owned());
         };
         let mut at = first.base_offset;
-        let (mut records, mut content_digest) = (0_u64, 0_u128);
+        let mut records = 0_u64;
         for segment in segments {
             segment.check()?;
             if segment.base_offset != at {
@@ -198,8 +228,6 @@ impl Sums {
             }
             at = segment.end_offset;
             records = records.saturating_add(segment.records);
-            let digest = u128::from_be_bytes(segment.content_digest.0);
-            content_digest = content_digest.wrapping_add(digest);
         }
         // The type is part of each record's digest; a segment without records has no digest to tell it.
         let with_records = segments.iter().filter(|it| it.records > 0);
@@ -208,7 +236,7 @@ impl Sums {
         Ok(Sums {
             offsets: (first.base_offset, last.end_offset),
             records,
-            content_digest,
+            content_digest: content_of(segments),
             types,
         })
     }
@@ -451,7 +479,7 @@ mod tests {
         let sums = |records, content_digest| Sums {
             offsets: (10, 20),
             records,
-            content_digest,
+            content_digest: Some(content_digest),
             types: vec![TimestampType::CreateTime],
         };
         let check = |lost: &[(i64, i64)], added: Sums| {

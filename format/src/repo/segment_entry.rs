@@ -32,11 +32,11 @@ pub struct SegmentEntry {
     pub base_offset: i64,
     /// The exclusive end of the coverage.
     pub end_offset: i64,
-    /// Smallest timestamp in milliseconds; `i64::MAX` where there is no record.
-    pub min_timestamp: i64,
-    /// Largest timestamp in milliseconds; `i64::MIN` where there is no record.
+    /// Smallest timestamp in milliseconds, `i64::MAX` where there is no record; `None` where it was not computed.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp in milliseconds, `i64::MIN` where there is no record; where it was not computed, a bound that none is above.
     pub max_timestamp: i64,
-    /// Smallest timestamp in milliseconds but -1, the one of records that have none; `None` where no record has one.
+    /// Smallest timestamp in milliseconds but -1, the one of records that have none; `None` where no record has one, or it was not computed.
     pub min_known_timestamp: Option<i64>,
     /// Number of records.
     pub records: u64,
@@ -44,8 +44,8 @@ pub struct SegmentEntry {
     pub raw_bytes: u64,
     /// Timestamp type of every record in the segment.
     pub timestamp_type: TimestampType,
-    /// Content digest over all records: the number's 32 hex digits.
-    pub content_digest: Id,
+    /// Content digest over all records: the number's 32 hex digits; `None` where it was not computed.
+    pub content_digest: Option<Id>,
     /// Lengths of the rendered views; `None` where the segment does not state them.
     pub rendered: Option<ViewSizes>,
     /// Whether lines of the rendered values and keys are whole; `None` where the segment does not state it.
@@ -61,8 +61,8 @@ impl SegmentEntry {
     #[must_use]
     pub fn new(partition: &PartitionId, summary: &SegmentSummary, uploaded: Uploaded) -> Self {
         SegmentEntry {
-            rendered: Some(summary.rendered),
-            whole_lines: Some(flags(summary.whole_lines)),
+            rendered: summary.rendered,
+            whole_lines: summary.whole_lines.map(flags),
             key_filter: summary.has_key_filter,
             batches: summary.has_batches,
             ..Self::of(
@@ -101,6 +101,7 @@ impl SegmentEntry {
         uploaded: Uploaded,
     ) -> Self {
         let segment_id = Hex(header.segment_id);
+        let computed = statistics.computed.as_ref();
         SegmentEntry {
             key: Key::segment(partition, statistics.base_offset, &segment_id).to_string(),
             segment_id,
@@ -109,13 +110,13 @@ impl SegmentEntry {
             sha256: uploaded.sha256,
             base_offset: statistics.base_offset,
             end_offset: statistics.end_offset,
-            min_timestamp: statistics.min_timestamp,
+            min_timestamp: computed.map(|it| it.min_timestamp),
             max_timestamp: statistics.max_timestamp,
             min_known_timestamp: known(statistics),
             records: statistics.record_count,
             raw_bytes: statistics.raw_bytes,
             timestamp_type: header.timestamp_type,
-            content_digest: Hex(statistics.digests.content.to_be_bytes()),
+            content_digest: computed.map(|it| Hex(it.digests.content.to_be_bytes())),
             rendered: None,
             whole_lines: None,
             key_filter: false,
@@ -133,32 +134,60 @@ impl SegmentEntry {
                 "its footer is at {} of {} bytes",
                 self.footer_position, self.size
             ))
+        } else if self.min_timestamp.is_some() != self.is_computed() {
+            Err("it states one of min_timestamp and content_digest, and not the other".to_owned())
+        } else if !self.is_computed() && self.states_records() {
+            Err("it states what it says was not computed".to_owned())
         } else {
             Ok(())
         }
     }
 
+    /// Returns whether everything was computed that only decoding the records tells (SPEC 2.11).
+    #[must_use]
+    pub fn is_computed(&self) -> bool {
+        self.content_digest.is_some()
+    }
+
+    /// Returns the content digest as a number; `None` where it was not computed.
+    #[must_use]
+    pub fn content(&self) -> Option<u128> {
+        self.content_digest.map(|it| u128::from_be_bytes(it.0))
+    }
+
+    fn states_records(&self) -> bool {
+        self.min_known_timestamp.is_some()
+            || self.rendered.is_some()
+            || self.whole_lines.is_some()
+            || self.key_filter
+            || !self.batches
+    }
+
     /// Returns whether it may have a record with a timestamp from `from` to `to`, both inclusive.
     #[must_use]
     pub fn may_hold_times(&self, from: i64, to: i64) -> bool {
-        let min = match from > -1 {
-            true => self.min_known_timestamp,
-            false => Some(self.min_timestamp),
+        let starts = match (self.min_timestamp, from > -1) {
+            (None, _) => true,
+            (Some(_), true) => self.min_known_timestamp.is_some_and(|min| min <= to),
+            (Some(min), false) => min <= to,
         };
-        self.records > 0 && self.max_timestamp >= from && min.is_some_and(|min| min <= to)
+        self.records > 0 && self.max_timestamp >= from && starts
     }
 
-    /// Returns the smallest and the largest timestamp; `None` where it has no records.
+    /// Returns timestamps that none of its records is below and above: the smallest, or `i64::MIN` where that was not computed, and the largest.
+    /// `None` where it has no records.
     #[must_use]
-    pub fn times(&self) -> Option<(i64, i64)> {
-        (self.records > 0).then_some((self.min_timestamp, self.max_timestamp))
+    pub fn time_bounds(&self) -> Option<(i64, i64)> {
+        let min = self.min_timestamp.unwrap_or(i64::MIN);
+        (self.records > 0).then_some((min, self.max_timestamp))
     }
 }
 
-/// Returns the smallest timestamp but -1; `None` where no record has one.
+/// Returns the smallest timestamp but -1; `None` where no record has one, or it was not computed.
 pub(super) fn known(statistics: &Statistics) -> Option<i64> {
-    let has_one = statistics.record_count > statistics.no_timestamp_count;
-    has_one.then_some(statistics.min_known_timestamp)
+    let computed = statistics.computed.as_ref()?;
+    let has_one = statistics.record_count > computed.no_timestamp_count;
+    has_one.then_some(computed.min_known_timestamp)
 }
 
 /// Converts to the form of an entry: values, then keys.

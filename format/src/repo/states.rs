@@ -72,9 +72,9 @@ pub struct PartitionState {
     pub stored_bytes: u64,
     /// Bytes of all records before compression.
     pub raw_bytes: u64,
-    /// Smallest timestamp in milliseconds; `None` without records.
+    /// Smallest timestamp in milliseconds; `None` without records, and where that of one of its segments was not computed.
     pub min_timestamp: Option<i64>,
-    /// Largest timestamp in milliseconds; `None` without records.
+    /// Largest timestamp in milliseconds, or a bound that none is above where the smallest one is not known; `None` without records.
     pub max_timestamp: Option<i64>,
     /// The last snapshots whose commits changed its segments.
     pub changes: Changes,
@@ -228,16 +228,28 @@ impl PartitionState {
     }
 
     /// Adds a segment to the sums.
-    fn add(&mut self, segment: &SegmentEntry) {
+    pub(super) fn add(&mut self, segment: &SegmentEntry) {
+        if segment.records > 0 {
+            self.min_timestamp = match (self.min_timestamp, segment.min_timestamp) {
+                (_, min) if self.records == 0 => min,
+                // One that is not known makes the smallest of all unknown.
+                (Some(min), Some(next)) => Some(min.min(next)),
+                _ => None,
+            };
+            self.max_timestamp = self.max_timestamp.max(Some(segment.max_timestamp));
+        }
         self.end_offset = segment.end_offset;
         self.segments = self.segments.saturating_add(1);
         self.records = self.records.saturating_add(segment.records);
         self.stored_bytes = self.stored_bytes.saturating_add(segment.size);
         self.raw_bytes = self.raw_bytes.saturating_add(segment.raw_bytes);
-        let times = segment.times();
-        let (min, max) = (times.map(|(min, _)| min), times.map(|(_, max)| max));
-        self.min_timestamp = self.min_timestamp.into_iter().chain(min).min();
-        self.max_timestamp = self.max_timestamp.into_iter().chain(max).max();
+    }
+
+    /// Returns timestamps that no stored record is below and above; `None` without records.
+    #[must_use]
+    pub fn time_bounds(&self) -> Option<(i64, i64)> {
+        let min = self.min_timestamp.unwrap_or(i64::MIN);
+        self.max_timestamp.map(|max| (min, max))
     }
 
     /// Takes the sums of these segments, which have the place of those that were there, since snapshot `sequence` replaces some.
@@ -270,7 +282,7 @@ impl PartitionState {
         }
         let (min, max) = (self.min_timestamp, self.max_timestamp);
         let timed = self.records > 0;
-        if min.is_some() != timed || max.is_some() != timed || min > max {
+        if min.is_some() && !timed || max.is_some() != timed || min > max {
             let records = self.records;
             return Err(format!(
                 "its {records} records have timestamps from {min:?} to {max:?}"

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use crate::block::{BlockBuilder, BlockHeader, Encoder};
+use crate::block::{BlockBuilder, BlockHeader, BlockNumbers, Encoder};
 use crate::codec::Compression;
 use crate::columns::Columns;
 use crate::digest::Digests;
@@ -88,6 +88,8 @@ pub fn write_parts<W: Write>(
     let features = SegmentFeatures {
         key_filter: None,
         batches: pieces.any(|(piece, within)| piece.batches.is_some() && piece.is_kept(&within)),
+        // All records are decoded here, so everything is computed.
+        not_computed: false,
     };
     let mut writing = Writing {
         reason,
@@ -260,7 +262,8 @@ impl Piece {
             FormatError::new(ErrorClass::Truncated, "block", self.written_at, detail)
         })?;
         let header = BlockHeader::decode_anywhere(block)?;
-        if (header.header_crc, header.digests) != (self.header_crc, self.digests) {
+        let is_other = |numbers: BlockNumbers| numbers.digests != self.digests;
+        if header.header_crc != self.header_crc || header.computed.is_some_and(is_other) {
             let detail = "the file is not what it was when it was read";
             return Err(inconsistent(self.written_at, detail));
         }

@@ -54,7 +54,7 @@ impl World {
                     let end = partition.high_watermark;
                     let (segment, _) = entry(&id, end - 1, end);
                     partition.segments.push(SegmentEntry {
-                        min_timestamp: time,
+                        min_timestamp: Some(time),
                         max_timestamp: time,
                         min_known_timestamp: Some(time),
                         ..segment

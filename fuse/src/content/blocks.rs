@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kbk_format::render::View;
+use kbk_format::render::{View, ViewSizes};
 use kbk_format::repo::{Digest, Key, SegmentReader};
 use kbk_format::{Columns, IndexEntry};
 
@@ -93,6 +93,8 @@ pub(crate) struct OpenSegment {
     name: String,
     /// Of the whole object, as its page states it.
     sha256: Digest,
+    /// Where the text of each block ends, as it was computed by decoding: of a segment that is not computed (SPEC 2.11).
+    computed: Option<Vec<ViewSizes>>,
     _lease: Lease,
 }
 
@@ -108,6 +110,7 @@ impl OpenSegment {
             reader,
             key,
             sha256,
+            computed: None,
             _lease: lease,
         }
     }
@@ -121,13 +124,22 @@ impl OpenSegment {
         &self.name
     }
 
+    /// Where the text of each block ends, if it is known.
+    fn text_ends(&self) -> Option<&[ViewSizes]> {
+        let stated = self.reader.segment().rendered_sizes();
+        let stated = stated.map(|sizes| sizes.ends());
+        stated.or(self.computed.as_deref())
+    }
+
+    /// The lengths of the segment's text, if they were computed.
+    pub(crate) fn computed_text(&self) -> Option<ViewSizes> {
+        let ends = self.computed.as_ref()?;
+        Some(ends.last().copied().unwrap_or_default())
+    }
+
     /// Where a block's text begins and ends in the segment's text.
     pub(crate) fn text_range(&self, block: usize, view: View) -> Range<u64> {
-        let ends = self
-            .reader
-            .segment()
-            .rendered_sizes()
-            .map_or(&[][..], |sizes| sizes.ends());
+        let ends = self.text_ends().unwrap_or_default();
         let end = |block: usize| ends.get(block).map_or(0, |ends| ends[view as usize]);
         let start = block.checked_sub(1).map_or(0, end);
         start..end(block).max(start)
@@ -135,7 +147,7 @@ impl OpenSegment {
 
     /// The block that contains the byte at `position` of the segment's text.
     pub(crate) fn block_at(&self, position: u64, view: View) -> Option<usize> {
-        let ends = self.reader.segment().rendered_sizes()?.ends();
+        let ends = self.text_ends()?;
         let block = ends.partition_point(|ends| ends[view as usize] <= position);
         (block < ends.len()).then_some(block)
     }
@@ -192,6 +204,38 @@ impl OpenSegment {
 }
 
 impl SnapshotReader {
+    /// Computes where the text of each block ends, of a segment that is not computed: all of it is decoded once, for as long as it stays open.
+    ///
+    /// Where a block is damaged, nothing is: a text that lacks its records would look whole. A finding says which block it is.
+    pub(super) async fn compute_text(
+        &self,
+        opened: &mut OpenSegment,
+        partition: &Partition,
+    ) -> Result<(), ViewError> {
+        if opened.reader.segment().is_computed() {
+            return Ok(());
+        }
+        let mut end = ViewSizes::default();
+        let mut ends = Vec::with_capacity(opened.entries().len());
+        for block in 0..opened.entries().len() {
+            let renderer = opened.reader.segment().renderer().clone();
+            let sizes = move |columns: &Columns| renderer.sizes(columns);
+            let sizes = match self.look(opened, block, sizes).await {
+                Ok(sizes) => sizes,
+                Err(error) if error.is_permanent() => {
+                    self.noted(error.at(opened.location(block, partition)))
+                        .await;
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            end = std::array::from_fn(|view| end[view].saturating_add(sizes[view]));
+            ends.push(end);
+        }
+        opened.computed = Some(ends);
+        Ok(())
+    }
+
     /// The text of a block.
     pub(crate) async fn block_text(
         self: &Arc<Self>,

@@ -106,13 +106,18 @@ impl SnapshotReader {
         let mut mixed = Vec::new();
         for page in 0..pages::pages(partition.state()) {
             let table = self.segment_table(partition, page).await?;
-            for entry in table.segments.iter().filter(|entry| entry.records > 0) {
-                let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
-                let text = entry.rendered.ok_or(ViewError::NotFound)?[View::Records as usize];
-                if span::listed(first) == span::listed(last) {
-                    sums.add(first, text);
-                } else {
-                    mixed.push(((), entry.clone()));
+            for (number, entry) in table.segments.iter().enumerate() {
+                if entry.records == 0 {
+                    continue;
+                }
+                let text = table.text(number).ok_or(ViewError::NotFound)?[View::Records as usize];
+                let last = Hour::of(entry.max_timestamp);
+                // A smallest timestamp that is not stated may be of any hour.
+                match entry.min_timestamp.map(Hour::of) {
+                    Some(first) if span::listed(first) == span::listed(last) => {
+                        sums.add(first, text);
+                    }
+                    _ => mixed.push(((), entry.clone())),
                 }
             }
         }
@@ -147,10 +152,12 @@ impl SnapshotReader {
         else {
             return Ok(Vec::new());
         };
-        let (first, last) = (Hour::of(entry.min_timestamp), Hour::of(entry.max_timestamp));
-        if first == last {
+        let last = Hour::of(entry.max_timestamp);
+        if let Some(min) = entry.min_timestamps
+            && Hour::of(min.all) == last
+        {
             let text = segment.text_range(block, View::Records);
-            return Ok(vec![(first, text.end - text.start)]);
+            return Ok(vec![(last, text.end - text.start)]);
         }
         let pair = |size: &HourSize| (size.hour, u64::from(size.bytes));
         if let Some(hours) = segment.reader.segment().hours() {
@@ -170,7 +177,8 @@ impl SnapshotReader {
         block: usize,
     ) -> Result<Arc<DecodedHours>, ViewError> {
         let renderer = segment.reader.segment().renderer().clone();
-        let sizes = move |columns: &Columns| HourSize::of(columns, &renderer);
+        // Of each hour, even of a single one: where the smallest timestamp is not stated, that was not known before.
+        let sizes = move |columns: &Columns| HourSize::of_each(columns, &renderer);
         let sizes = self.look(segment, block, sizes).await?;
         let lease = self.budget.take(size_of_val(&sizes[..]) as u64).await;
         Ok(Arc::new(DecodedHours {

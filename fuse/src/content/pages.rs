@@ -20,20 +20,28 @@ pub(crate) fn pages(state: &PartitionState) -> usize {
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     pub(crate) segments: Vec<SegmentEntry>,
-    /// The length of each view's text through each segment, from the page's beginning.
+    /// The length of each view's text in each segment: as its row states it, or as it was computed.
+    texts: Vec<Option<ViewSizes>>,
+    /// The same through each segment, from the page's beginning.
     ends: Vec<ViewSizes>,
     _lease: Lease,
 }
 
 impl SegmentTable {
-    pub(crate) fn new(segments: Vec<SegmentEntry>, lease: Lease) -> SegmentTable {
+    /// `texts` are the lengths of the text of each segment, where they are known.
+    pub(crate) fn new(
+        segments: Vec<SegmentEntry>,
+        texts: Vec<Option<ViewSizes>>,
+        lease: Lease,
+    ) -> SegmentTable {
         let mut end = ViewSizes::default();
-        let ends = segments.iter().map(|entry| {
-            end = sum(end, entry.rendered.unwrap_or_default());
+        let ends = texts.iter().map(|text| {
+            end = sum(end, text.unwrap_or_default());
             end
         });
         SegmentTable {
             ends: ends.collect(),
+            texts,
             segments,
             _lease: lease,
         }
@@ -41,7 +49,13 @@ impl SegmentTable {
 
     /// The approximate size of a page with this many entries in memory, in bytes.
     pub(crate) fn weight(entries: usize) -> u64 {
-        entries as u64 * (size_of::<SegmentEntry>() + size_of::<ViewSizes>() + 150) as u64
+        let sizes = size_of::<ViewSizes>() + size_of::<Option<ViewSizes>>();
+        entries as u64 * (size_of::<SegmentEntry>() + sizes + 150) as u64
+    }
+
+    /// The length of each view's text in a segment, if it is known.
+    pub(crate) fn text(&self, segment: usize) -> Option<ViewSizes> {
+        self.texts.get(segment).copied().flatten()
     }
 
     /// Where the text of a segment begins in the page's text.
@@ -64,14 +78,16 @@ impl SegmentTable {
 pub(crate) struct PartitionIndex {
     /// Through each page.
     pages: Vec<PageEnd>,
-    /// Whether every segment states the length of its text, and the sums are valid file sizes.
+    /// Whether the length of every segment's text is known, and the sums are valid file sizes.
     pub(crate) sized: bool,
-    /// The smallest and the largest timestamp, if there is a record.
-    pub(crate) times: Option<(i64, i64)>,
-    /// Over all records.
-    pub(crate) content_digest: u128,
+    /// The smallest timestamp, where every segment states it, and the largest one, or a bound, if there is a record.
+    pub(crate) times: Option<(Option<i64>, i64)>,
+    /// Over all records; none if a segment does not state it.
+    pub(crate) content_digest: Option<u128>,
     /// Whether each line of values, and of keys, is a whole one; none if a segment does not state it.
     pub(crate) whole_lines: Option<[bool; 2]>,
+    /// The number of segments that do not state what only decoding tells (SPEC 2.11): the length of their text was computed.
+    pub(crate) not_computed: u64,
     /// Whether every segment with records has a key filter.
     key_filters: bool,
     _lease: Lease,
@@ -96,22 +112,31 @@ pub(crate) struct SegmentLocation {
 
 impl PartitionIndex {
     /// Sums up all segments, which must come in order.
-    pub(crate) fn sum(segments: &[SegmentEntry], lease: Lease) -> PartitionIndex {
+    ///
+    /// `texts` are the lengths of the text of each, where they are known.
+    pub(crate) fn sum(
+        segments: &[SegmentEntry],
+        texts: &[Option<ViewSizes>],
+        lease: Lease,
+    ) -> PartitionIndex {
         let mut index = PartitionIndex {
             pages: Vec::new(),
             sized: true,
             times: None,
-            content_digest: 0,
+            content_digest: Some(0),
             whole_lines: Some([true; 2]),
+            not_computed: 0,
             key_filters: true,
             _lease: lease,
         };
         let mut end = PageEnd::default();
-        for page in segments.chunks(PAGE_SEGMENTS) {
-            for entry in page {
+        let pages = segments.chunks(PAGE_SEGMENTS);
+        for (page, texts) in pages.zip(texts.chunks(PAGE_SEGMENTS)) {
+            for (entry, text) in page.iter().zip(texts) {
                 end.segments += 1;
                 end.end_offset = entry.end_offset;
-                end.text = sum(end.text, entry.rendered.unwrap_or_default());
+                end.text = sum(end.text, text.unwrap_or_default());
+                index.sized &= text.is_some();
                 index.add(entry);
             }
             index.pages.push(end);
@@ -121,15 +146,16 @@ impl PartitionIndex {
     }
 
     fn add(&mut self, entry: &SegmentEntry) {
-        self.sized &= entry.rendered.is_some();
-        let digest = u128::from_be_bytes(entry.content_digest.0);
-        self.content_digest = self.content_digest.wrapping_add(digest);
+        self.not_computed += u64::from(!entry.is_computed());
+        let digests = self.content_digest.zip(entry.content());
+        self.content_digest = digests.map(|(sum, digest)| sum.wrapping_add(digest));
         let lines = self.whole_lines.zip(entry.whole_lines);
         self.whole_lines = lines.map(|(all, own)| [all[0] && own[0], all[1] && own[1]]);
         self.key_filters &= entry.key_filter || entry.records == 0;
         if entry.records > 0 {
-            let (min, max) = self.times.unwrap_or((i64::MAX, i64::MIN));
-            self.times = Some((min.min(entry.min_timestamp), max.max(entry.max_timestamp)));
+            let (min, max) = self.times.unwrap_or((Some(i64::MAX), i64::MIN));
+            let min = min.zip(entry.min_timestamp).map(|(min, own)| min.min(own));
+            self.times = Some((min, max.max(entry.max_timestamp)));
         }
     }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt, stream};
+use kbk_format::render::ViewSizes;
 use kbk_format::repo::{Digest, Key, SegmentEntry, Store};
 
 use crate::cache::budget::Budget;
@@ -120,7 +121,12 @@ impl SnapshotReader {
             segments.truncate(PAGE_SEGMENTS);
             let weight = SegmentTable::weight(segments.len());
             let lease = reader.budget.take(weight).await;
-            Ok(Arc::new(SegmentTable::new(segments, lease.at_rest())))
+            let texts = reader.texts(&of, &segments).await?;
+            Ok(Arc::new(SegmentTable::new(
+                segments,
+                texts,
+                lease.at_rest(),
+            )))
         };
         let loaded = self.caches.tables.get(key, load).await;
         loaded.map_err(|error| error.at(partition.location()))
@@ -145,7 +151,30 @@ impl SnapshotReader {
         let weight = PartitionIndex::weight(pages(partition.state()));
         let lease = self.budget.take(weight).await;
         let segments = self.source.segments(partition).await?;
-        Ok(Arc::new(PartitionIndex::sum(&segments, lease.at_rest())))
+        let texts = self.texts(partition, &segments).await?;
+        Ok(Arc::new(PartitionIndex::sum(
+            &segments,
+            &texts,
+            lease.at_rest(),
+        )))
+    }
+
+    /// The lengths of the text of segments: as their rows state them, or computed by decoding those that are not computed (SPEC 2.11). None of a
+    /// segment that is damaged, or whose writer rendered otherwise.
+    async fn texts(
+        self: &Arc<Self>,
+        partition: &Partition,
+        segments: &[SegmentEntry],
+    ) -> Result<Vec<Option<ViewSizes>>, ViewError> {
+        let mut texts = Vec::with_capacity(segments.len());
+        for entry in segments {
+            texts.push(match (entry.is_computed(), entry.records) {
+                (true, _) => entry.rendered,
+                (false, 0) => Some(ViewSizes::default()),
+                (false, _) => self.segment(partition, entry).await?.computed_text(),
+            });
+        }
+        Ok(texts)
     }
 
     /// The hours of a partition.
@@ -185,6 +214,7 @@ impl SnapshotReader {
             ..partition.location()
         };
         let (reader, id, entry) = (Arc::clone(self), partition.id(), entry.clone());
+        let of = partition.clone();
         let key = Arc::new(Key::segment(&id, entry.base_offset, &entry.segment_id));
         let object = Arc::clone(&key);
         let load = move || async move {
@@ -197,12 +227,9 @@ impl SnapshotReader {
             };
             let (lease, segment) = reader.source.while_answering(&entry.key, open).await??;
             let (object, sha256) = (object, entry.sha256);
-            Ok(Arc::new(OpenSegment::new(
-                segment,
-                object,
-                sha256,
-                lease.at_rest(),
-            )))
+            let mut opened = OpenSegment::new(segment, object, sha256, lease.at_rest());
+            reader.compute_text(&mut opened, &of).await?;
+            Ok(Arc::new(opened))
         };
         let loaded = self.caches.segments.get(key, load).await;
         loaded.map_err(|error| error.at(location))

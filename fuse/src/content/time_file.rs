@@ -100,7 +100,8 @@ impl SnapshotReader {
 
 fn selection(entry: Option<&IndexEntry>, span: Span) -> Selection {
     let times = entry.map_or((i64::MIN, i64::MAX), |entry| {
-        (entry.min_timestamp, entry.max_timestamp)
+        let min = entry.min_timestamps.map_or(i64::MIN, |min| min.all);
+        (min, entry.max_timestamp)
     });
     Selection::within(span, times.0, times.1)
 }

@@ -38,10 +38,11 @@ pub(super) fn of_segment(segment: &LocatedSegment) -> Extended {
     let mut all = of_offsets(&segment.partition, entry.base_offset, entry.end_offset);
     all.extend([
         ("user.kbk.records", entry.records.to_string()),
-        ("user.kbk.content_digest", entry.content_digest.to_string()),
         ("user.kbk.segment_id", entry.segment_id.to_string()),
         ("user.kbk.sha256", entry.sha256.to_string()),
     ]);
+    let digest = entry.content_digest;
+    all.extend(digest.map(|digest| ("user.kbk.content_digest", digest.to_string())));
     all
 }
 
@@ -54,11 +55,10 @@ impl Tree {
         let index = self.reader.partition_index(partition).await?;
         let state = partition.state();
         let mut all = of_offsets(partition, state.base_offset, state.end_offset);
-        let digest = format!("{:032x}", index.content_digest);
-        all.extend([
-            ("user.kbk.records", state.records.to_string()),
-            ("user.kbk.content_digest", digest),
-        ]);
+        all.push(("user.kbk.records", state.records.to_string()));
+        // What a segment does not state is no attribute.
+        let digest = index.content_digest.map(|digest| format!("{digest:032x}"));
+        all.extend(digest.map(|digest| ("user.kbk.content_digest", digest)));
         Ok(all)
     }
 }

@@ -34,9 +34,13 @@ struct MetaJson<'a> {
     stored_bytes: u64,
     raw_bytes: u64,
     rendered_bytes: Option<RenderedJson>,
+    /// Number of segments that do not state the length of their text, which this mount has computed by decoding them; without `rendered_bytes`,
+    /// it could not.
+    not_computed_segments: u64,
     /// Whether each line of a view is one whole value or key: none is null, and none contains a line feed.
     lossless: LosslessJson,
-    content_digest: String,
+    /// Null where a segment does not state it (SPEC 2.11), as `min_timestamp` is then, and the largest timestamp a bound.
+    content_digest: Option<String>,
     damage: Vec<Finding>,
     /// What the store did not answer, which says nothing about the stored bytes.
     outages: Vec<Finding>,
@@ -138,17 +142,18 @@ pub(super) fn meta_json(
             },
             lost: state.lost.iter().map(|lost| (*lost).into()).collect(),
         },
-        min_timestamp: index.times.map(|(min, _)| min),
+        min_timestamp: index.times.and_then(|(min, _)| min),
         max_timestamp: index.times.map(|(_, max)| max),
         segments: partition.segments(),
         stored_bytes: state.stored_bytes,
         raw_bytes: state.raw_bytes,
         rendered_bytes: index.sized.then_some(rendered),
+        not_computed_segments: index.not_computed,
         lossless: LosslessJson {
             values: index.whole_lines.map(|[values, _]| values),
             keys: index.whole_lines.map(|[_, keys]| keys),
         },
-        content_digest: format!("{:032x}", index.content_digest),
+        content_digest: index.content_digest.map(|it| format!("{it:032x}")),
         damage,
         outages,
     })

@@ -120,7 +120,8 @@ impl LocatedSegment {
 
     /// Where its records are in the partition's text, if that is shown.
     fn text_range(&self) -> Option<Range<u64>> {
-        let sizes = self.entry().rendered.filter(|_| self.index.sized)?;
+        let sizes = self.table.text(self.location.segment);
+        let sizes = sizes.filter(|_| self.index.sized)?;
         let start = self.location.text_start;
         Some(start..start.saturating_add(sizes[TextView::Records as usize]))
     }

@@ -68,11 +68,18 @@ fn failed(error: SegmentFileError) -> CliError {
 
 impl Report for FilesReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
-        let unchecked = match self.full {
-            true => "depth records: not checked: what only a repository knows",
-            false => "depth blocks: not checked: records, and what only a repository knows",
+        let not_computed = self.files.iter().filter(|it| it.computed == Some(false));
+        let not_computed = not_computed.count() as u64;
+        let unchecked = match (self.full, not_computed) {
+            (true, 0) => "what only a repository knows".to_owned(),
+            (true, segments) => {
+                let digests = super::without_digests(segments);
+                format!("{digests}, and what only a repository knows")
+            }
+            (false, _) => "records, and what only a repository knows".to_owned(),
         };
-        writeln!(out, "{unchecked}\n")?;
+        let depth = if self.full { "records" } else { "blocks" };
+        writeln!(out, "depth {depth}: not checked: {unchecked}\n")?;
         for finding in &self.findings {
             writeln!(out, "{finding}\n")?;
         }

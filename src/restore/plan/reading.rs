@@ -1,7 +1,9 @@
 //! What is read from the backup for one partition, and what it amounts to.
 
-use kbk_format::repo::{PartitionId, PartitionState, RepoError, Repository, Snapshot};
-use kbk_tools::{Needs, ReadPlan, Selection};
+use std::collections::HashMap;
+
+use kbk_format::repo::{Hex, PartitionId, PartitionState, RepoError, Repository, Snapshot};
+use kbk_tools::{Needs, ReadPlan, Selection, compute};
 use tokio::runtime::Handle;
 
 use super::limits::TargetLimits;
@@ -29,7 +31,7 @@ pub struct PartitionReading {
 }
 
 impl PartitionReading {
-    /// Plans to read `selection`: reads the footer of every segment, and no blocks. Reading does not request the footers again, but for those
+    /// Plans to read `selection`: reads the footer of every segment, and no blocks, but all of those that are not computed. Reading does not request the footers again, but for those
     /// that there is no memory for.
     pub(crate) async fn plan(
         repository: &Repository,
@@ -41,13 +43,33 @@ impl PartitionReading {
         let mut read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
         let (mut needs, mut limits) = (Needs::default(), TargetLimits::default());
         let of_segments = read.clone();
+        let mut not_computed = HashMap::new();
         let opened = read.open_all(|segment| {
             let of_segment = of_segments.needs(segment);
-            limits = limits.with(segment.statistics(), &of_segment);
+            let statistics = segment.statistics();
+            match &statistics.computed {
+                Some(computed) => limits = limits.with(statistics, computed, &of_segment),
+                None => {
+                    let id = Hex(segment.header().segment_id);
+                    not_computed.insert(id, (statistics.clone(), of_segment));
+                }
+            }
             needs = needs + of_segment;
         });
         if let Err(error) = opened.await {
             return Err(read.explain(error).await);
+        }
+        // A target may refuse or change records by what only decoding them tells: what no footer states is read now.
+        for entry in read.segments() {
+            let Some((statistics, needs)) = not_computed.get(&entry.segment_id) else {
+                continue;
+            };
+            let computed = compute(repository.store(), read.partition_id(), entry).await;
+            let computed = match computed {
+                Ok(computed) => computed,
+                Err(error) => return Err(read.explain(error).await),
+            };
+            limits = limits.with(statistics, &computed, needs);
         }
         Ok(PartitionReading {
             records: needs.records,

@@ -90,6 +90,7 @@ impl Run<'_> {
                     return Ok(Some(Proved {
                         added: vec![candidate],
                         without: read.removed(),
+                        removed_digest: read.content,
                         adopted: 1,
                     }));
                 }
@@ -113,6 +114,7 @@ impl Run<'_> {
             Ok(()) => Ok(Some(Proved {
                 added,
                 without: read.removed(),
+                removed_digest: read.content,
                 adopted: 0,
             })),
             Err(ProofError::Repo(error)) => Err(error.into()),

@@ -99,13 +99,15 @@ impl Run<'_> {
                 }
             };
             // Gaps of many reasons may take as many segments as before; then nothing is gained.
-            let is_gain = proved.added.len() < sources.len() || self.rewrites();
+            let has_batches = sources.iter().any(|it| it.batches);
+            let is_gain = proved.added.len() < sources.len() || self.rewrites() || has_batches;
             if is_gain {
                 compacted.add(sources, &proved, 0);
                 compacted.replacements.push(Replacement {
                     id: id.clone(),
                     removed: sources.to_vec(),
                     added: proved.added,
+                    removed_digest: Some(proved.removed_digest),
                     without: proved.without,
                     recovered: None,
                 });

@@ -162,6 +162,7 @@ impl Run<'_> {
             id: id.clone(),
             removed: all.get(whole.clone()).unwrap_or_default().to_vec(),
             added: Vec::new(),
+            removed_digest: Some(0),
             without: RemovedRecords::default(),
             recovered: None,
         };
@@ -169,6 +170,8 @@ impl Run<'_> {
             let between = all.get(at..group.start).unwrap_or_default();
             replacement.added.extend(between.iter().cloned());
             replacement.added.extend(done.added.iter().cloned());
+            let digest = replacement.removed_digest.unwrap_or_default();
+            replacement.removed_digest = Some(digest.wrapping_add(done.removed_digest));
             let without = &mut replacement.without;
             without.records = without.records.saturating_add(done.without.records);
             without.content_digest = without

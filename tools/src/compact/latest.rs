@@ -244,7 +244,7 @@ impl Finder {
                         let damaged = |error| Some((*at, error));
                         let block = block.map_err(damaged)?;
                         // A record may supersede others only if all of it can be read.
-                        block.check().map_err(damaged)?;
+                        block.check(&mut decoder).map_err(damaged)?;
                         block
                             .decode(&mut decoder, Streams::Keys, &mut columns)
                             .map_err(damaged)?;

@@ -9,7 +9,7 @@ use kbk_format::repo::{
 use kbk_format::{
     Block, BlockBuilder, BlockDecoder, Columns, Digests, EncodedBlock, Encoder, FileHeader,
     FormatError, Gap, GapReason, KeyFilterBits, Push, Record, SegmentAssembler, SegmentSummary,
-    Streams, WriteError,
+    Streams, TimestampType, WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -53,6 +53,8 @@ pub(super) struct Written {
 #[derive(Debug, Default)]
 pub(super) struct Read {
     pub(super) records: u64,
+    /// The content digest over all of them, what was left out included.
+    pub(super) content: u128,
     pub(super) gaps: GapChain,
     pub(super) removed_records: u64,
     pub(super) removed_content: u128,
@@ -128,7 +130,11 @@ pub(super) fn merge(
                     block
                         .decode(&mut decoder, Streams::All, &mut columns)
                         .map_err(damaged)?;
-                    current.content = current.content.wrapping_add(block.header().digests.content);
+                    let content = match &block.header().computed {
+                        Some(numbers) => numbers.digests.content,
+                        None => content_of(&columns, reader.segment().header().timestamp_type),
+                    };
+                    current.content = current.content.wrapping_add(content);
                     let before = (merger.read.records, block_bytes(&block));
                     merger.block(&reader, &columns)?;
                     events.merged(merger.read.records.saturating_sub(before.0), before.1);
@@ -140,6 +146,12 @@ pub(super) fn merge(
             }
         }
     }
+}
+
+/// Computes the content digest of a block that does not state it.
+fn content_of(columns: &Columns, timestamp_type: TimestampType) -> u128 {
+    let digests = columns.iter().map(|it| Digests::of(&it, timestamp_type));
+    digests.fold(0, |sum: u128, it| sum.wrapping_add(it.content))
 }
 
 fn block_bytes(block: &Block<'_>) -> u64 {
@@ -206,9 +218,8 @@ impl Merger<'_> {
             return Ok(());
         };
         let segment = current.reader.segment();
-        let stated = segments.get(current.at).map(|entry| entry.content_digest);
-        let stated = stated.map(|digest| u128::from_be_bytes(digest.0));
-        if stated != Some(current.content) {
+        let stated = segments.get(current.at).and_then(SegmentEntry::content);
+        if stated.is_some_and(|stated| stated != current.content) {
             let error = FormatError::new(
                 kbk_format::ErrorClass::Inconsistent,
                 "section statistics",
@@ -217,6 +228,7 @@ impl Merger<'_> {
             );
             return Err(MergeError::Damaged(current.at, error));
         }
+        self.read.content = self.read.content.wrapping_add(current.content);
         self.cover(&current.reader, segment.end_offset())
     }
 

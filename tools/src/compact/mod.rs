@@ -64,6 +64,7 @@ use kbk_format::{Compression, KeyFilterBits};
 pub(crate) use self::prove::{Held, Keys, read_back};
 pub use self::report::{CompactFinding, CompactFindingKind, CompactReport, CompactRow};
 pub use self::run::compact;
+pub(crate) use self::source::runs;
 
 /// What is merged, and how.
 #[derive(Clone, Debug)]

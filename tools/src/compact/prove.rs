@@ -33,6 +33,8 @@ pub(crate) struct Held {
 pub(super) struct Proved {
     pub(super) added: Vec<SegmentEntry>,
     pub(super) without: RemovedRecords,
+    /// The content digest of what goes, as it was read.
+    pub(super) removed_digest: u128,
     pub(super) adopted: u64,
 }
 

@@ -208,12 +208,21 @@ impl Run<'_> {
         self.options.older_than.is_none_or(|moment| {
             // Of a segment without any timestamp nobody knows how old it is.
             entry.records == 0
-                || entry.max_timestamp < moment && entry.min_known_timestamp.is_some()
+                || entry.max_timestamp < moment
+                    && match entry.is_computed() {
+                        true => entry.min_known_timestamp.is_some(),
+                        // Its bound was the timestamp of a record, or -1.
+                        false => entry.max_timestamp != -1,
+                    }
         })
     }
 
     /// Returns whether the segment is as asked for, but for its size, as far as its row says.
     pub(super) fn is_done_by_row(&self, entry: &SegmentEntry) -> bool {
+        // New segments have columns: batches are always written anew.
+        if entry.batches {
+            return false;
+        }
         match self.options.key_filters {
             KeyFilters::Kept => true,
             KeyFilters::All(_) => entry.key_filter,

@@ -84,7 +84,7 @@ async fn open(
 }
 
 /// Returns the ranges of blocks that are read at a time.
-pub(super) fn runs(reader: &SegmentReader, range_bytes: u64) -> Vec<Range<usize>> {
+pub(crate) fn runs(reader: &SegmentReader, range_bytes: u64) -> Vec<Range<usize>> {
     let entries = reader.segment().index().entries();
     let blocks = (0..entries.len()).collect();
     let mut runs = Runs::new(entries, blocks, Order::Ascending, BlockPart::Whole, 0);

@@ -21,6 +21,8 @@ pub(super) enum Rows {
     SameDigest { records: u64 },
     /// Their digests differ.
     OtherDigest,
+    /// One of them does not state its digest.
+    NotComputed,
     /// A segment of one of them reaches beyond the span, so its digest says nothing.
     Cut,
 }
@@ -86,9 +88,8 @@ fn compare(a: &[SegmentEntry], b: &[SegmentEntry]) -> Rows {
         counts.fold(0, u64::saturating_add)
     };
     let digest = |segments: &[SegmentEntry]| {
-        let digests = segments.iter();
-        let digests = digests.map(|segment| u128::from_be_bytes(segment.content_digest.0));
-        digests.fold(0, u128::wrapping_add)
+        let mut segments = segments.iter();
+        segments.try_fold(0, |sum: u128, it| Some(sum.wrapping_add(it.content()?)))
     };
     let objects = |segments: &'_ [SegmentEntry]| -> Vec<_> {
         segments.iter().map(|segment| segment.sha256).collect()
@@ -97,10 +98,11 @@ fn compare(a: &[SegmentEntry], b: &[SegmentEntry]) -> Rows {
         let records = records(a);
         return Rows::SameObjects { records };
     }
-    match records(a) == records(b) && digest(a) == digest(b) {
-        true => Rows::SameDigest {
+    match (digest(a), digest(b)) {
+        (Some(of_a), Some(of_b)) if of_a == of_b && records(a) == records(b) => Rows::SameDigest {
             records: records(a),
         },
-        false => Rows::OtherDigest,
+        (Some(_), Some(_)) => Rows::OtherDigest,
+        _ => Rows::NotComputed,
     }
 }

@@ -85,7 +85,11 @@ impl PlannedExport {
     /// Returns the times that selected records may have; `None` where there is no such record.
     fn times(&self) -> Option<RangeInclusive<i64>> {
         let segments = self.read.segments().iter();
-        let first = segments.clone().map(|it| it.min_timestamp).min()?;
+        // Of what is not computed, the smallest timestamp may be any.
+        let first = segments
+            .clone()
+            .map(|it| it.min_timestamp.unwrap_or(i64::MIN))
+            .min()?;
         let last = segments.map(|it| it.max_timestamp).max()?;
         let selected = self.read.times();
         let times = first.max(*selected.start())..=last.min(*selected.end());

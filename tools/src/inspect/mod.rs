@@ -23,7 +23,9 @@ use std::path::{Path, PathBuf};
 use kbk_format::layout::{FILE_MAGIC, TRAILER_MAGIC};
 use kbk_format::mapped::map_file;
 use kbk_format::scan::Found;
-use kbk_format::{BlockHeader, Codec, ErrorClass, FileHeader, FormatError, Scanner, Segment};
+use kbk_format::{
+    BlockDecoder, BlockHeader, Codec, ErrorClass, FileHeader, FormatError, Scanner, Segment,
+};
 
 pub use self::fetched::{FetchedObject, fetch};
 pub use self::part::{Part, PartField};
@@ -111,11 +113,12 @@ impl Inspection {
         if let Err(error) = segment.check_file_header(bytes) {
             self.problems.push(Problem::of(&error));
         }
+        let mut decoder = BlockDecoder::new();
         for (number, entry) in segment.index().entries().iter().enumerate() {
             let rest = tail(bytes, entry.position);
             let block = segment.block(number, rest);
             let checked = block.and_then(|block| {
-                let checked = block.check();
+                let checked = block.check(&mut decoder);
                 self.add_block(block.header(), checked.is_ok());
                 checked
             });

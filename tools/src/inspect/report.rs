@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
 use kbk_format::{
     BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, KeyFilter,
-    OffsetSpan, PartitionNumber, Segment, Statistics, TimestampType,
+    OffsetSpan, PartitionNumber, RecordStatistics, Segment, TimestampType,
 };
 use serde::Serialize;
 
@@ -101,44 +101,46 @@ pub struct InspectedFooter {
     pub position: u64,
     /// One past the last offset covered.
     pub end_offset: i64,
-    /// Offset of the first record; -1 without records.
-    pub first_offset: i64,
-    /// Offset of the last record; -1 without records.
-    pub last_offset: i64,
-    /// Smallest timestamp of a record in milliseconds.
-    pub min_timestamp: i64,
-    /// Largest timestamp of a record in milliseconds.
+    /// Whether everything was computed that only decoding the records tells; what was not is null.
+    pub computed: bool,
+    /// Offset of the first record; -1 without records; null where it was not computed.
+    pub first_offset: Option<i64>,
+    /// Offset of the last record; -1 without records; null where it was not computed.
+    pub last_offset: Option<i64>,
+    /// Smallest timestamp of a record in milliseconds; null where it was not computed.
+    pub min_timestamp: Option<i64>,
+    /// Largest timestamp of a record in milliseconds; where `computed` is false, a bound that none is above.
     pub max_timestamp: i64,
-    /// Smallest timestamp but -1, the one of records that have none; `i64::MAX` where no record has one.
-    pub min_known_timestamp: i64,
+    /// Smallest timestamp but -1, the one of records that have none; `i64::MAX` where no record has one; null where it was not computed.
+    pub min_known_timestamp: Option<i64>,
     /// Number of records.
     pub record_count: u64,
-    /// Records with a null value.
-    pub tombstone_count: u64,
+    /// Records with a null value; null where it was not computed.
+    pub tombstone_count: Option<u64>,
     /// Control records.
     pub control_count: u64,
-    /// Records without a timestamp.
-    pub no_timestamp_count: u64,
-    /// Records with the timestamp 0.
-    pub zero_timestamp_count: u64,
-    /// Records with a null key.
-    pub null_key_count: u64,
-    /// Number of headers.
-    pub header_count: u64,
-    /// Bytes of keys.
-    pub key_bytes: u64,
-    /// Bytes of values.
-    pub value_bytes: u64,
-    /// Bytes of headers.
-    pub header_bytes: u64,
-    /// Bytes of the largest record.
-    pub max_record_bytes: u64,
-    /// The most by which a record is older than one before it, in milliseconds.
-    pub max_lateness_ms: u64,
-    /// 32 hex digits, most significant first.
-    pub content_digest: String,
-    /// 32 hex digits, most significant first.
-    pub restore_digest: String,
+    /// Records without a timestamp; null where it was not computed.
+    pub no_timestamp_count: Option<u64>,
+    /// Records with the timestamp 0; null where it was not computed.
+    pub zero_timestamp_count: Option<u64>,
+    /// Records with a null key; null where it was not computed.
+    pub null_key_count: Option<u64>,
+    /// Number of headers; null where it was not computed.
+    pub header_count: Option<u64>,
+    /// Bytes of keys; null where it was not computed.
+    pub key_bytes: Option<u64>,
+    /// Bytes of values; null where it was not computed.
+    pub value_bytes: Option<u64>,
+    /// Bytes of headers; null where it was not computed.
+    pub header_bytes: Option<u64>,
+    /// Bytes of the largest record; null where it was not computed.
+    pub max_record_bytes: Option<u64>,
+    /// The most by which a record is older than one before it, in milliseconds; null where it was not computed.
+    pub max_lateness_ms: Option<u64>,
+    /// 32 hex digits, most significant first; null where it was not computed.
+    pub content_digest: Option<String>,
+    /// 32 hex digits, most significant first; null where it was not computed.
+    pub restore_digest: Option<String>,
     /// Covered offsets without a record.
     pub missing_count: u64,
     /// Why these offsets have no record, unless `gaps` gives another reason.
@@ -238,7 +240,7 @@ pub struct InspectedBlock {
     pub end_offset: i64,
     /// Number of records.
     pub records: u32,
-    /// Smallest timestamp in milliseconds; null without records.
+    /// Smallest timestamp in milliseconds; null without records, and where it was not computed.
     pub min_timestamp: Option<i64>,
     /// Largest timestamp in milliseconds; null without records.
     pub max_timestamp: Option<i64>,
@@ -286,52 +288,36 @@ impl InspectedHeader {
 
 impl InspectedFooter {
     pub(super) fn of(segment: &Segment) -> InspectedFooter {
-        let Statistics {
-            base_offset: _,
-            end_offset,
-            first_offset,
-            last_offset,
-            min_timestamp,
-            max_timestamp,
-            min_known_timestamp,
-            record_count,
-            tombstone_count,
-            control_count,
-            no_timestamp_count,
-            zero_timestamp_count,
-            null_key_count,
-            header_count,
-            key_bytes,
-            value_bytes,
-            header_bytes,
-            max_record_bytes,
-            max_lateness_ms,
-            raw_bytes: _,
-            digests,
-        } = segment.statistics().clone();
+        let statistics = segment.statistics();
         let gaps = segment.gaps();
+        let computed = statistics.computed.as_ref();
+        let number = |of: fn(&RecordStatistics) -> u64| computed.map(of);
+        let signed = |of: fn(&RecordStatistics) -> i64| computed.map(of);
+        let digest =
+            |of: fn(&RecordStatistics) -> u128| computed.map(|it| format!("{:032x}", of(it)));
         InspectedFooter {
             position: segment.footer_position(),
-            end_offset,
-            first_offset,
-            last_offset,
-            min_timestamp,
-            max_timestamp,
-            min_known_timestamp,
-            record_count,
-            tombstone_count,
-            control_count,
-            no_timestamp_count,
-            zero_timestamp_count,
-            null_key_count,
-            header_count,
-            key_bytes,
-            value_bytes,
-            header_bytes,
-            max_record_bytes,
-            max_lateness_ms,
-            content_digest: format!("{:032x}", digests.content),
-            restore_digest: format!("{:032x}", digests.restore),
+            end_offset: statistics.end_offset,
+            computed: computed.is_some(),
+            first_offset: signed(|it| it.first_offset),
+            last_offset: signed(|it| it.last_offset),
+            min_timestamp: signed(|it| it.min_timestamp),
+            max_timestamp: statistics.max_timestamp,
+            min_known_timestamp: signed(|it| it.min_known_timestamp),
+            record_count: statistics.record_count,
+            tombstone_count: number(|it| it.tombstone_count),
+            control_count: statistics.control_count,
+            no_timestamp_count: number(|it| it.no_timestamp_count),
+            zero_timestamp_count: number(|it| it.zero_timestamp_count),
+            null_key_count: number(|it| it.null_key_count),
+            header_count: number(|it| it.header_count),
+            key_bytes: number(|it| it.key_bytes),
+            value_bytes: number(|it| it.value_bytes),
+            header_bytes: number(|it| it.header_bytes),
+            max_record_bytes: number(|it| it.max_record_bytes),
+            max_lateness_ms: number(|it| it.max_lateness_ms),
+            content_digest: digest(|it| it.digests.content),
+            restore_digest: digest(|it| it.digests.restore),
             missing_count: gaps.missing_count,
             default_gap_reason: gaps.default_reason,
             gaps: gaps.entries.iter().map(InspectedGap::from).collect(),
@@ -342,15 +328,15 @@ impl InspectedFooter {
 
 impl InspectedBlock {
     pub(super) fn of(header: &BlockHeader, intact: bool) -> InspectedBlock {
-        let times =
-            (header.record_count > 0).then_some((header.min_timestamp, header.max_timestamp));
+        let has_records = header.record_count > 0;
+        let min = header.computed.map(|numbers| numbers.min_timestamp);
         InspectedBlock {
             position: header.position,
             base_offset: header.base_offset,
             end_offset: header.end_offset,
             records: header.record_count,
-            min_timestamp: times.map(|(min, _)| min),
-            max_timestamp: times.map(|(_, max)| max),
+            min_timestamp: min.filter(|_| has_records),
+            max_timestamp: has_records.then_some(header.max_timestamp),
             stored_bytes: header.block_length() as u64,
             raw_bytes: header.raw_length(),
             intact,

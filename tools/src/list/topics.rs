@@ -121,9 +121,9 @@ pub struct SegmentTotals {
     pub stored_bytes: u64,
     /// Bytes of the records before compression.
     pub raw_bytes: u64,
-    /// Smallest timestamp in milliseconds; null without records.
+    /// Smallest timestamp in milliseconds; null without records, and where a segment does not state it.
     pub min_timestamp: Option<i64>,
-    /// Largest timestamp in milliseconds; null without records.
+    /// Largest timestamp in milliseconds, or a bound that none is above where the smallest one is null; null without records.
     pub max_timestamp: Option<i64>,
 }
 
@@ -133,13 +133,12 @@ impl SegmentTotals {
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a SegmentEntry>) -> SegmentTotals {
         let mut totals = SegmentTotals::default();
         for entry in entries {
-            let times = entry.times();
             totals.add(&SegmentTotals {
                 records: entry.records,
                 stored_bytes: entry.size,
                 raw_bytes: entry.raw_bytes,
-                min_timestamp: times.map(|(min, _)| min),
-                max_timestamp: times.map(|(_, max)| max),
+                min_timestamp: entry.min_timestamp.filter(|_| entry.records > 0),
+                max_timestamp: (entry.records > 0).then_some(entry.max_timestamp),
             });
         }
         totals
@@ -157,12 +156,18 @@ impl SegmentTotals {
 
     /// Adds the sums and extremes of others.
     pub fn add(&mut self, other: &SegmentTotals) {
+        if other.records > 0 {
+            self.min_timestamp = match (self.min_timestamp, other.min_timestamp) {
+                (_, min) if self.records == 0 => min,
+                // One that is not known makes the smallest of all unknown.
+                (Some(min), Some(next)) => Some(min.min(next)),
+                _ => None,
+            };
+            self.max_timestamp = self.max_timestamp.max(other.max_timestamp);
+        }
         self.records = self.records.saturating_add(other.records);
         self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
         self.raw_bytes = self.raw_bytes.saturating_add(other.raw_bytes);
-        let (min, max) = (self.min_timestamp, self.max_timestamp);
-        self.min_timestamp = min.into_iter().chain(other.min_timestamp).min();
-        self.max_timestamp = max.into_iter().chain(other.max_timestamp).max();
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Needs {
     pub whole_records: u64,
     /// Number of blocks that may hold records outside of the selection.
     pub cut_blocks: u64,
-    /// Smallest timestamp in the blocks; `None` without blocks.
+    /// Smallest timestamp in the blocks that state it; `None` without such blocks.
     pub min_timestamp: Option<i64>,
     /// Whether any block may hold a record with the timestamp 0.
     pub may_have_zero_timestamps: bool,
@@ -45,8 +45,8 @@ impl Needs {
             records,
             whole_records: if cut { 0 } else { records },
             cut_blocks: u64::from(cut),
-            min_timestamp: Some(entry.min_timestamp),
-            may_have_zero_timestamps: (entry.min_timestamp..=entry.max_timestamp).contains(&0),
+            min_timestamp: entry.min_timestamps.map(|min| min.all),
+            may_have_zero_timestamps: entry.may_hold_times(0, 0),
         }
     }
 }

@@ -10,7 +10,7 @@ use kbk_format::{BlockDecoder, Columns, Streams};
 /// does; `None` if no record has one.
 ///
 /// Reads the index of the partition, the footer of the first segment that reaches the timestamp, and one block, of which only
-/// offsets and timestamps are decoded.
+/// offsets and timestamps are decoded. Of segments that are not computed (SPEC 2.11), further blocks and segments may be read.
 ///
 /// # Errors
 ///
@@ -28,10 +28,14 @@ pub async fn offset_for_time(
     }
     let reaching = timestamp..=i64::MAX;
     let segments = repository.segments_of_times(snapshot, partition, state, &reaching);
-    match segments.await?.first() {
-        Some(entry) => in_segment(repository.store(), partition, entry, timestamp).await,
-        None => Ok(None),
+    // The first one that reaches it has it, if its largest timestamp was computed and is no bound.
+    for entry in segments.await? {
+        let found = in_segment(repository.store(), partition, &entry, timestamp).await?;
+        if found.is_some() || entry.is_computed() {
+            return Ok(found);
+        }
     }
+    Ok(None)
 }
 
 async fn in_segment(
@@ -42,16 +46,18 @@ async fn in_segment(
 ) -> Result<Option<i64>, RepoError> {
     let reader = SegmentReader::open(store, partition, entry).await?;
     let segment = reader.segment();
-    let Some(block) = segment.index().block_of_time(timestamp) else {
-        return Ok(None);
-    };
-    let bytes = reader.read(block..block + 1).await?;
-    let mut columns = Columns::new();
-    let decoded = segment
-        .block(block, &bytes)
-        .and_then(|block| block.decode(&mut BlockDecoder::new(), Streams::Meta, &mut columns));
-    decoded.map_err(|error| reader.damaged(error))?;
-    let mut timestamps = columns.timestamps().iter();
-    let row = timestamps.position(|found| *found >= timestamp);
-    Ok(row.and_then(|row| columns.offsets().get(row).copied()))
+    let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
+    for block in segment.index().blocks_of_time(timestamp) {
+        let bytes = reader.read(block..block + 1).await?;
+        let decoded = segment
+            .block(block, &bytes)
+            .and_then(|block| block.decode(&mut decoder, Streams::Meta, &mut columns));
+        decoded.map_err(|error| reader.damaged(error))?;
+        let mut timestamps = columns.timestamps().iter();
+        let row = timestamps.position(|found| *found >= timestamp);
+        if let Some(offset) = row.and_then(|row| columns.offsets().get(row)) {
+            return Ok(Some(*offset));
+        }
+    }
+    Ok(None)
 }

@@ -50,8 +50,8 @@ impl Selection {
     pub(super) fn covers_segment(&self, entry: &SegmentEntry) -> bool {
         let offsets =
             self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
-        let times =
-            self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
+        let min = entry.min_timestamp.unwrap_or(i64::MIN);
+        let times = self.times.contains(&min) && self.times.contains(&entry.max_timestamp);
         offsets && times
     }
 
@@ -82,8 +82,8 @@ impl Selection {
     pub(super) fn cuts_block(&self, segment: &Segment, entry: &IndexEntry) -> bool {
         let offsets =
             self.offsets.start <= entry.base_offset && entry.end_offset <= self.offsets.end;
-        let times =
-            self.times.contains(&entry.min_timestamp) && self.times.contains(&entry.max_timestamp);
+        let min = entry.min_timestamps.map_or(i64::MIN, |min| min.all);
+        let times = self.times.contains(&min) && self.times.contains(&entry.max_timestamp);
         // The index counts control records per segment only, so one of them makes every block of the segment uncertain.
         let records_only = segment.statistics().control_count == 0;
         !(offsets && times && records_only && self.filter.selects_all())

@@ -216,7 +216,7 @@ fn proved(
     Ok(Offsets::of(proved))
 }
 
-/// Adds up the records and digests of the segments that fill a range; `None` where they do not.
+/// Adds up the records and digests of the segments that fill a range; `None` where they do not, or one does not state its digest.
 pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> {
     while let Some((first, after)) = rest.split_first()
         && first.end_offset <= offsets.base_offset
@@ -234,8 +234,7 @@ pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u
         }
         at = entry.end_offset;
         records = records.saturating_add(entry.records);
-        let content = u128::from_be_bytes(entry.content_digest.0);
-        digest = digest.wrapping_add(content);
+        digest = digest.wrapping_add(entry.content()?);
     }
     (at == offsets.end_offset).then_some((records, digest))
 }
@@ -256,13 +255,13 @@ mod tests {
             sha256: Hex([0; 32]),
             base_offset: *base_offset,
             end_offset: *end_offset,
-            min_timestamp: 0,
+            min_timestamp: Some(0),
             max_timestamp: 0,
             min_known_timestamp: Some(0),
             records: *records,
             raw_bytes: 1,
             timestamp_type: TimestampType::CreateTime,
-            content_digest: Hex(u128::from(*records).to_be_bytes()),
+            content_digest: Some(Hex(u128::from(*records).to_be_bytes())),
             rendered: None,
             whole_lines: None,
             key_filter: false,

@@ -218,12 +218,13 @@ fn name_new(from: &Path, to: &Path) -> io::Result<()> {
 /// Decodes all of a new segment, and compares it with what was proved. The error names the difference.
 pub(super) fn check(salvage: &Salvage, written: &[u8]) -> Result<(), String> {
     let segment = verify::verify_whole(written, true).map_err(|error| error.to_string())?;
-    let expected = (salvage.coverage(), salvage.records(), salvage.digests());
+    let digests = Some(salvage.digests());
+    let expected = (salvage.coverage(), salvage.records(), digests);
     let statistics = segment.statistics();
     let found = (
         segment.coverage(),
         statistics.record_count,
-        statistics.digests,
+        statistics.digests(),
     );
     match found == expected {
         true => Ok(()),

@@ -195,11 +195,12 @@ impl Run<'_> {
         } = target;
         // A segment that was recovered itself states what was left of it.
         let stated = match (lost.is_empty(), donor) {
-            (true, _) => Some((entry.records, u128::from_be_bytes(entry.content_digest.0))),
+            (true, _) => Some((entry.records, entry.content())),
             (false, None) => None,
             (false, Some(_)) => {
                 let offsets = OffsetSpan::from(entry.base_offset..entry.end_offset);
-                self.older.before_damage(id, offsets).await?
+                let before = self.older.before_damage(id, offsets).await?;
+                before.map(|(records, digest)| (records, Some(digest)))
             }
         };
         let places = Places {
@@ -230,6 +231,7 @@ impl Run<'_> {
             id: id.clone(),
             removed: vec![entry.clone()],
             added: vec![added],
+            removed_digest: None,
             without: RemovedRecords::default(),
             recovered: Some(Recovered {
                 lost,
@@ -250,7 +252,7 @@ impl Run<'_> {
         let expected = Expected {
             offsets: entry.base_offset..entry.end_offset,
             records: salvaged.records,
-            content_digest: salvaged.digests.content,
+            content_digest: Some(salvaged.digests.content),
         };
         // Where the row proves that no record is missing, what no block covers had none.
         let reason = match salvaged.is_whole {

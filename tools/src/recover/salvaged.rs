@@ -93,7 +93,7 @@ impl Salvaged {
         repository: &Repository,
         (id, entry): (&PartitionId, &SegmentEntry),
         lost_before: &Offsets,
-        stated: Option<(u64, u128)>,
+        stated: Option<(u64, Option<u128>)>,
         Places { displaced, donor }: Places<'_>,
     ) -> Result<Salvaged, RepoError> {
         let limit = entry.size.saturating_add(MORE_BYTES);
@@ -283,10 +283,15 @@ impl Salvaged {
         mut self,
         repository: &Repository,
         entry: &SegmentEntry,
-        stated: Option<(u64, u128)>,
+        stated: Option<(u64, Option<u128>)>,
     ) -> Result<Salvaged, RepoError> {
         self = self.summed(repository, entry).await?;
-        let is_stated = |it: &Salvaged| stated == Some((it.records, it.digests.content));
+        // A row without a digest states the number of records, and each batch that was found has proved itself.
+        let is_stated = |it: &Salvaged| {
+            stated.is_some_and(|(records, digest)| {
+                records == it.records && digest.is_none_or(|digest| digest == it.digests.content)
+            })
+        };
         if !is_stated(&self) && self.fills.iter().any(|fill| !fill.is_certain) {
             let why = "nothing proves that it is of the same log";
             self.drop_fills(|fill| !fill.is_certain, why);

@@ -15,7 +15,8 @@ use crate::task::joined;
 pub(super) struct Expected {
     pub(super) offsets: Range<i64>,
     pub(super) records: u64,
-    pub(super) content_digest: u128,
+    /// `None` only of what was written, which always states it.
+    pub(super) content_digest: Option<u128>,
 }
 
 /// Writes a segment, all bytes of it by `write`, and returns its row once the store has returned what was written.
@@ -65,7 +66,7 @@ where
     let found = Expected {
         offsets: added.base_offset..added.end_offset,
         records: added.records,
-        content_digest: u128::from_be_bytes(added.content_digest.0),
+        content_digest: added.content(),
     };
     match found == expected {
         true => Ok(added),

@@ -164,14 +164,15 @@ async fn plan_partition(
 
 /// Returns the segment that keeps older records; `None` where none remain.
 fn kept(planned: &PartitionExpiry, ages: Ages, unreadable: bool) -> Option<KeptSegment> {
-    let oldest = planned.after.min_timestamp?;
+    // Where the oldest timestamp is not known, there may be older records.
+    let (oldest, _) = planned.after.time_bounds()?;
     let next = planned.next.as_ref().filter(|_| oldest < ages.older_than)?;
     let future = ages.now.saturating_add(CLOCK_TOLERANCE_MS);
     let because = match next.min_known_timestamp {
         _ if unreadable => KeptBecause::Unreadable,
-        None => KeptBecause::NoTimestamps,
-        Some(_) if next.max_timestamp > future => KeptBecause::FutureRecords,
-        Some(_) => KeptBecause::YoungerRecords,
+        None if next.is_computed() || next.max_timestamp == -1 => KeptBecause::NoTimestamps,
+        _ if next.max_timestamp > future => KeptBecause::FutureRecords,
+        _ => KeptBecause::YoungerRecords,
     };
     Some(KeptSegment {
         because,
@@ -191,6 +192,7 @@ fn row(
         return None;
     }
     let (min_timestamp, max_timestamp) = planned.times().unzip();
+    let min_timestamp = min_timestamp.flatten();
     let offsets = before.base_offset..after.base_offset;
     Some(ExpiryRow {
         topic: topic.name.to_string(),

@@ -1,5 +1,7 @@
-//! What the tests of several rooms share: stores that fail, and random numbers that can be repeated.
+//! What the tests of several rooms share: stores that fail, random numbers that can be repeated, and segments of batches.
 
+#[path = "../../../tests/support/as_batches.rs"]
+pub(crate) mod as_batches;
 #[path = "../../../tests/support/delegate.rs"]
 pub(crate) mod delegate;
 pub(crate) mod faulty;

@@ -58,6 +58,8 @@ pub struct VerifiedFile {
     pub end_offset: Option<i64>,
     /// Number of records.
     pub records: Option<u64>,
+    /// Whether it states digests and everything else that only decoding tells; null if that is not known.
+    pub computed: Option<bool>,
     /// Number of its offsets whose records were lost to damage of the segment that it was recovered from: it names them as gaps.
     pub damaged_offsets: Option<u64>,
 }
@@ -167,6 +169,7 @@ impl VerifiedFile {
             base_offset: None,
             end_offset: None,
             records: None,
+            computed: None,
             damaged_offsets: None,
         }
     }
@@ -176,6 +179,7 @@ impl VerifiedFile {
         self.name(segment.header());
         self.end_offset = Some(segment.end_offset());
         self.records = Some(segment.statistics().record_count);
+        self.computed = Some(segment.is_computed());
         self.damaged_offsets = Some(segment.gaps().offsets(GapReason::Damaged));
     }
 }

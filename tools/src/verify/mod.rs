@@ -161,6 +161,9 @@ pub struct VerifyReport {
     pub expired_offsets: u64,
     /// How many records were removed since later ones have the same keys, or as old tombstones, which is no finding.
     pub compacted_records: u64,
+    /// Number of segments that state no digests, since their writers did not decode them (SPEC 2.11): there was nothing to compare their records
+    /// with but the checksums of the batches.
+    pub not_computed_segments: u64,
     /// How many of the findings are about histories of topics that were replaced: the topics were read again in full since.
     pub replaced_findings: u64,
     /// What no snapshot of the repository names: of the selected topics, or of all.

@@ -233,7 +233,7 @@ fn segments(
         let found = marks.get(&*entry.key).copied();
         let worst = lost.map(|lost| lost.mark).chain(found).max();
         offsets.push(span(covered.clone(), stored));
-        if let Some(first) = entry.min_known_timestamp
+        if let Some(first) = first_drawn(entry)
             && first <= entry.max_timestamp
         {
             let mark = worst.map_or(stored, |worst| worst.max(stored));
@@ -243,13 +243,19 @@ fn segments(
     (offsets, times)
 }
 
+/// Returns the time that a segment is drawn from: of one that is not computed, only its largest one is known.
+fn first_drawn(entry: &SegmentEntry) -> Option<i64> {
+    match entry.is_computed() {
+        true => entry.min_known_timestamp,
+        false => (entry.records > 0 && entry.max_timestamp != -1).then_some(entry.max_timestamp),
+    }
+}
+
 /// Returns where the times of lost records were: between those of the segments that have the records before and after them. Within one segment, they
 /// are among its times; and where there is no record on one side, nothing is known of them.
 fn between(entries: &[SegmentEntry], offsets: &[Span]) -> Vec<Span> {
     // A segment without records, which a recovery leaves of one that is gone, has no times either.
-    let dated = entries
-        .iter()
-        .filter(|entry| entry.min_known_timestamp.is_some());
+    let dated = entries.iter().filter(|entry| first_drawn(entry).is_some());
     let dated: Vec<&SegmentEntry> = dated.collect();
     let lost = offsets
         .iter()
@@ -259,7 +265,7 @@ fn between(entries: &[SegmentEntry], offsets: &[Span]) -> Vec<Span> {
         let after = dated.partition_point(|entry| entry.end_offset <= lost.range.end);
         let before = before.checked_sub(1).filter(|before| *before != after)?;
         let start = dated.get(before)?.max_timestamp;
-        let end = dated.get(after)?.min_known_timestamp?;
+        let end = first_drawn(dated.get(after)?)?;
         Some(span(start..end.max(start.saturating_add(1)), lost.mark))
     });
     times.collect()
@@ -362,13 +368,13 @@ mod tests {
             sha256: Hex([0; 32]),
             base_offset: offsets.start,
             end_offset: offsets.end,
-            min_timestamp: times.as_ref().map_or(i64::MAX, |times| times.start),
+            min_timestamp: Some(times.as_ref().map_or(i64::MAX, |times| times.start)),
             max_timestamp: times.as_ref().map_or(i64::MIN, |times| times.end - 1),
             min_known_timestamp: times.map(|times| times.start),
             records: 1,
             raw_bytes: 1,
             timestamp_type: TimestampType::CreateTime,
-            content_digest: Hex([0; 16]),
+            content_digest: Some(Hex([0; 16])),
             rendered: None,
             whole_lines: None,
             key_filter: false,

@@ -499,6 +499,7 @@ impl<'a> Run<'a> {
             return;
         }
         self.report.segments += 1;
+        self.report.not_computed_segments += u64::from(!entry.is_computed());
         // Rows of damaged snapshots may state anything.
         self.report.records = self.report.records.saturating_add(entry.records);
         self.report.bytes = self.report.bytes.saturating_add(entry.size);

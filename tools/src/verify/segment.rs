@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use kbk_format::repo::BoxedError;
 use kbk_format::verify::RecordVerifier;
-use kbk_format::{FormatError, IndexEntry, Segment};
+use kbk_format::{BlockDecoder, FormatError, IndexEntry, Segment};
 use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
@@ -57,6 +57,7 @@ pub(super) fn check(
         records: depth.records.then(|| RecordVerifier::new(segment)),
         sha256: depth.sha256,
         damage: Vec::new(),
+        decoder: BlockDecoder::new(),
     };
     match check.parts(object, range_bytes, events) {
         Ok(()) => check.finish(),
@@ -72,6 +73,8 @@ struct SegmentCheck<'a> {
     records: Option<RecordVerifier<'a>>,
     sha256: Option<&'a mut Sha256>,
     damage: Vec<Damage>,
+    /// For the batches of a block that are compressed once more.
+    decoder: BlockDecoder,
 }
 
 /// A contiguous range of the segment.
@@ -138,7 +141,7 @@ impl SegmentCheck<'_> {
         {
             let checked = block.and_then(|block| match &mut self.records {
                 Some(records) => records.block(&block),
-                None => block.check(),
+                None => block.check(&mut self.decoder),
             });
             if let Err(error) = checked {
                 // The digests over all records cannot match any more, and must not be reported as further damage.

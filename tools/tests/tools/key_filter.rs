@@ -12,6 +12,7 @@ use kbk_tools::{KeySelection, Order, ReadPlan, RecordFilter, Selection};
 use object_store::local::LocalFileSystem;
 use tokio::runtime::Handle;
 
+use crate::support::as_batches::SegmentKind;
 use crate::support::watched_store::{Fault, Watch, watched};
 use crate::support::{Row, World, place};
 
@@ -135,6 +136,10 @@ fn cost(
 
 #[test]
 fn one_key_reads_under_two_percent_with_a_filter_and_everything_without() {
+    // It is about what is known without decoding.
+    if !SegmentKind::is_computed() {
+        return;
+    }
     let (with, without) = (world(always), world(|_| None));
     for profile in [StoreProfile::local(), StoreProfile::remote()] {
         let (repository, watch) = watched_as(&with, profile);
@@ -188,6 +193,10 @@ fn a_key_in_every_segment_is_found_in_each_and_so_where_some_have_no_filter() {
 
 #[test]
 fn a_damaged_page_costs_bytes_and_no_record() {
+    // It is about what is known without decoding.
+    if !SegmentKind::is_computed() {
+        return;
+    }
     let world = world(always);
     let entry = &world.entries("t", 0)[1];
     let footer = usize::try_from(entry.footer_position).unwrap();
@@ -230,6 +239,10 @@ fn a_damaged_page_costs_bytes_and_no_record() {
 
 #[test]
 fn a_page_that_the_store_does_not_return_is_an_error_and_not_an_absence() {
+    // It is about what is known without decoding.
+    if !SegmentKind::is_computed() {
+        return;
+    }
     let world = world(always);
     let (repository, watch) = watched_as(&world, StoreProfile::remote());
     let snapshot = world.latest();

@@ -11,6 +11,7 @@ mod forgotten;
 mod grep;
 mod inspect;
 mod key_filter;
+mod kinds;
 mod list;
 mod listing_requests;
 mod orphans;

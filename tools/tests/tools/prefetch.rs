@@ -16,6 +16,7 @@ use object_store::local::LocalFileSystem;
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+use crate::support::as_batches::SegmentKind;
 use crate::support::rounds::{Cost, Rounds, in_rounds, small_profile};
 use crate::support::{Row, World, place};
 
@@ -150,6 +151,10 @@ fn the_first_blocks_come_with_the_footer_and_no_footer_is_read_twice() {
 
 #[test]
 fn small_segments_take_one_request_each_and_many_at_a_time() {
+    // Of columns, META and single streams are read alone.
+    if !SegmentKind::is_columns() {
+        return;
+    }
     let world = small();
     let alone = cost(&world, EVERYTHING, usize::MAX, false);
     let ahead = cost(&world, EVERYTHING, usize::MAX, true);
@@ -461,6 +466,10 @@ fn verify_reads_small_segments_by_one_request_and_large_ones_ahead() {
 
 #[test]
 fn small_gaps_between_needed_blocks_are_read_with_them() {
+    // Of columns, META and single streams are read alone.
+    if !SegmentKind::is_columns() {
+        return;
+    }
     let world = World::new();
     // Every fourth stretch of records is of another time.
     let time = |offset: i64| if offset / 50 % 4 == 0 { 1_000 } else { 0 };

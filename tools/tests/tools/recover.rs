@@ -236,7 +236,7 @@ fn without_any_header_the_caller_says_which_partition_it_is() {
     );
     // The digests tell the type of the timestamps.
     assert_eq!(new.header().timestamp_type, segment.header().timestamp_type);
-    assert_eq!(new.statistics().digests, segment.statistics().digests);
+    assert_eq!(new.statistics().digests(), segment.statistics().digests());
     let other = FileOptions {
         files: vec![golden("log-append-time")],
         output: folder.path().join("other.kseg"),

@@ -23,7 +23,7 @@ pub(crate) struct LineHead {
     pub(crate) key: RowKey,
     /// Whether the row states that there is no row of this key any more.
     pub(crate) removed: bool,
-    /// The smallest and the largest timestamp of a segment with records.
+    /// Timestamps that no record of a segment with records is below and above.
     pub(crate) times: Option<(i64, i64)>,
 }
 
@@ -72,8 +72,9 @@ impl LineHead {
             members.min_timestamp,
             members.max_timestamp,
         ) {
-            (Some(1..), Some(min), Some(max)) if kind == RowKind::Segment && !removed => {
-                Some((min, max))
+            // A smallest timestamp that was not computed bounds nothing.
+            (Some(1..), min, Some(max)) if kind == RowKind::Segment && !removed => {
+                Some((min.unwrap_or(i64::MIN), max))
             }
             _ => None,
         };

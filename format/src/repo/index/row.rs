@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{RowKey, RowKind};
 use super::line::{LineHead, REMOVED};
 use crate::PartitionNumber;
-use crate::layout::{FEATURE_BATCHES, FEATURE_KEY_FILTER};
+use crate::layout::{FEATURE_BATCHES, FEATURE_KEY_FILTER, FEATURE_NOT_COMPUTED};
 use crate::record::TimestampType;
 use crate::render::ViewSizes;
 use crate::repo::changes::Changes;
@@ -109,13 +109,13 @@ struct SegmentLine {
     sha256: Digest,
     base_offset: i64,
     end_offset: i64,
-    min_timestamp: i64,
+    min_timestamp: Option<i64>,
     max_timestamp: i64,
     min_known_timestamp: Option<i64>,
     records: u64,
     raw_bytes: u64,
     timestamp_type: TimestampType,
-    content_digest: Id,
+    content_digest: Option<Id>,
     rendered: Option<ViewSizes>,
     whole_lines: Option<[bool; 2]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +158,7 @@ impl Row {
             key: self.key(),
             removed: matches!(self, Row::Removed(_)),
             times: match self {
-                Row::Segment(_, entry) => entry.times(),
+                Row::Segment(_, entry) => entry.time_bounds(),
                 _ => None,
             },
         }
@@ -193,7 +193,7 @@ impl Row {
             RowKind::Topic => parse(line).map(Row::Topic),
             RowKind::Partition => parse(line).map(|line| Row::Partition(PartitionLine::into(line))),
             RowKind::Lost => parse(line).map(LostLine::row),
-            RowKind::Segment => parse(line).map(SegmentLine::row),
+            RowKind::Segment => parse(line).and_then(SegmentLine::row),
         };
         let row = read.and_then(|row| row.check().map(|()| row));
         row.map_err(|detail| SealError::Damaged(format!("{}: {detail}", head.key)))
@@ -208,6 +208,7 @@ impl Row {
                 true => Ok(()),
                 false => Err(format!("it ends at offset {to}")),
             },
+            // Whether bit 0 of the features agrees with the members was checked when the line was read.
             Row::Segment(_, entry) => entry.check(),
             Row::Removed(_) => Ok(()),
         }
@@ -342,12 +343,22 @@ impl SegmentLine {
         }
     }
 
-    fn row(self) -> Row {
+    fn row(self) -> Result<Row, String> {
         let id = PartitionId {
             topic: self.topic,
             topic_id: self.topic_id,
             partition: self.partition,
         };
+        let features = self.features.unwrap_or(0);
+        if (features & FEATURE_NOT_COMPUTED != 0) != self.content_digest.is_none() {
+            let digest = match self.content_digest {
+                Some(_) => "there is one",
+                None => "there is none",
+            };
+            return Err(format!(
+                "its features are {features:#x}, and of the content digest {digest}"
+            ));
+        }
         let entry = SegmentEntry {
             key: Key::segment(&id, self.base_offset, &self.segment_id).to_string(),
             segment_id: self.segment_id,
@@ -365,16 +376,17 @@ impl SegmentLine {
             content_digest: self.content_digest,
             rendered: self.rendered,
             whole_lines: self.whole_lines,
-            key_filter: self.features.unwrap_or(0) & FEATURE_KEY_FILTER != 0,
-            batches: self.features.unwrap_or(0) & FEATURE_BATCHES != 0,
+            key_filter: features & FEATURE_KEY_FILTER != 0,
+            batches: features & FEATURE_BATCHES != 0,
         };
-        Row::Segment(id, Box::new(entry))
+        Ok(Row::Segment(id, Box::new(entry)))
     }
 }
 
 /// Returns the incompatible features of a segment; `None` where it has none.
 fn features(entry: &SegmentEntry) -> Option<u64> {
     let bits = [
+        (!entry.is_computed(), FEATURE_NOT_COMPUTED),
         (entry.key_filter, FEATURE_KEY_FILTER),
         (entry.batches, FEATURE_BATCHES),
     ];
@@ -420,19 +432,47 @@ pub(super) mod tests {
             sha256: Hex([3; 32]),
             base_offset: from,
             end_offset: to,
-            min_timestamp: from,
+            min_timestamp: Some(from),
             max_timestamp: to,
             min_known_timestamp: Some(from),
             records: to.abs_diff(from),
             raw_bytes: 9,
             timestamp_type: TimestampType::CreateTime,
-            content_digest: Id::ZERO,
+            content_digest: Some(Id::ZERO),
             rendered: Some([1, 2, 3]),
             whole_lines: None,
             key_filter: false,
             batches: false,
         };
         Row::Segment(id.clone(), Box::new(entry))
+    }
+
+    /// A segment that is not computed.
+    fn not_computed(id: &PartitionId) -> Row {
+        let Row::Segment(id, mut entry) = segment(id, 4, 9) else {
+            unreachable!("it makes a row of a segment");
+        };
+        entry.batches = true;
+        entry.min_timestamp = None;
+        entry.min_known_timestamp = None;
+        entry.content_digest = None;
+        entry.rendered = None;
+        entry.whole_lines = None;
+        Row::Segment(id, entry)
+    }
+
+    #[test]
+    fn the_bounds_of_a_row_that_is_not_computed_rule_out_only_later_times() {
+        let row = not_computed(&partition_id("a", 1, 3));
+        let line = row.to_line();
+        let head = LineHead::read(&line).unwrap();
+        assert_eq!((head.times, &head), (Some((i64::MIN, 9)), &row.head()));
+        let Row::Segment(_, entry) = Row::read(&head, &line).unwrap() else {
+            unreachable!("it is the row of a segment");
+        };
+        assert!(!entry.is_computed());
+        assert!(entry.may_hold_times(i64::MIN, i64::MIN) && entry.may_hold_times(9, 10));
+        assert!(!entry.may_hold_times(10, i64::MAX));
     }
 
     pub(crate) fn topic_row(name: &str, id: u8) -> TopicLine {
@@ -495,6 +535,7 @@ pub(super) mod tests {
             Row::Lost(id.clone(), LostRange::deleted(4, 5)),
             Row::Lost(id.clone(), LostRange::damaged(4, 5)),
             segment(&id, 4, 9),
+            not_computed(&id),
             Row::Removed(topic("a", 1)),
             Row::Removed(RowKey::partition(id.clone())),
             Row::Removed(RowKey::lost(id.clone(), 4)),
@@ -568,7 +609,14 @@ pub(super) mod tests {
             ("\"base_offset\":4", "\"base_offset\":10"),
             ("\"segments\":1", "\"segments\":0"),
             ("\"changes\":[7,3]", "\"changes\":[3,7]"),
-            ("\"min_timestamp\":-1", "\"min_timestamp\":null"),
+            (
+                "\"max_timestamp\":9223372036854775807",
+                "\"max_timestamp\":null",
+            ),
+            (
+                "\"min_timestamp\":-1,\"max_timestamp\":9223372036854775807",
+                "\"min_timestamp\":8,\"max_timestamp\":7",
+            ),
             (
                 "\"incomplete\":null",
                 "\"incomplete\":{\"reason\":\"A\",\"detail\":\"\"}",
@@ -587,6 +635,26 @@ pub(super) mod tests {
                 "\"timestamp_type\":\"Create\"",
             ),
             ("\"segment_id\":\"05", "\"segment_id\":\"5"),
+            ("\"min_timestamp\":4,", "\"min_timestamp\":null,"),
+            (
+                &*format!("\"content_digest\":\"{}\"", Id::ZERO),
+                "\"content_digest\":null",
+            ),
+            ("\"size\"", "\"features\":9,\"size\""),
+        ] {
+            edited(&row, from, to);
+        }
+        let row = not_computed(&partition_id("a", 1, 3));
+        let digest = format!("\"content_digest\":\"{}\"", Id::ZERO);
+        for (from, to) in [
+            ("\"features\":9", "\"features\":8"),
+            ("\"features\":9", "\"features\":1"),
+            ("\"features\":9", "\"features\":13"),
+            ("\"content_digest\":null", &*digest),
+            ("\"min_timestamp\":null", "\"min_timestamp\":4"),
+            ("\"min_known_timestamp\":null", "\"min_known_timestamp\":4"),
+            ("\"rendered\":null", "\"rendered\":[1,2,3]"),
+            ("\"whole_lines\":null", "\"whole_lines\":[true,true]"),
         ] {
             edited(&row, from, to);
         }

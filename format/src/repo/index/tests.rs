@@ -282,7 +282,7 @@ impl World {
         let outside =
             |times: Option<(i64, i64)>| times.is_none_or(|(min, max)| max < from || min >= to);
         let in_window = |row: &Row| match row {
-            Row::Segment(_, entry) => !outside(entry.times()),
+            Row::Segment(_, entry) => !outside(entry.time_bounds()),
             _ => false,
         };
         let wanted = RowFilter {

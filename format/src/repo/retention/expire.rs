@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::Upkeep;
+use crate::PartitionNumber;
 use crate::repo::commit::SegmentChange;
 use crate::repo::error::{Damage, RepoErrorKind, Result};
 use crate::repo::expired::{Expired, LastRecord};
@@ -36,8 +37,8 @@ pub struct PartitionExpiry {
     pub last_record: Option<LastRecord>,
 }
 
-/// The smallest and the largest timestamp; `None` without records.
-type Times = Option<(i64, i64)>;
+/// The smallest timestamp, where it is known, and the largest one, or a bound where it is not; `None` without records.
+type Times = Option<(Option<i64>, i64)>;
 
 impl PartitionExpiry {
     /// Returns whether nothing is old enough.
@@ -65,9 +66,10 @@ impl PartitionExpiry {
         before.saturating_sub(after)
     }
 
-    /// Returns the smallest and the largest timestamp of what goes.
+    /// Returns the smallest and the largest timestamp of what goes: the smallest is `None` where it was not computed, and the largest one is a bound
+    /// then. `None` without records.
     #[must_use]
-    pub fn times(&self) -> Option<(i64, i64)> {
+    pub fn times(&self) -> Times {
         times_of(&self.removed)
     }
 
@@ -86,7 +88,8 @@ impl PartitionExpiry {
         let left = with_records.map_or(0, |at| at.saturating_add(1));
         self.removed.truncate(left);
         // Less goes than before, so that something does remain.
-        if let Some(after) = without(&self.before, &self.removed, last.times()) {
+        let times = times_of(std::slice::from_ref(&last));
+        if let Some(after) = without(&self.before, &self.removed, times) {
             self.after = after;
         }
         self.next = Some(last);
@@ -158,9 +161,11 @@ impl PartitionEdit for &PartitionExpiry {
 }
 
 fn times_of(segments: &[SegmentEntry]) -> Times {
-    let times = || segments.iter().filter_map(SegmentEntry::times);
-    let min = times().map(|(min, _)| min).min();
-    min.zip(times().map(|(_, max)| max).max())
+    let mut sums = PartitionState::empty(PartitionNumber::from(0), 0);
+    for segment in segments {
+        sums.add(segment);
+    }
+    sums.max_timestamp.map(|max| (sums.min_timestamp, max))
 }
 
 /// Returns what remains of a partition without its first segments, with timestamps of the others; `None` where the row states less than these.
@@ -177,6 +182,7 @@ fn without(
         .last()
         .map_or(before.base_offset, |it| it.end_offset);
     let (min_timestamp, max_timestamp) = times.unzip();
+    let min_timestamp = min_timestamp.flatten();
     Some(PartitionState {
         end_offset: before.end_offset,
         segments: rest(before.segments, |_| 1)?,
@@ -193,8 +199,12 @@ fn without(
 /// with records. Of a segment without any timestamp nobody knows how old it is.
 fn expirable(segments: &[SegmentEntry], older_than: i64) -> usize {
     let is_old = |segment: &&SegmentEntry| {
-        segment.records == 0
-            || (segment.max_timestamp < older_than && segment.min_known_timestamp.is_some())
+        let is_dated = match segment.is_computed() {
+            true => segment.min_known_timestamp.is_some(),
+            // Its bound was the timestamp of a record, or -1.
+            false => segment.max_timestamp != -1,
+        };
+        segment.records == 0 || (segment.max_timestamp < older_than && is_dated)
     };
     let old = segments.iter().take_while(is_old).count();
     let old = segments.iter().take(old);
@@ -219,14 +229,16 @@ impl Repository {
         state: &PartitionState,
         older_than: i64,
     ) -> Result<PartitionExpiry> {
-        let Some((min, max)) = state.min_timestamp.zip(state.max_timestamp) else {
+        let Some((min, max)) = state.time_bounds() else {
             return Ok(PartitionExpiry::nothing(id, state));
         };
         // Most partitions are ruled out by their own row.
         if min >= older_than {
             return Ok(PartitionExpiry::nothing(id, state));
         }
+        // Without the smallest timestamp of every segment, that of what remains follows from all rows only.
         if max >= older_than
+            && state.min_timestamp.is_some()
             && let Some(plan) = self.plan_from_old(snapshot, &id, state, older_than).await?
         {
             return Ok(plan);
@@ -260,10 +272,12 @@ impl Repository {
         let (removed, kept) = old.split_at(expirable(&old, older_than));
         // The youngest record remains. The oldest one that does is of a segment with older records, if one stays.
         let min = match times_of(kept) {
-            Some((min, _)) => Some(min),
+            Some((min, _)) => min,
             None => self.oldest_from(snapshot, id, state, older_than).await?,
         };
-        let Some(after) = without(state, removed, min.zip(state.max_timestamp)) else {
+        let times = min.zip(state.max_timestamp);
+        let times = times.map(|(min, max)| (Some(min), max));
+        let Some(after) = without(state, removed, times) else {
             return Ok(None);
         };
         Ok(min.map(|_| PartitionExpiry {
@@ -290,7 +304,7 @@ impl Repository {
             let to = from.saturating_add(span).min(last);
             let times = from..=to;
             let found = self.segments_of_times(snapshot, id, state, &times);
-            let found = times_of(&found.await?).map(|(min, _)| min);
+            let found = times_of(&found.await?).and_then(|(min, _)| min);
             if found.is_some() || to >= last {
                 return Ok(found.filter(|min| *min >= from));
             }
@@ -377,13 +391,13 @@ mod tests {
                 sha256: Hex([3; 32]),
                 base_offset,
                 end_offset: base_offset + 10,
-                min_timestamp: time_or_none,
+                min_timestamp: Some(time_or_none),
                 max_timestamp: time_or_none,
                 min_known_timestamp: time.filter(|time| *time != -1),
                 records: if time.is_some() { 9 } else { 0 },
                 raw_bytes: 100,
                 timestamp_type: TimestampType::CreateTime,
-                content_digest: Id::ZERO,
+                content_digest: Some(Id::ZERO),
                 rendered: None,
                 whole_lines: None,
                 key_filter: false,
@@ -442,7 +456,7 @@ mod tests {
             (expiry.segments(), expiry.records(), expiry.bytes()),
             (2, 18, 32)
         );
-        assert_eq!((expiry.last(), expiry.times()), (None, Some((5, 6))));
+        assert_eq!((expiry.last(), expiry.times()), (None, Some((Some(5), 6))));
         (&expiry).edit(&mut state, 8, &upkeep()).unwrap();
         assert_eq!(state.check().and(state.check_lost()), Ok(()));
         assert_eq!(state.difference(&all[2..]), None);
@@ -550,7 +564,7 @@ mod tests {
             let times: Vec<_> = (0..length).map(|at| kinds[digit(at)]).collect();
             let mut segments = segments(&times);
             for segment in segments.iter_mut().filter(|it| it.max_timestamp == 61) {
-                segment.min_timestamp = 5;
+                segment.min_timestamp = Some(5);
                 segment.min_known_timestamp = Some(5);
             }
             segments

@@ -10,6 +10,7 @@ use kbk_format::{Compression, KeyFilterBits};
 use self::world::{World, id, options};
 use super::{CompactError, CompactFindingKind, CompactOptions, KeepLatest, KeyFilters};
 use crate::read::GapReasons;
+use crate::testing::as_batches::SegmentKind;
 use crate::testing::random::Random;
 
 /// Seeds of each test: many more where there is time.
@@ -307,6 +308,10 @@ async fn two_backups_of_one_partition_still_exclude_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commit_refuses_what_is_less() {
+    // It edits digests that the rows state.
+    if !SegmentKind::is_computed() {
+        return;
+    }
     let world = World::random(5).await;
     let id = id(0);
     let entries = world.entries_of(&id).await;
@@ -320,7 +325,7 @@ async fn the_commit_refuses_what_is_less() {
     let wrongs: [fn(&mut kbk_format::repo::SegmentEntry); 4] = [
         |it| it.records -= 1,
         |it| it.end_offset -= 1,
-        |it| it.content_digest.0[15] ^= 1,
+        |it| it.content_digest.as_mut().unwrap().0[15] ^= 1,
         |it| {
             it.timestamp_type = match it.timestamp_type {
                 kbk_format::TimestampType::CreateTime => kbk_format::TimestampType::LogAppendTime,
@@ -336,6 +341,7 @@ async fn the_commit_refuses_what_is_less() {
             id: id.clone(),
             removed: vec![first.clone()],
             added: vec![other],
+            removed_digest: None,
             without: kbk_format::repo::RemovedRecords::default(),
             recovered: None,
         };

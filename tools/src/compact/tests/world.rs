@@ -21,6 +21,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutOptions, PutPayload, PutResul
 use sha2::{Digest as _, Sha256};
 
 use crate::compact::{CompactError, CompactOptions, CompactReport, KeyFilters, compact};
+use crate::testing::as_batches::SegmentKind;
 use crate::testing::delegate::delegate_to;
 use crate::testing::faulty::{Faults, FaultyStore};
 use crate::testing::random::Random;
@@ -116,12 +117,20 @@ pub(crate) struct World {
     pub(crate) objects: Arc<InMemory>,
     pub(crate) model: BTreeMap<PartitionId, Model>,
     pub(crate) keys: u64,
+    /// What its segments hold their records as.
+    pub(crate) kind: SegmentKind,
 }
 
 impl World {
     /// Makes a repository of a few backups.
     pub(crate) async fn random(seed: u64) -> World {
+        World::random_of(seed, SegmentKind::of_this_run()).await
+    }
+
+    /// Makes the same with segments of this kind.
+    pub(crate) async fn random_of(seed: u64, kind: SegmentKind) -> World {
         let mut world = World::empty(1 + seed % 40).await;
+        world.kind = kind;
         for round in 0..3 {
             world.backup(seed * 10 + round).await;
         }
@@ -142,6 +151,7 @@ impl World {
             objects: Arc::new(InMemory::new()),
             model: BTreeMap::new(),
             keys,
+            kind: SegmentKind::of_this_run(),
         };
         let store = world.store(0, None, Random::new(1));
         Repository::create(store, Identity::fresh()).await.unwrap();
@@ -201,6 +211,11 @@ impl World {
         options: &CompactOptions,
     ) -> Result<CompactReport, CompactError> {
         let snapshot = self.latest().await;
+        run(&self.open_lying().await, &snapshot, options).await
+    }
+
+    /// Opens a store that returns other bytes of what is written from now on.
+    pub(crate) async fn open_lying(&self) -> Repository {
         let known = self.keys().await;
         let objects = Lying {
             objects: Arc::clone(&self.objects),
@@ -210,8 +225,7 @@ impl World {
         // By one request.
         profile.upload.whole_below = 1 << 20;
         let store = Store::new(Arc::new(objects), "memory").with_profile(profile);
-        let repository = Repository::open(store).await.unwrap();
-        run(&repository, &snapshot, options).await
+        Repository::open(store).await.unwrap()
     }
 
     /// Makes the model what these options ask for.
@@ -222,7 +236,11 @@ impl World {
         for (id, model) in &mut self.model {
             let is_old = |it: &&SegmentEntry| {
                 options.older_than.is_none_or(|moment| {
-                    it.records == 0 || it.max_timestamp < moment && it.min_known_timestamp.is_some()
+                    let is_dated = match it.is_computed() {
+                        true => it.min_known_timestamp.is_some(),
+                        false => it.max_timestamp != -1,
+                    };
+                    it.records == 0 || it.max_timestamp < moment && is_dated
                 })
             };
             let old = segments[id].iter().take_while(is_old).last();
@@ -386,6 +404,7 @@ impl World {
             }
         }
         let (bytes, summary) = writer.seal(end, default_reason).unwrap();
+        let (bytes, summary) = self.kind.convert(bytes, summary);
         let uploaded = Uploaded {
             sha256: Hex(Sha256::digest(&bytes).into()),
             size: bytes.len() as u64,

@@ -135,9 +135,11 @@ fn a_row_that_is_not_what_its_segment_states_ends_its_partition() {
         ("end offset", |it| it.end_offset += 1),
         ("number of records", |it| it.records += 1),
         ("number of raw bytes", |it| it.raw_bytes += 1),
-        ("smallest timestamp", |it| it.min_timestamp -= 1),
+        ("smallest timestamp", |it| {
+            it.min_timestamp = it.min_timestamp.map(|min| min - 1)
+        }),
         ("largest timestamp", |it| it.max_timestamp += 1),
-        ("content digest", |it| it.content_digest = Id::ZERO),
+        ("content digest", |it| it.content_digest = Some(Id::ZERO)),
         ("footer", |it| it.footer_position -= 1),
         ("footer", |it| it.footer_position += 1),
     ];

@@ -182,16 +182,17 @@ fn tiles(nodes: &[Node]) -> BTreeMap<usize, usize> {
                 let Some(entry) = nodes.get(other).and_then(|it| it.entry.as_deref()) else {
                     break;
                 };
+                // Without its digest, nothing shows that it is a part of the whole.
+                let Some(content) = entry.content() else {
+                    break;
+                };
                 records = records.saturating_add(entry.records);
-                let content = u128::from_be_bytes(entry.content_digest.0);
                 digest = digest.wrapping_add(content);
                 at = entry.end_offset;
                 chain.push(other);
             }
-            let stated = node.entry.as_deref().map(|entry| {
-                let content = u128::from_be_bytes(entry.content_digest.0);
-                (entry.records, content)
-            });
+            let stated = node.entry.as_deref();
+            let stated = stated.and_then(|entry| Some((entry.records, entry.content()?)));
             let is_same = at == node.coverage.end && stated == Some((records, digest));
             if !is_same || chain.is_empty() {
                 break;

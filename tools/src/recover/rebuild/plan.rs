@@ -577,6 +577,6 @@ pub(super) async fn expect(
     Ok(Expected {
         offsets,
         records,
-        content_digest: digests.content,
+        content_digest: Some(digests.content),
     })
 }

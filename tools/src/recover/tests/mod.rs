@@ -65,6 +65,7 @@ async fn fork(world: &World) -> World {
         objects: Arc::new(world.objects.fork()),
         model: world.model.clone(),
         keys: world.keys,
+        kind: world.kind,
     }
 }
 

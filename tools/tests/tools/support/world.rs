@@ -3,6 +3,9 @@
 #[path = "../../../../tests/support/forged_index.rs"]
 mod forged_index;
 
+#[path = "../../../../tests/support/as_batches.rs"]
+pub mod as_batches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -25,6 +28,8 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use as_batches::SegmentKind;
+
 /// Offset and timestamp of a record; key and value follow from them.
 pub type Row = (i64, i64);
 
@@ -33,6 +38,9 @@ const BLOCK_BYTES: usize = 1024;
 
 /// What a record holds; a key may be null.
 pub type KeyAndValue = (Option<Vec<u8>>, Vec<u8>);
+
+/// What the record at an offset holds, and whether it is a control record.
+type Content = (fn(i64) -> KeyAndValue, fn(i64) -> bool);
 
 /// A repository in a folder.
 pub struct World {
@@ -47,6 +55,8 @@ pub struct World {
     pub is_control: fn(i64) -> bool,
     /// The key filter of a segment with this first offset.
     pub key_filter: fn(i64) -> Option<KeyFilterBits>,
+    /// What its segments hold their records as.
+    kind: SegmentKind,
 }
 
 fn usual_content(offset: i64) -> KeyAndValue {
@@ -75,13 +85,24 @@ impl World {
             content: usual_content,
             is_control: |_| false,
             key_filter: |_| None,
+            kind: SegmentKind::of_this_run(),
         }
+    }
+
+    /// Returns the same, empty world with segments of this kind.
+    pub fn of_kind(self, kind: SegmentKind) -> World {
+        World { kind, ..self }
     }
 
     /// Makes a repository with one snapshot of `orders` (two partitions of 600 records, three segments each)
     /// and `payments` (one segment), and a second snapshot with one segment more.
     pub fn sample() -> World {
-        let world = World::new();
+        World::new().with_samples()
+    }
+
+    /// Adds the snapshots of [`sample`](Self::sample).
+    pub fn with_samples(self) -> World {
+        let world = self;
         let rows = |from: i64, to: i64| (from..to).map(|o| (o, 1_000 + o * 10)).collect::<Vec<_>>();
         let segments: Vec<_> = [(0, 200), (200, 400), (400, 600)]
             .map(|(from, to)| rows(from, to))
@@ -334,7 +355,8 @@ impl World {
             key_filter: (self.key_filter)(rows[0].0),
             ..options()
         };
-        let (entry, bytes) = segment_with(place, rows, options, self.content, self.is_control);
+        let content = (self.content, self.is_control);
+        let (entry, bytes) = segment_with(place, rows, options, content, self.kind);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -461,7 +483,8 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
-    segment_with(place, rows, options(), usual_content, |_| false)
+    let content: Content = (usual_content, |_| false);
+    segment_with(place, rows, options(), content, SegmentKind::of_this_run())
 }
 
 fn options() -> WriterOptions {
@@ -476,8 +499,8 @@ fn segment_with(
     place: &PartitionId,
     rows: &[Row],
     options: WriterOptions,
-    content: fn(i64) -> KeyAndValue,
-    is_control: fn(i64) -> bool,
+    (content, is_control): Content,
+    kind: SegmentKind,
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
@@ -509,6 +532,7 @@ fn segment_with(
     }
     let end_offset = rows[rows.len() - 1].0 + 1;
     let (bytes, sealed) = writer.seal(end_offset, GapReason::NotDelivered).unwrap();
+    let (bytes, sealed) = kind.convert(bytes, sealed);
     let uploaded = Uploaded {
         sha256: Hex(Sha256::digest(&bytes).into()),
         size: bytes.len() as u64,

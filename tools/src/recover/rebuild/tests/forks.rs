@@ -29,6 +29,7 @@ async fn of_two_histories_one_is_used_and_the_other_is_named() {
             objects: Arc::new(world.objects.fork()),
             model: world.model.clone(),
             keys: world.keys,
+            kind: world.kind,
         };
         // From the same offsets on, both read something else.
         for round in 0..2 {
@@ -63,6 +64,7 @@ async fn after_a_fork_and_a_hole_nothing_is_used() {
             objects: Arc::new(world.objects.fork()),
             model: world.model.clone(),
             keys: world.keys,
+            kind: world.kind,
         };
         let before = keys(&world, "data").await;
         world.backup(seed + 100).await;

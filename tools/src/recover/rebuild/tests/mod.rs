@@ -408,6 +408,7 @@ async fn whenever_it_is_killed_the_next_one_does_the_rest() {
                 objects: Arc::new(history.world.objects.fork()),
                 model: history.world.model.clone(),
                 keys: history.world.keys,
+                kind: history.world.kind,
             };
             let forked = History {
                 world,

@@ -18,7 +18,10 @@ use kbk_format::{
 };
 use proptest::prelude::*;
 
+#[path = "../header/mod.rs"]
 mod header;
+mod not_computed;
+#[path = "../records/mod.rs"]
 mod records;
 use header::header;
 use records::{Owned, owned};
@@ -33,6 +36,7 @@ const CODECS: [BatchCodec; 5] = [
 const FEATURES: SegmentFeatures = SegmentFeatures {
     key_filter: None,
     batches: true,
+    not_computed: false,
 };
 
 /// A batch and its records.
@@ -80,7 +84,11 @@ fn of_codec(codec: BatchCodec, first: i64, count: i64) -> Batch {
 }
 
 fn block_of(base_offset: i64, end_offset: i64, batches: &[Batch]) -> BatchesBuilder {
-    let mut block = BatchesBuilder::new(base_offset, TimestampType::CreateTime);
+    let block = BatchesBuilder::new(base_offset, TimestampType::CreateTime);
+    filled(block, end_offset, batches)
+}
+
+fn filled(mut block: BatchesBuilder, end_offset: i64, batches: &[Batch]) -> BatchesBuilder {
     for batch in batches {
         let batch = RecordBatch::parse(&batch.bytes, 0).unwrap();
         assert_eq!(
@@ -114,7 +122,7 @@ fn append_records(assembler: &mut Assembler, block: BlockBuilder) {
 fn segment() -> Vec<u8> {
     let features = SegmentFeatures {
         key_filter: Some(KeyFilterBits::default()),
-        batches: true,
+        ..FEATURES
     };
     let mut assembler =
         SegmentAssembler::with_features(Vec::new(), header(7, 0), features).unwrap();
@@ -229,7 +237,7 @@ proptest! {
         let base = records[0].offset - 2;
         let key_filter = Some(KeyFilterBits::default());
         let mut of_batches = SegmentAssembler::with_features(
-            Vec::new(), header(7, base), SegmentFeatures { key_filter, batches: true }).unwrap();
+            Vec::new(), header(7, base), SegmentFeatures { key_filter, ..FEATURES }).unwrap();
         let mut of_records = SegmentAssembler::with_key_filter(Vec::new(), header(7, base), key_filter).unwrap();
         let (first, second) = batches.split_at(split.index(batches.len()));
         for part in [first, second] {
@@ -263,7 +271,7 @@ proptest! {
         prop_assert_eq!(segment.gaps(), model_segment.gaps());
         for (found, model) in segment.index().entries().iter().zip(model_segment.index().entries()) {
             prop_assert_eq!((found.kind, model.kind), (BlockKind::Batches, BlockKind::Records));
-            let times = |it: &kbk_format::index::IndexEntry| (it.min_timestamp, it.max_timestamp, it.min_known_timestamp, it.record_count);
+            let times = |it: &kbk_format::index::IndexEntry| (it.min_timestamps, it.max_timestamp, it.record_count);
             prop_assert_eq!(times(found), times(model));
         }
 
