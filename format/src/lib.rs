@@ -87,6 +87,7 @@ pub mod batch;
 pub mod block;
 pub mod codec;
 pub mod columns;
+pub mod computed_copy;
 pub mod counted;
 pub mod digest;
 pub mod error;

@@ -307,6 +307,11 @@ impl Block<'_> {
         &self.header
     }
 
+    /// Returns the bytes of the whole block.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
     /// Decodes the block's records; `columns` is replaced.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod forget;
 pub mod grep;
 pub mod groups;
 pub mod import;
+pub mod index;
 pub mod init;
 pub mod inspect;
 pub mod ls;
@@ -96,6 +97,8 @@ pub enum Command {
     Expire(expire::Args),
     /// Merge small segments into large ones, compress them anew, keep only the latest record per key
     Compact(compact::Args),
+    /// Compute what was not computed when batches were stored, such as digests and sizes; the batches stay as they are
+    Index(index::Args),
     /// Copy snapshots to this repository from another one, with what it does not have yet
     Copy(copy::Args),
     /// Delete what no snapshot needs any more
@@ -159,6 +162,7 @@ impl Command {
             Self::Verify(args) => Some(&args.metrics),
             Self::Recover(args) => Some(&args.metrics),
             Self::Compact(args) => Some(&args.metrics),
+            Self::Index(args) => Some(&args.metrics),
             Self::Copy(args) => Some(&args.metrics),
             Self::Export(args) => Some(&args.metrics),
             Self::Import(args) => Some(&args.metrics),
@@ -208,6 +212,7 @@ impl Command {
             Self::Backup(_) | Self::Demo(_) => Some("sealing what is open"),
             Self::Restore(_) => Some("finishing what is being written"),
             Self::Compact(_) => Some("finishing the segments that are being merged"),
+            Self::Index(_) => Some("finishing the segment that is being computed"),
             Self::Copy(_) => Some("finishing the segments that are being sent"),
             Self::Import(_) => Some("leaving what is not committed"),
             Self::Export(_) => Some("removing what is not complete"),
@@ -231,6 +236,7 @@ impl Command {
             Self::Forget(args) => forget::run(args, context).await,
             Self::Expire(args) => expire::run(args, context).await,
             Self::Compact(args) => compact::run(args, context).await,
+            Self::Index(args) => index::run(args, context).await,
             Self::Copy(args) => copy::run(args, context).await,
             Self::Prune(args) => prune::run(args, context).await,
             Self::Stats(args) => stats::run(args, context).await,

@@ -111,7 +111,7 @@ impl Families {
             bytes_read: on.counters(
                 "kbk_bytes_read_total",
                 &["topic"],
-                "Bytes read: by backup and restore of keys, values and headers; by verify, recover, copy, compact and export of stored bytes, and by import of logs, without a topic",
+                "Bytes read: by backup and restore of keys, values and headers; by verify, recover, copy, compact, index and export of stored bytes, and by import of logs, without a topic",
             ),
             records_written: on.counters(
                 "kbk_records_written_total",

@@ -32,6 +32,7 @@ fn every_command_says_what_it_is_and_how_it_ended() {
         ("forget", &["--keep-last", "9", "--yes"]),
         ("expire", &["--older-than", "1d", "--dry-run"]),
         ("compact", &["--dry-run"]),
+        ("index", &["--dry-run"]),
         ("prune", &[]),
         ("stats", &[]),
         ("status", &[]),

@@ -20,6 +20,7 @@ mod formats;
 mod grep;
 mod groups;
 mod help;
+mod index;
 mod json;
 #[path = "../support/json_page.rs"]
 mod json_page;

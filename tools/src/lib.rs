@@ -66,7 +66,7 @@
 //! | claim partitions before they are written, and see who else has | [`claims::claim`], [`claims::list`] |
 //! | decide which snapshots are forgotten (`kbk forget`) | [`retention::plan_policy`], [`retention::Policy`] |
 //! | merge small segments, compress them anew, keep the latest record per key (`kbk compact`) | [`compact::compact`] |
-//! | compute the numbers of a segment whose writer did not decode it | [`compute`] |
+//! | compute the numbers of a segment whose writer did not decode it | [`compute`]; of those of a snapshot, in segments of their own (`kbk index`), [`index::index`] |
 //! | copy snapshots to another repository (`kbk copy`) | [`copy::copy`] |
 //! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
 //! | store the logs of a broker that does not run (`kbk import`) | [`import::import`] |
@@ -85,6 +85,7 @@ pub mod export;
 pub mod filter;
 pub mod grep;
 pub mod import;
+pub mod index;
 pub mod inspect;
 pub mod list;
 pub mod original;

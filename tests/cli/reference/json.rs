@@ -60,6 +60,7 @@ const DOCUMENTS: &[(&str, &str, &str)] = &[
     ("forget", "src/commands/forget.rs", "Forgetting"),
     ("expire", "src/commands/expire.rs", "Expiring"),
     ("compact", "src/commands/compact.rs", "Compacting"),
+    ("index", "src/commands/index.rs", "Indexing"),
     ("copy", "src/commands/copy.rs", "Copying"),
     ("prune", "src/commands/prune.rs", "PruneReport"),
     (

@@ -6,7 +6,7 @@ use kbk::metrics::{MOST_TOPICS, OTHER_TOPICS, descriptions};
 
 const INTRODUCTION: &str = r#"# Metrics
 
-`kbk backup`, `restore`, `verify`, `recover`, `copy`, `compact`, `export`, `import` and `mount` count what they do, and say so in Prometheus's text format:
+`kbk backup`, `restore`, `verify`, `recover`, `copy`, `compact`, `index`, `export`, `import` and `mount` count what they do, and say so in Prometheus's text format:
 
 | option | when | for |
 |---|---|---|

@@ -61,10 +61,11 @@ use jiff::Timestamp;
 use kbk_format::repo::RepoError;
 use kbk_format::{Compression, KeyFilterBits};
 
+pub(crate) use self::partition_result::finding;
 pub(crate) use self::prove::{Held, Keys, read_back};
 pub use self::report::{CompactFinding, CompactFindingKind, CompactReport, CompactRow};
 pub use self::run::compact;
-pub(crate) use self::source::runs;
+pub(crate) use self::source::{Part, channel, runs, send};
 
 /// What is merged, and how.
 #[derive(Clone, Debug)]

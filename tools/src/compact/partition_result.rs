@@ -40,7 +40,7 @@ impl PartitionResult {
     }
 }
 
-pub(super) fn finding(
+pub(crate) fn finding(
     kind: CompactFindingKind,
     id: &PartitionId,
     entry: Option<&SegmentEntry>,

@@ -15,7 +15,7 @@ const OPENED_AHEAD: usize = 4;
 const READ_AHEAD: usize = 2;
 
 /// What the reader of segments sends.
-pub(super) enum Part {
+pub(crate) enum Part {
     /// The segment in this place follows.
     Segment(usize, SegmentReader),
     /// Some of its blocks, and their bytes.
@@ -26,18 +26,18 @@ pub(super) enum Part {
 
 /// A segment that could not be read, by its place.
 #[derive(Debug)]
-pub(super) struct Unread {
-    pub(super) at: usize,
-    pub(super) error: RepoError,
+pub(crate) struct Unread {
+    pub(crate) at: usize,
+    pub(crate) error: RepoError,
 }
 
 /// Creates the channel that parts are sent through.
-pub(super) fn channel() -> (mpsc::Sender<Part>, mpsc::Receiver<Part>) {
+pub(crate) fn channel() -> (mpsc::Sender<Part>, mpsc::Receiver<Part>) {
     mpsc::channel(READ_AHEAD)
 }
 
 /// Sends all blocks of these segments in order. Ends early where nobody receives any more.
-pub(super) async fn send(
+pub(crate) async fn send(
     store: &Store,
     id: &PartitionId,
     segments: &[SegmentEntry],
