@@ -91,9 +91,8 @@ pub enum KafkaError {
     },
     /// A message in a format that librdkafka cannot decode.
     #[error(
-        "{topic}/{partition}: the message at offset {offset} is in Kafka's old format v0 or v1 ({cause}), which this Kafka client \
-         cannot read (librdkafka#5549); copy the topic into a new one with a Java client, such as MirrorMaker, and back that up, \
-         or exclude the topic"
+        "{topic}/{partition}: the message at offset {offset} is in Kafka's old format v0 or v1 ({cause}), which librdkafka cannot read \
+         (librdkafka#5549); use --client wire for a backup"
     )]
     OldFormat {
         /// The topic.

@@ -1,5 +1,6 @@
 //! Where consumed records go: the callbacks of a read, and how it can end early.
 
+use kbk_format::batch::RecordBatch;
 use kbk_format::record::{Record, TimestampType};
 
 use super::error::KafkaError;
@@ -20,8 +21,20 @@ pub trait RecordHandler {
         record: &Record<'_>,
     ) -> Result<(), Self::Error>;
 
+    /// Offers a whole batch, of which every record is wanted, in place of its records. Its checksum matches. Returns whether it was taken; if
+    /// not, its records follow one by one. Sources that do not see batches do not offer any.
+    fn batch(&mut self, _slot: usize, _batch: &RecordBatch<'_>) -> Result<bool, Self::Error> {
+        Ok(false)
+    }
+
     /// Notes that offsets `[from, to)` can no longer be read: retention or a deletion overtook the source.
     fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), Self::Error>;
+
+    /// Notes that offsets `[from, to)` hold markers or aborted records of transactions, which nobody is shown. A source that cannot tell
+    /// leaves these offsets out without a word.
+    fn hidden(&mut self, _slot: usize, _from: i64, _to: i64) -> Result<(), Self::Error> {
+        Ok(())
+    }
 
     /// Notes that the position has reached the end of the range; no more calls follow for this slot.
     fn finished(&mut self, slot: usize) -> Result<(), Self::Error>;

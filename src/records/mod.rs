@@ -7,16 +7,17 @@
 //!      RecordSource ── RecordHandler        RecordSink ── Delivered
 //!            ▲                                    ▲
 //!            └──────────── Transport ─────────────┘
-//!                opens both: [`Librdkafka`] today
+//!                opens both: [`Wire`], [`Librdkafka`]
 //! ```
 //!
-//! A second transport, such as one that speaks Kafka's protocol itself, implements [`Transport`] and runs under the same engine and
-//! the same tests. What it lacks, it leaves to the default methods. Engines are generic over the transport instead of using trait
+//! Each transport implements [`Transport`], and runs under the same engine and the same tests. What one lacks, it leaves to the default
+//! methods. Engines are generic over the transport instead of using trait
 //! objects, so that a record costs no dynamic call.
 //!
 //! The values that cross the seam belong to [`kafka`](crate::kafka), which uses no other module of this crate. They are re-exported
 //! here.
 
+mod chosen;
 mod librdkafka;
 #[cfg(test)]
 pub(crate) mod memory;
@@ -25,12 +26,15 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod wire;
 
 pub use crate::kafka::{
     BatchCodec, Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler,
     SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
 };
+pub use chosen::{ChosenSource, ChosenTransport, ClientChoice};
 pub use librdkafka::Librdkafka;
 pub use sink::RecordSink;
 pub use source::RecordSource;
 pub use transport::Transport;
+pub use wire::Wire;

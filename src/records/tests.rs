@@ -1,4 +1,5 @@
-//! The contract of the seam, held by every transport: the same tests run over each.
+//! The contract of the seam, held by every transport: the same tests run over each. That of [`Wire`](super::Wire) is tested on a real broker
+//! (`tests/kafka/clients.rs`): what librdkafka's embedded cluster answers is not quite Kafka's protocol.
 
 use kbk_format::PartitionNumber;
 use kbk_format::record::{Record, TimestampType};

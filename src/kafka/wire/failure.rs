@@ -90,6 +90,19 @@ impl WireError {
             | WireError::Batch { .. }) => other(error.to_string()),
         }
     }
+
+    /// Whether it says something about a broker as a whole, such as that nothing answers, and not about a topic or a partition.
+    pub(super) fn is_of_broker(&self) -> bool {
+        matches!(
+            self,
+            WireError::Connect { .. }
+                | WireError::Tls { .. }
+                | WireError::Authentication { .. }
+                | WireError::UnknownBroker { .. }
+                | WireError::Disconnected { .. }
+                | WireError::Timeout { .. }
+        )
+    }
 }
 
 impl From<WireError> for KafkaError {

@@ -67,6 +67,15 @@ pub enum FetchEvent {
     Failed(TopicPartition, WireError),
 }
 
+impl FetchEvent {
+    pub(super) fn partition(&self) -> &TopicPartition {
+        match self {
+            FetchEvent::Batches(fetched) => &fetched.partition,
+            FetchEvent::Finished(partition) | FetchEvent::Failed(partition, _) => partition,
+        }
+    }
+}
+
 /// Reads partitions until they end. Leaders that change, brokers that restart and connections that end are followed; a partition fails
 /// for good where its broker's answer is final, or where nothing but failures has come for the time of a stall.
 ///
@@ -83,6 +92,12 @@ pub struct Fetcher {
     joining: BTreeMap<i32, Vec<Reading>>,
     /// Partitions whose leader is to be looked up, and when.
     homeless: Vec<(Instant, Reading)>,
+    /// Partitions that the caller has given up.
+    removed: BTreeSet<TopicPartition>,
+    /// When the caller last asked again after a while: its own pauses are no stall of a leader's.
+    resumed: Instant,
+    /// When the caller was last given an event.
+    returned: Instant,
     events: VecDeque<FetchEvent>,
 }
 
@@ -90,6 +105,9 @@ enum Step {
     Read(Box<ReadStep>),
     Located(Vec<(Reading, Result<Leader, WireError>)>),
 }
+
+/// How long a caller may take with one event before its time counts as away.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Idle buffers that a fetcher keeps: two per broker of a small cluster.
 const IDLE_BUFFERS: usize = 8;
@@ -107,6 +125,9 @@ impl WireClient {
             busy: BTreeSet::new(),
             joining: BTreeMap::new(),
             homeless: Vec::new(),
+            removed: BTreeSet::new(),
+            resumed: Instant::now(),
+            returned: Instant::now(),
             events: VecDeque::new(),
         };
         for range in ranges {
@@ -134,9 +155,29 @@ impl Fetcher {
         }
     }
 
+    /// Reads a partition no further, and reports nothing more of it. It cannot be added again.
+    pub fn remove(&mut self, partition: &TopicPartition) {
+        self.events.retain(|event| event.partition() != partition);
+        self.homeless
+            .retain(|(_, reading)| reading.partition != *partition);
+        // What is under way is passed over when it arrives.
+        self.removed.insert(partition.clone());
+    }
+
     /// Returns the next event; `None` once no partition is left. It may be cancelled, and nothing is lost.
     pub async fn next(&mut self) -> Option<FetchEvent> {
+        if self.returned.elapsed() >= PAUSE {
+            self.resumed = Instant::now();
+        }
+        let event = self.next_event().await;
+        self.returned = Instant::now();
+        event
+    }
+
+    async fn next_event(&mut self) -> Option<FetchEvent> {
         loop {
+            // As long as it waits, it was not away; a call that is cancelled has waited, too.
+            self.returned = Instant::now();
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
@@ -179,6 +220,9 @@ impl Fetcher {
     fn take_located(&mut self, located: Vec<(Reading, Result<Leader, WireError>)>) {
         let mut brokers = BTreeSet::new();
         for (mut reading, leader) in located {
+            if self.removed.contains(&reading.partition) {
+                continue;
+            }
             match leader {
                 Ok(leader) => {
                     reading.current_epoch = leader.epoch;
@@ -210,9 +254,13 @@ impl Fetcher {
         self.busy.remove(&reader.broker);
         let fetched = fetched.into_iter().map(FetchEvent::Batches);
         let finished = finished.into_iter().map(FetchEvent::Finished);
-        self.events.extend(fetched.chain(finished));
+        let events = fetched.chain(finished);
+        let is_read = |event: &FetchEvent| !self.removed.contains(event.partition());
+        self.events.extend(events.filter(is_read));
         for (reading, error) in lost {
-            self.lose(reading, error);
+            if !self.removed.contains(&reading.partition) {
+                self.lose(reading, error);
+            }
         }
         self.read_on(reader);
     }
@@ -221,6 +269,8 @@ impl Fetcher {
     fn read_on(&mut self, mut reader: Reader) {
         let joining = self.joining.remove(&reader.broker);
         reader.readings.extend(joining.unwrap_or_default());
+        let is_read = |reading: &Reading| !self.removed.contains(&reading.partition);
+        reader.readings.retain(is_read);
         if reader.readings.is_empty() {
             return;
         }
@@ -241,7 +291,8 @@ impl Fetcher {
         let is_unknown = reading
             .unknown_since
             .is_some_and(|since| now.duration_since(since) >= UNKNOWN_TOPIC_PATIENCE);
-        let is_stalled = now.duration_since(reading.heard) >= self.client.settings().stall_timeout;
+        let heard = reading.heard.max(self.resumed);
+        let is_stalled = now.duration_since(heard) >= self.client.settings().stall_timeout;
         if !error.is_transient() || is_unknown || is_stalled {
             let failed = FetchEvent::Failed(reading.partition, error);
             self.events.push_back(failed);

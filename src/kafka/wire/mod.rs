@@ -83,11 +83,11 @@
 //! | who leads what | `leaders` |
 //! | offsets and epochs | `offsets` |
 //! | reading one broker; reading all of them | `reader`; `fetcher` |
+//! | ranges of partitions, record by record, for the engine; its failures as those of the engine | `source`; `failure` |
 //! | which batches are visible; damaged ones | `fetched` |
 //! | writing records; batches that are being filled | `sink`; `filling` |
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
 //! | transactions; who coordinates them | `transactions`; `coordinators` |
-//! | its failures as those of the engine | `failure` |
 //! | pauses and deadlines | `backoff`, `deadline` |
 
 mod address;
@@ -114,6 +114,7 @@ mod session;
 mod settings;
 mod sink;
 mod slot;
+mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -129,3 +130,4 @@ pub use leaders::{ClusterMetadata, PartitionLeader, TopicMetadata};
 pub use offsets::{FoundEpochEnd, FoundOffset, OffsetQuery, PartitionAnswers};
 pub use settings::WireSettings;
 pub use sink::WireSink;
+pub use source::WireSource;

@@ -33,6 +33,8 @@ pub(super) struct Reading {
     pub(super) end: Option<i64>,
     /// A batch that is larger than what is usually asked for.
     needed_bytes: Option<usize>,
+    /// About how many bytes an offset takes, by the last response.
+    offset_bytes: u64,
     /// Whether the last response had records of it.
     had_records: bool,
     /// When its leader last answered; at first, when it was added.
@@ -58,6 +60,7 @@ impl Reading {
             last_epoch,
             end,
             needed_bytes: None,
+            offset_bytes: OFFSET_BYTES,
             had_records: false,
             heard: Instant::now(),
             unknown_since: None,
@@ -68,7 +71,28 @@ impl Reading {
     pub(super) fn is_finished(&self) -> bool {
         self.end.is_some_and(|end| self.position >= end)
     }
+
+    /// Returns how much to ask for: what is left of the range, as far as that is known, and no more than `most`.
+    fn wanted_bytes(&self, most: usize) -> usize {
+        let left = self.end.map(|end| end.abs_diff(self.position));
+        let left = left.map(|offsets| offsets.saturating_mul(self.offset_bytes));
+        let left = left.and_then(|bytes| usize::try_from(bytes).ok());
+        let wanted = left.map_or(most, |bytes| bytes.max(SMALLEST_BYTES).min(most));
+        wanted.max(self.needed_bytes.unwrap_or_default())
+    }
+
+    /// Notes how many bytes these offsets took.
+    fn measure(&mut self, bytes: usize, offsets: u64) {
+        let per_offset = (bytes as u64).div_ceil(offsets.max(1));
+        // A quarter more, so that the end is seldom missed by a few bytes.
+        self.offset_bytes = per_offset.saturating_add(per_offset / 4).max(1);
+    }
 }
+
+/// What an offset is taken to need before anything was read.
+const OFFSET_BYTES: u64 = 1 << 10;
+/// What is asked for at least.
+const SMALLEST_BYTES: usize = 64 << 10;
 
 /// Reads from one broker.
 pub(super) struct Reader {
@@ -213,12 +237,7 @@ impl Reader {
                     partition: reading.partition.partition.get(),
                     current_leader_epoch: reading.current_epoch,
                     offset: reading.position,
-                    max_bytes: number(
-                        reading
-                            .needed_bytes
-                            .unwrap_or_default()
-                            .max(self.options.partition_bytes),
-                    ),
+                    max_bytes: number(reading.wanted_bytes(self.options.partition_bytes)),
                 });
                 Some(FetchTopic {
                     name: &first.partition.topic,
@@ -330,6 +349,7 @@ impl Reader {
         let whole = answer.records.get(..walked.whole_bytes);
         let bytes: Bytes = frame.bytes.slice_ref(whole.unwrap_or_default());
         let position = std::mem::replace(&mut reading.position, next_position);
+        reading.measure(bytes.len(), next_position.abs_diff(position));
         if last.leader_epoch >= 0 {
             reading.last_epoch = Some(last.leader_epoch);
         }

@@ -198,7 +198,7 @@ impl WireSettings {
 fn unsupported(key: &str) -> WireError {
     WireError::property(
         key,
-        "this Kafka client does not support it, or not this value",
+        "the client `wire` does not support it, or not this value; use --client librdkafka",
     )
 }
 

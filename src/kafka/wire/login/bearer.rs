@@ -28,7 +28,9 @@ impl Claims {
             .get("sasl.oauthbearer.method")
             .is_some_and(|method| method.eq_ignore_ascii_case("oidc"));
         if is_oidc {
-            let cause = "this Kafka client fetches no tokens from an endpoint".to_owned();
+            let cause =
+                "the client `wire` fetches no tokens from an endpoint; use --client librdkafka"
+                    .to_owned();
             return Err(WireError::property("sasl.oauthbearer.method", cause));
         }
         let is_unsecured = config.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true");

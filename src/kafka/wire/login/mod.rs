@@ -85,7 +85,8 @@ impl Login {
             },
             "OAUTHBEARER" => Mechanism::Bearer(Claims::new(config)?),
             other => {
-                let cause = format!("this Kafka client has no mechanism {other}");
+                let cause =
+                    format!("the client `wire` has no mechanism {other}; use --client librdkafka");
                 return Err(WireError::property("sasl.mechanism", cause));
             }
         };
