@@ -1,12 +1,16 @@
 //! Fills blocks with one source's records, and sends full blocks to the encoders.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use kbk_format::batch::{BatchCodec, RecordBatch};
 use kbk_format::repo::{LostRange, PartitionId};
-use kbk_format::{BlockBuilder, FormatError, Push, Record, TimestampType};
+use kbk_format::{FormatError, Push, PushBatch, Record, TimestampType};
 
+use super::block::{BlockContent, OpenBlock};
+use super::options::Encoding;
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
 use super::pool::Free;
@@ -18,9 +22,10 @@ pub(super) struct BlockJob {
     pub(super) line: Arc<PartitionLine>,
     /// The block's number in its partition: blocks are encoded in any order and written in this one.
     pub(super) number: u64,
-    pub(super) builder: BlockBuilder,
+    pub(super) block: OpenBlock,
     pub(super) timestamp_type: TimestampType,
     pub(super) lost: Vec<LostRange>,
+    pub(super) hidden: Vec<Range<i64>>,
     pub(super) last: bool,
 }
 
@@ -28,7 +33,7 @@ pub(super) struct BlockJob {
 pub(super) struct Slot {
     pub(super) line: Arc<PartitionLine>,
     pub(super) id: PartitionId,
-    pub(super) range: std::ops::Range<i64>,
+    pub(super) range: Range<i64>,
     /// The topic's setting, until a record has another one.
     pub(super) timestamp_type: TimestampType,
 }
@@ -74,6 +79,7 @@ pub(super) struct Feeder<'a> {
     free: Free,
     jobs: Sender<BlockJob>,
     block_bytes: usize,
+    encoding: Encoding,
     stop: &'a StopSignal<'a>,
     events: &'a RunEvents,
     clock: Clock,
@@ -112,11 +118,13 @@ impl Clock {
 /// The block of a slot that is being filled.
 struct Filling {
     slot: Slot,
-    builder: Option<BlockBuilder>,
+    block: Option<OpenBlock>,
     /// The base offset of the block that is filled next: one past all that was submitted.
     position: i64,
     number: u64,
     lost: Vec<LostRange>,
+    /// Offsets of markers and of aborted records, adjacent ones together.
+    hidden: Vec<Range<i64>>,
     finished: bool,
 }
 
@@ -125,16 +133,17 @@ impl<'a> Feeder<'a> {
         slots: Vec<Slot>,
         free: Free,
         jobs: Sender<BlockJob>,
-        block_bytes: usize,
+        (block_bytes, encoding): (usize, Encoding),
         stop: &'a StopSignal<'a>,
         events: &'a RunEvents,
     ) -> Feeder<'a> {
         let filling = |slot: Slot| Filling {
             position: slot.range.start,
             slot,
-            builder: None,
+            block: None,
             number: 0,
             lost: Vec::new(),
+            hidden: Vec::new(),
             finished: false,
         };
         let slots = slots.into_iter().map(filling).collect();
@@ -143,46 +152,130 @@ impl<'a> Feeder<'a> {
             free,
             jobs,
             block_bytes,
+            encoding,
             stop,
             events,
             clock: Clock::start(),
         }
     }
 
-    /// Copies a record into the slot's block; returns the end of the block's coverage if it is full without the record.
+    /// Copies a record into the slot's block, which holds records or nothing; returns the end of the block's coverage if it is full without
+    /// the record.
     fn try_push(&mut self, slot: usize, record: &Record<'_>) -> Result<Option<i64>, FeederStop> {
-        let filling = &mut self.slots[slot];
-        let builder = match &mut filling.builder {
-            Some(builder) => builder,
-            empty => {
-                let taken = self.clock.waiting(|| self.free.take(filling.position));
-                empty.insert(taken.ok_or(FeederStop::EncodersGone)?)
-            }
+        let block_bytes = self.block_bytes;
+        let builder = match self.open(slot, BlockContent::Records)? {
+            OpenBlock::Records(builder) => builder,
+            // It has batches: a block holds one or the other.
+            OpenBlock::Batches(_) => return Ok(self.end_of_block(slot)),
         };
-        match builder.try_push(record, self.block_bytes) {
+        let end = builder.end_offset();
+        match builder.try_push(record, block_bytes) {
             Ok(Push::Pushed) => Ok(None),
-            Ok(Push::Full) => Ok(Some(builder.end_offset())),
+            Ok(Push::Full) => Ok(Some(end)),
             Err(error) => {
-                let id = filling.slot.id.clone();
+                let id = self.slots[slot].slot.id.clone();
                 Err(FeederStop::Record(RecordError { id, error }))
             }
         }
     }
 
-    /// Sends the block to the encoders, even an empty one: it extends the coverage to `end_offset`.
-    fn submit(&mut self, slot: usize, end_offset: i64, last: bool) -> Result<(), FeederStop> {
+    /// Copies a batch into the slot's block; returns whether it is there.
+    fn push_batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+        let content = BlockContent::Batches(batch.header().attributes.timestamp_type());
+        let block_bytes = self.block_bytes;
+        // At most twice: an empty block is never full.
+        loop {
+            let batches = match self.open(slot, content)? {
+                OpenBlock::Batches(batches) => Some(batches),
+                OpenBlock::Records(_) => None,
+            };
+            let pushed = match batches {
+                Some(batches) => batches.try_push(batch, block_bytes),
+                None => Ok(PushBatch::Full),
+            };
+            let end = self.end_of_block(slot);
+            match (pushed, end) {
+                (Ok(PushBatch::Pushed), _) => return Ok(true),
+                (Ok(PushBatch::Full), Some(end)) => self.submit(slot, end, false)?,
+                // What cannot be stored as it is, or not be decoded, is for the source to hand over record by record.
+                (Ok(PushBatch::Full | PushBatch::Cannot(_)) | Err(_), _) => {
+                    // No block of batches stays without one.
+                    self.open(slot, BlockContent::Records)?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Returns the end of the coverage of a slot's block, if that has records.
+    fn end_of_block(&self, slot: usize) -> Option<i64> {
+        let block = self.slots[slot].block.as_ref();
+        block
+            .filter(|block| !block.is_empty())
+            .map(OpenBlock::end_offset)
+    }
+
+    /// Returns the block of a slot that is being filled. It has this content unless it has records already.
+    fn open(&mut self, slot: usize, content: BlockContent) -> Result<&mut OpenBlock, FeederStop> {
         let filling = &mut self.slots[slot];
-        let mut builder = match filling.builder.take() {
-            Some(builder) => builder,
+        let block = match filling.block.take() {
+            Some(block) if block.is_empty() && block.content() != content => {
+                self.free.exchange(block, content)
+            }
+            Some(block) => block,
             None => {
-                let taken = self.clock.waiting(|| self.free.take(filling.position));
+                let taken = self
+                    .clock
+                    .waiting(|| self.free.take(content, filling.position));
                 taken.ok_or(FeederStop::EncodersGone)?
             }
         };
-        builder.cover(end_offset);
-        filling.position = builder.end_offset();
-        if !builder.is_empty() {
-            let (records, bytes) = (builder.len() as u64, builder.payload_bytes() as u64);
+        Ok(filling.block.insert(block))
+    }
+
+    /// Whether a batch is to be stored as it is.
+    fn takes(&self, slot: usize, batch: &RecordBatch<'_>) -> bool {
+        let block = self.slots[slot].block.as_ref();
+        match (self.encoding, block.filter(|block| !block.is_empty())) {
+            (Encoding::Records, _) => false,
+            (Encoding::Batches, _) => true,
+            // A block is ended by its size, not by each batch of another producer.
+            (Encoding::Auto, Some(block)) => block.content() != BlockContent::Records,
+            (Encoding::Auto, None) => batch.header().attributes.codec() != Some(BatchCodec::None),
+        }
+    }
+
+    /// Ends the slot's block where its records have another timestamp type.
+    fn set_timestamp_type(
+        &mut self,
+        slot: usize,
+        timestamp_type: TimestampType,
+    ) -> Result<(), FeederStop> {
+        if self.slots[slot].slot.timestamp_type != timestamp_type
+            && let Some(end) = self.end_of_block(slot)
+        {
+            self.submit(slot, end, false)?;
+        }
+        self.slots[slot].slot.timestamp_type = timestamp_type;
+        Ok(())
+    }
+
+    /// Sends the block to the encoders, even an empty one: it extends the coverage to `end_offset`.
+    fn submit(&mut self, slot: usize, end_offset: i64, last: bool) -> Result<(), FeederStop> {
+        let filling = &mut self.slots[slot];
+        let mut block = match filling.block.take() {
+            Some(block) => block,
+            None => {
+                let taken = self
+                    .clock
+                    .waiting(|| self.free.take(BlockContent::Records, filling.position));
+                taken.ok_or(FeederStop::EncodersGone)?
+            }
+        };
+        block.cover(end_offset);
+        filling.position = block.end_offset();
+        if !block.is_empty() {
+            let (records, bytes) = block.size();
             filling.slot.line.received(records, bytes);
             let (fetched, waited) = self.clock.lap();
             self.events.took(Stage::Fetch, fetched);
@@ -193,9 +286,10 @@ impl<'a> Feeder<'a> {
         let job = BlockJob {
             line: Arc::clone(&filling.slot.line),
             number: filling.number,
-            builder,
+            block,
             timestamp_type: filling.slot.timestamp_type,
             lost: std::mem::take(&mut filling.lost),
+            hidden: std::mem::take(&mut filling.hidden),
             last,
         };
         filling.number += 1;
@@ -215,9 +309,9 @@ impl<'a> Feeder<'a> {
     fn seal(&mut self, slot: usize) -> Result<(), FeederStop> {
         let filling = &self.slots[slot];
         let end = filling
-            .builder
+            .block
             .as_ref()
-            .map_or(filling.position, BlockBuilder::end_offset);
+            .map_or(filling.position, OpenBlock::end_offset);
         let started = filling.number > 0 || end > filling.position;
         if !filling.finished && started {
             self.submit(slot, end, true)?;
@@ -235,16 +329,7 @@ impl RecordHandler for Feeder<'_> {
         timestamp_type: TimestampType,
         record: &Record<'_>,
     ) -> Result<(), FeederStop> {
-        let filling = &self.slots[slot];
-        let other_type = filling.slot.timestamp_type != timestamp_type;
-        if let Some(builder) = &filling.builder
-            && other_type
-            && !builder.is_empty()
-        {
-            let end = builder.end_offset();
-            self.submit(slot, end, false)?;
-        }
-        self.slots[slot].slot.timestamp_type = timestamp_type;
+        self.set_timestamp_type(slot, timestamp_type)?;
         // At most twice: an empty block is never full.
         while let Some(end) = self.try_push(slot, record)? {
             self.submit(slot, end, false)?;
@@ -252,12 +337,32 @@ impl RecordHandler for Feeder<'_> {
         Ok(())
     }
 
+    fn batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+        if !self.takes(slot, batch) {
+            return Ok(false);
+        }
+        self.set_timestamp_type(slot, batch.header().attributes.timestamp_type())?;
+        self.push_batch(slot, batch)
+    }
+
     fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {
         // The gap precedes the next record, so the block being filled, or else the next one, covers it.
         let filling = &mut self.slots[slot];
         filling.lost.push(LostRange::deleted(from, to));
-        if let Some(builder) = &mut filling.builder {
-            builder.cover(to);
+        if let Some(block) = &mut filling.block {
+            block.cover(to);
+        }
+        Ok(())
+    }
+
+    fn hidden(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {
+        let filling = &mut self.slots[slot];
+        match filling.hidden.last_mut() {
+            Some(last) if last.end == from => last.end = to,
+            _ => filling.hidden.push(from..to),
+        }
+        if let Some(block) = &mut filling.block {
+            block.cover(to);
         }
         Ok(())
     }

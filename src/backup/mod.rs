@@ -23,7 +23,9 @@
 //! | `adopt` | adopts the segments that an interrupted run left |
 //! | `pipeline` | reads and stores on all cores with bounded memory |
 //! | `feeder` | fills blocks with one source's records |
+//! | `block` | a block of records or of Kafka's own batches |
 //! | `pool` | the block builders, which bound the memory |
+//! | `gaps` | why offsets of a segment have no record |
 //! | `partition` | writes one partition's blocks, in order, into segments |
 //! | `refresh` | reads compacted topics again in full where an incremental reading could miss tombstones |
 //! | `recheck` | asks again, before the commit, whether the logs are still those of the survey |
@@ -34,6 +36,7 @@
 mod acls;
 mod adopt;
 mod base;
+mod block;
 mod change;
 mod claim;
 mod completeness;
@@ -42,6 +45,7 @@ mod continuity;
 mod damaged;
 mod error;
 mod feeder;
+mod gaps;
 mod groups;
 mod hidden;
 mod leaders;
@@ -64,6 +68,6 @@ pub use base::DamagedSnapshots;
 pub use continuity::ContinuityError;
 pub use error::BackupError;
 pub use notice::{BackupNotice, Unproved};
-pub use options::BackupOptions;
+pub use options::{BackupOptions, Encoding};
 pub use report::{BackupReport, SavedAcls};
 pub use run::{committed, run};

@@ -1,5 +1,6 @@
 //! What to back up, where, and how.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -8,7 +9,41 @@ use kbk_format::repo::Location;
 
 use super::acls::SaveAcls;
 use crate::kafka::ClientSettings;
+use crate::records::ClientChoice;
 use crate::select::TopicSelection;
+
+/// What records are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// Batches where the source compresses them, columns where not.
+    #[default]
+    Auto,
+    /// Columns, which are compressed anew.
+    Records,
+    /// Kafka's own batches as they are, but for those that no block can hold.
+    Batches,
+}
+
+impl Encoding {
+    /// All there are.
+    pub const ALL: [Encoding; 3] = [Encoding::Auto, Encoding::Records, Encoding::Batches];
+
+    /// Returns its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Encoding::Auto => "auto",
+            Encoding::Records => "records",
+            Encoding::Batches => "batches",
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// The arguments of a backup.
 #[derive(Clone, Debug)]
@@ -23,8 +58,12 @@ pub struct BackupOptions {
     pub single_writer: bool,
     /// How to reach the cluster.
     pub kafka: ClientSettings,
+    /// The client that reads records.
+    pub client: ClientChoice,
     /// The topics of the cluster to back up.
     pub selection: TopicSelection,
+    /// What records are stored as.
+    pub encoding: Encoding,
     /// How blocks are compressed.
     pub compression: Compression,
     /// Raw bytes per block.

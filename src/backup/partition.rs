@@ -1,6 +1,7 @@
 //! Writes the blocks of one partition, encoded by any thread, in order into segments.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -8,23 +9,27 @@ use kbk_format::repo::{
     Id, Key, LostRange, PartitionId, RepoError, SegmentEntry, SegmentUpload, Store,
 };
 use kbk_format::{
-    EncodedBlock, FileHeader, Gap, GapReason, IsolationLevel, Renderer, SegmentAssembler,
-    TimestampType, WriteError,
+    FileHeader, IsolationLevel, Renderer, SegmentAssembler, SegmentFeatures, TimestampType,
+    WriteError,
 };
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::block::StoredBlock;
+use super::gaps::SegmentGaps;
 use crate::records::KafkaError;
 use crate::run::{Events, PartitionEvents, Stage};
 
 /// An encoded block, and what the feeder that filled it decided about it.
 #[derive(Debug)]
 pub(super) struct BlockToWrite {
-    pub(super) encoded: EncodedBlock,
+    pub(super) encoded: StoredBlock,
     pub(super) timestamp_type: TimestampType,
     /// Ranges within this block's coverage that the cluster deleted before they were read.
     pub(super) lost: Vec<LostRange>,
+    /// Ranges within it of markers and aborted records of transactions, as far as the source can tell.
+    pub(super) hidden: Vec<Range<i64>>,
     /// Whether this is the last block, after which the segment is sealed.
     pub(super) last: bool,
 }
@@ -133,7 +138,7 @@ impl PartitionLine {
         &self,
         number: u64,
         block: BlockToWrite,
-        mut done: impl FnMut(EncodedBlock),
+        mut done: impl FnMut(StoredBlock),
     ) -> Result<(), PartitionError> {
         let mut state = self.lock();
         state.waiting.insert(number, block);
@@ -226,7 +231,7 @@ impl State {
         }
     }
 
-    fn fail(&mut self, mut done: impl FnMut(EncodedBlock)) {
+    fn fail(&mut self, mut done: impl FnMut(StoredBlock)) {
         self.writer = Writer::Failed;
         for (_, block) in std::mem::take(&mut self.waiting) {
             done(block.encoded);
@@ -248,6 +253,10 @@ pub(super) struct PartitionWriter {
     id: PartitionId,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
+    /// Whether its header says that it has blocks of batches.
+    has_batches: bool,
+    /// Those of the open segment.
+    gaps: SegmentGaps,
     /// The previous segment, which becomes durable while the next one is written. At most one, so that entries stay in offset
     /// order.
     sealing: Option<JoinHandle<Result<SegmentEntry, RepoError>>>,
@@ -260,6 +269,8 @@ impl PartitionWriter {
             id,
             settings,
             open: None,
+            has_batches: false,
+            gaps: SegmentGaps::default(),
             sealing: None,
             stored: StoredPartition::default(),
         }
@@ -272,26 +283,26 @@ impl PartitionWriter {
             return if block.last { self.seal() } else { Ok(()) };
         }
         let fits = self.open.as_ref().is_some_and(|open| {
-            open.header().timestamp_type == block.timestamp_type && open.has_room()
+            open.header().timestamp_type == block.timestamp_type
+                && open.has_room()
+                && (self.has_batches || !block.encoded.has_batches())
+                && self.gaps.has_room(&block.lost)
         });
         if !fits {
             self.seal()?;
         }
         let mut segment = match self.open.take() {
             Some(segment) => segment,
-            None => self.begin(block)?,
+            None => {
+                self.has_batches = block.encoded.has_batches();
+                self.begin(block)?
+            }
         };
-        for lost in &block.lost {
-            let gap = Gap {
-                from_offset: lost.from,
-                to_offset: lost.to,
-                reason: GapReason::Lost,
-            };
-            segment.name_gap(gap).map_err(|error| self.error(error))?;
-        }
+        self.gaps.add(&block.lost, &block.hidden);
         let began = Instant::now();
-        segment
-            .append(&block.encoded)
+        block
+            .encoded
+            .append_to(&mut segment)
             .map_err(|error| self.error(error))?;
         self.settings.events.took(Stage::Upload, began.elapsed());
         let full = segment.position() >= self.settings.segment_bytes;
@@ -331,16 +342,25 @@ impl PartitionWriter {
             created_at: Some(jiff::Timestamp::now().as_millisecond()),
             compression: None,
         };
-        SegmentAssembler::new(upload, header).map_err(|error| self.error(error))
+        let features = SegmentFeatures {
+            batches: block.encoded.has_batches(),
+            ..SegmentFeatures::default()
+        };
+        SegmentAssembler::with_features(upload, header, features).map_err(|error| self.error(error))
     }
 
     /// Writes the end of the open segment, and starts to make it durable in the background.
     fn seal(&mut self) -> Result<(), PartitionError> {
-        let Some(segment) = self.open.take() else {
+        let Some(mut segment) = self.open.take() else {
             return Ok(());
         };
+        let gaps = std::mem::take(&mut self.gaps);
+        let (default_reason, named) = gaps.finish(segment.statistics().missing_count());
+        for gap in named {
+            segment.name_gap(gap).map_err(|error| self.error(error))?;
+        }
         let (upload, sealed) = segment
-            .seal(GapReason::NotDelivered)
+            .seal(default_reason)
             .map_err(|error| self.error(error))?;
         self.list_sealed()?;
         let SegmentSettings {

@@ -6,7 +6,7 @@
 //!      ^ waits for a free builder <---------- builders come back --------------+
 //! ```
 //!
-//! A source is one librdkafka client with its own threads. All encoders encode blocks of one partition, and whichever has the
+//! A source is one Kafka client. All encoders encode blocks of one partition, and whichever has the
 //! next block writes it, so one large partition keeps every core busy.
 
 use std::collections::BTreeMap;
@@ -22,6 +22,7 @@ use kbk_tools::claims::LossSignal;
 use kbk_tools::share::FairShare;
 
 use super::feeder::{BlockJob, Feeder, FeederStop, RecordError, Slot};
+use super::options::Encoding;
 use super::partition::{
     BlockToWrite, PartitionError, PartitionLine, PartitionWriter, SegmentSettings, StoredPartition,
 };
@@ -42,6 +43,7 @@ pub(super) struct PipelineOptions {
     pub(super) segments: SegmentSettings,
     pub(super) compression: Compression,
     pub(super) block_bytes: usize,
+    pub(super) encoding: Encoding,
     /// Encoder threads.
     pub(super) encoders: usize,
     /// The memory for records that librdkafka has fetched ahead, over all sources.
@@ -199,16 +201,17 @@ fn encode(
         let BlockJob {
             line,
             number,
-            builder,
+            block,
             timestamp_type,
             lost,
+            hidden,
             last,
         } = job;
         if stop.is_abandoned() {
             line.fail();
         }
         let began = Instant::now();
-        let encoded = builder.encode(timestamp_type, line.renderer(), &mut encoder);
+        let encoded = block.encode(timestamp_type, line.renderer(), &mut encoder);
         if encoded.statistics().record_count > 0 {
             let compressing = encoder.time_compressing();
             events.took(Stage::Encode, began.elapsed().saturating_sub(compressing));
@@ -218,9 +221,10 @@ fn encode(
             encoded,
             timestamp_type,
             lost,
+            hidden,
             last,
         };
-        let accepted = line.accept(number, block, |block| returned.give(block.recycle(0)));
+        let accepted = line.accept(number, block, |block| returned.give(block.recycle()));
         if let Err(error) = accepted {
             stop.fail(error.into());
         }
@@ -252,7 +256,7 @@ fn feed(
             slots,
             free.clone(),
             jobs.clone(),
-            options.block_bytes,
+            (options.block_bytes, options.encoding),
             stop,
             events,
         );

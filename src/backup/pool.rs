@@ -7,13 +7,17 @@
 //! A feeder that finds no free builder waits. It cannot wait forever: every builder that no feeder holds is on its way through an
 //! encoder, and there are more builders than the feeders can hold at the same time.
 //!
+//! Blocks of records and of batches have buffers of their own, and are counted together: one that is needed takes the place of an idle one
+//! of another kind.
+//!
 //! The builder returned last is taken first, because its buffers are still in the CPU caches. A new one is created only if none is
 //! free, so that a backup of few partitions uses no more memory than it needs.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use kbk_format::BlockBuilder;
+
+use super::block::{BlockContent, OpenBlock};
 
 /// The side that takes builders, for feeders.
 #[derive(Clone)]
@@ -32,10 +36,10 @@ pub(super) struct Return {
 
 /// The unused builders; never more than there are permits.
 #[derive(Clone, Default)]
-struct Stack(Arc<Mutex<Vec<BlockBuilder>>>);
+struct Stack(Arc<Mutex<Vec<OpenBlock>>>);
 
 impl Stack {
-    fn lock(&self) -> MutexGuard<'_, Vec<BlockBuilder>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<OpenBlock>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,13 +67,37 @@ pub(super) fn pool(count: usize, block_bytes: usize) -> (Return, Free) {
 
 impl Free {
     /// Returns a builder for a block that covers offsets from `base_offset`; `None` once the encoders have ended.
-    pub(super) fn take(&self, base_offset: i64) -> Option<BlockBuilder> {
+    pub(super) fn take(&self, content: BlockContent, base_offset: i64) -> Option<OpenBlock> {
         self.permits.recv().ok()?;
-        let Some(mut builder) = self.stack.lock().pop() else {
-            return Some(BlockBuilder::with_capacity(base_offset, self.block_bytes));
-        };
-        builder.restart(base_offset);
-        Some(builder)
+        Some(self.take_idle(content, base_offset))
+    }
+
+    fn take_idle(&self, content: BlockContent, base_offset: i64) -> OpenBlock {
+        let mut idle = self.stack.lock();
+        let found = idle.iter().rposition(|block| block.content() == content);
+        match found {
+            Some(at) => {
+                let mut block = idle.remove(at);
+                block.restart(base_offset);
+                block
+            }
+            None => {
+                // Not more idle ones than permits: the buffers of one that is not needed now are freed.
+                if !idle.is_empty() {
+                    idle.remove(0);
+                }
+                OpenBlock::new(content, base_offset, self.block_bytes)
+            }
+        }
+    }
+
+    /// Returns an empty block of another kind in the place of one, with its coverage.
+    pub(super) fn exchange(&self, block: OpenBlock, content: BlockContent) -> OpenBlock {
+        let (base_offset, end_offset) = (block.base_offset(), block.end_offset());
+        self.stack.lock().push(block);
+        let mut other = self.take_idle(content, base_offset);
+        other.cover(end_offset);
+        other
     }
 
     /// Returns the bytes of the blocks in use, as if all were full, and of all that there may be.
@@ -82,7 +110,7 @@ impl Free {
 }
 
 impl Return {
-    pub(super) fn give(&self, builder: BlockBuilder) {
+    pub(super) fn give(&self, builder: OpenBlock) {
         self.stack.lock().push(builder);
         // Fails when the feeders have ended, and then nobody needs the permit.
         let _ = self.permits.send(());

@@ -138,7 +138,9 @@ fn unread(topic: &mut PlannedTopic, stored: &mut AllStored, now: &LogsNow) -> Ve
 fn leaves_doubt(error: &KafkaError) -> bool {
     matches!(
         error,
-        KafkaError::OffsetOutOfRange { .. } | KafkaError::OldFormat { .. }
+        KafkaError::OffsetOutOfRange { .. }
+            | KafkaError::Recreated { .. }
+            | KafkaError::OldFormat { .. }
     )
 }
 

@@ -33,7 +33,7 @@ use super::report::{BackupReport, report};
 use super::survey::{self, Survey, SurveyError};
 use crate::blocking::blocking;
 use crate::kafka::{Admin, KafkaError};
-use crate::records::Librdkafka;
+use crate::records::ChosenTransport;
 use crate::run::{Cancel, Committed, Events, RunEvents, Totals};
 use crate::select::TopicSelection;
 
@@ -49,7 +49,8 @@ pub async fn run(
     events: Arc<dyn Events>,
 ) -> Result<Option<BackupReport>, BackupError> {
     let began = Instant::now();
-    // A wrong location is an error before the cluster is contacted.
+    // A wrong location, and a property that the client cannot honour, are errors before the cluster is contacted.
+    let transport = ChosenTransport::new(options.client, options.kafka.clone())?;
     let existing = existing_repository(options).await?;
     let answered = blocking({
         let (options, cancel) = (options.clone(), cancel.clone());
@@ -74,6 +75,7 @@ pub async fn run(
         topics: selected,
         held: &held,
         admin,
+        transport,
         began,
     };
     let ended = back_up(options, claimed, cancel, events).await;
@@ -88,6 +90,7 @@ struct Claimed<'a> {
     topics: Option<BTreeSet<String>>,
     held: &'a HeldClaim,
     admin: Admin,
+    transport: ChosenTransport,
     began: Instant,
 }
 
@@ -102,15 +105,23 @@ async fn back_up(
         topics,
         held,
         admin,
+        transport,
         began,
     } = claimed;
-    let prepared = prepare(options, &repository, admin, topics, held, cancel);
+    let prepared = prepare(
+        options,
+        &repository,
+        admin,
+        &transport,
+        topics,
+        held,
+        cancel,
+    );
     let Some(prepared) = held.unless_lost(prepared).await?? else {
         return Ok(None);
     };
     let Prepared {
         plan,
-        transport,
         newest,
         ignored,
         notices: repository_notices,
@@ -158,7 +169,6 @@ async fn back_up(
 /// What a run has before its first record.
 struct Prepared {
     plan: BackupPlan,
-    transport: Librdkafka,
     /// The snapshot that it continues.
     newest: Option<Digested<Snapshot>>,
     ignored: BTreeSet<u64>,
@@ -175,6 +185,7 @@ async fn prepare(
     options: &BackupOptions,
     repository: &Repository,
     admin: Admin,
+    transport: &ChosenTransport,
     topics: Selected,
     held: &HeldClaim,
     cancel: &Cancel,
@@ -207,15 +218,13 @@ async fn prepare(
     held.will_commit(write_base(newest.as_deref(), &ignored, &plan))
         .await;
     adopt::adopt(repository, newest.as_deref(), &ignored, &mut plan).await?;
-    let transport = Librdkafka::new(options.kafka.clone());
     let base = newest.clone();
-    let Some(plan) = prove(repository, base, &transport, plan, cancel).await? else {
+    let Some(plan) = prove(repository, base, transport, plan, cancel).await? else {
         return Ok(None);
     };
     notices.extend(damaged::find(repository, newest.as_deref(), &plan).await?);
     Ok(Some(Prepared {
         plan,
-        transport,
         newest,
         ignored,
         notices,
@@ -384,7 +393,7 @@ fn check_cluster(
 async fn prove(
     repository: &Repository,
     base: Option<Digested<Snapshot>>,
-    transport: &Librdkafka,
+    transport: &ChosenTransport,
     mut plan: BackupPlan,
     cancel: &Cancel,
 ) -> Result<Option<BackupPlan>, ContinuityError> {
@@ -457,7 +466,7 @@ fn selected_before(selection: &TopicSelection, newest: Option<&Snapshot>) -> Vec
 async fn read(
     options: &BackupOptions,
     repository: &Repository,
-    transport: Librdkafka,
+    transport: ChosenTransport,
     plan: &BackupPlan,
     cluster_id: Option<String>,
     (cancel, lost): (&Cancel, LossSignal),
@@ -491,6 +500,7 @@ async fn read(
         },
         compression: options.compression,
         block_bytes: options.block_bytes,
+        encoding: options.encoding,
         encoders: std::thread::available_parallelism().map_or(1, usize::from),
         fetch_bytes: FETCH_BYTES,
         lost,

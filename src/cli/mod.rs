@@ -3,7 +3,7 @@
 //! | to know | look in |
 //! |---|---|
 //! | options that commands share | `args` |
-//! | how an argument becomes a value | `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `store_options`, `time`, and [`crate::select`] |
+//! | how an argument becomes a value | `client_choice`, `offset`, `record_key`, `repo_mode`, `repo_url`, `size`, `snapshot`, `store_options`, `time`, and [`crate::select`] |
 //! | metrics: where they go | `metrics_args`, `monitor` |
 //! | the configuration file | `config` |
 //! | what `-h` and `--help` show | `help` |
@@ -13,6 +13,7 @@
 //! | how the process ends | `exit`, `signals` |
 
 mod args;
+mod client_choice;
 mod config;
 mod confirm;
 mod context;
@@ -59,6 +60,7 @@ pub use self::size::{
 pub use self::snapshot::{SnapshotArg, SnapshotRange, SnapshotsArg};
 pub use self::store_options::{STORE_OPTIONS, StoreOption, StoreOptionKey};
 pub use self::time::{TimeArg, offset_times, time_range};
+pub use crate::records::ClientChoice;
 pub use kbk_format::Compression;
 
 pub(crate) use self::config::Given;

@@ -3,13 +3,15 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use clap::builder::PossibleValue;
+
 use super::check_mode;
 use crate::backup::{
-    self, BackupError, BackupNotice, BackupReport, DamagedSnapshots, SaveAcls, SavedAcls,
+    self, BackupError, BackupNotice, BackupReport, DamagedSnapshots, Encoding, SaveAcls, SavedAcls,
 };
 use crate::cli::{
-    BlockSize, CliError, Compression, Context, KafkaArgs, MetricsArgs, Outcome, RepoMode, Report,
-    SegmentSize, SnapshotRange, TopicArgs, time,
+    BlockSize, CliError, ClientChoice, Compression, Context, KafkaArgs, MetricsArgs, Outcome,
+    RepoMode, Report, SegmentSize, SnapshotRange, TopicArgs, time,
 };
 use crate::human;
 
@@ -35,6 +37,17 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
+    /// The Kafka client that reads records. `wire` is kbk's own; a property that it cannot honour is an error. All else is done by
+    /// librdkafka in either case
+    #[arg(
+        long,
+        value_enum,
+        value_name = "wire|librdkafka",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub client: ClientChoice,
+
     /// The topics of the cluster to back up.
     #[command(flatten)]
     pub topics: TopicArgs,
@@ -57,7 +70,19 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub ignore_damaged_snapshot: Vec<SnapshotRange>,
 
-    /// zstd, zstd:LEVEL (1 to 19), lz4 or none [default: zstd:3]
+    /// How records are stored: `batches`, as Kafka's own batches, byte for byte; `records`, by field, compressed anew; `auto`, as batches
+    /// where the source compresses them. Messages of formats v0 and v1 are stored by field in any case. Needs --client wire, but for
+    /// `records`
+    #[arg(
+        long,
+        value_enum,
+        value_name = "auto|records|batches",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub encoding: Encoding,
+
+    /// zstd, zstd:LEVEL (1 to 19), lz4 or none, for what is stored by field, and for batches that are not compressed [default: zstd:3]
     #[arg(long, value_name = "CODEC")]
     pub compression: Option<Compression>,
 
@@ -108,6 +133,16 @@ pub struct Args {
     pub metrics: MetricsArgs,
 }
 
+impl clap::ValueEnum for Encoding {
+    fn value_variants<'a>() -> &'a [Encoding] {
+        &Encoding::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
+}
+
 impl Args {
     fn save_acls(&self) -> SaveAcls {
         match (self.acls, self.no_acls) {
@@ -121,6 +156,11 @@ impl Args {
 /// Backs up, and prints what was added.
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     check_mode(args.repo_mode, context.repo()?)?;
+    if args.client == ClientChoice::Librdkafka && args.encoding == Encoding::Batches {
+        return Err(CliError::usage(
+            "--encoding batches needs --client wire: librdkafka shows records, and no batches",
+        ));
+    }
     let options = backup::BackupOptions {
         location: context.location()?,
         ignored_snapshots: args
@@ -131,7 +171,9 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         create: args.init,
         single_writer: args.single_writer,
         kafka: args.kafka.settings()?,
+        client: args.client,
         selection: args.topics.selection(),
+        encoding: args.encoding,
         compression: args.compression.unwrap_or_default(),
         block_bytes: args.block_size.unwrap_or_default().bytes() as usize,
         segment_bytes: args.segment_size.unwrap_or_default().bytes(),

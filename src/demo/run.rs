@@ -15,9 +15,9 @@ use super::compare::{self, ReadError};
 use super::report::{DemoReport, DemoStep};
 use super::shop::{self, ShopRecord, TOPICS};
 use super::{folder, shell};
-use crate::backup::{self, SaveAcls};
+use crate::backup::{self, Encoding, SaveAcls};
 use crate::blocking::blocking;
-use crate::cli::{BlockSize, CliError, Compression, Context, SegmentSize};
+use crate::cli::{BlockSize, CliError, ClientChoice, Compression, Context, SegmentSize};
 use crate::kafka::{
     ClientSettings, EmbeddedCluster, KafkaError, Producer, SinkOptions, TopicPartition,
 };
@@ -153,7 +153,10 @@ impl Demo<'_> {
             ignored_snapshots: Vec::new(),
             create: false,
             kafka: self.kafka.clone(),
+            // Its cluster is librdkafka's own.
+            client: ClientChoice::Librdkafka,
             selection: TopicSelection::default(),
+            encoding: Encoding::default(),
             compression: Compression::default(),
             block_bytes: BlockSize::default().bytes() as usize,
             segment_bytes: SegmentSize::default().bytes(),

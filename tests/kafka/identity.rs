@@ -91,7 +91,7 @@ fn a_log_that_was_truncated_and_regrown_is_stored_beside_the_old_one() {
 }
 
 #[test]
-fn messages_of_old_formats_are_refused_and_the_others_saved() {
+fn messages_of_old_formats_are_refused_by_librdkafka_and_the_others_saved() {
     let mut broker = Broker::start(&[]);
     let old = ["keyed-v1", "keyed-v0", "keyless", "gzip"];
     for topic in old.into_iter().chain(["new"]) {
@@ -116,7 +116,9 @@ fn messages_of_old_formats_are_refused_and_the_others_saved() {
     }
     broker.restart();
     let repo = Repo::new();
-    let report = backup(&repo, &broker, "*", 3);
+    let librdkafka = ["--topic", "*", "--client", "librdkafka"];
+    let report = run(&mut repo.backup(&broker, &librdkafka)).expect_code(3);
+    let report = report.json();
     let findings = report["findings"].as_array().expect("findings");
     for topic in old {
         let found = findings.iter().find(|finding| finding["topic"] == topic);

@@ -6,6 +6,7 @@ mod bad_input;
 mod claims;
 mod cleaned;
 mod client_files;
+mod clients;
 mod compacted;
 mod conditions;
 mod copy;

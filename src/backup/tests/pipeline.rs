@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
+use crate::backup::Encoding;
 use crate::backup::partition::{SegmentSettings, StoredPartition};
 use crate::backup::pipeline::{self, Finished, PipelineOptions, Reading};
 use crate::records::TopicPartition;
@@ -86,6 +87,7 @@ impl Backup {
             },
             compression: Compression::None,
             block_bytes: 1 << 10,
+            encoding: Encoding::Auto,
             encoders: 2,
             fetch_bytes: 1 << 20,
             lost,

@@ -171,6 +171,7 @@ impl World {
             },
             compression: Compression::None,
             block_bytes: 1 << 10,
+            encoding: crate::backup::Encoding::Auto,
             encoders: 2,
             fetch_bytes: 1 << 20,
             lost: LossSignal::default(),
