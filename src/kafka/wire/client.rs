@@ -15,7 +15,7 @@ use super::deadline::Deadline;
 use super::error::{BrokerName, WireError};
 use super::leaders::{ClusterMetadata, Leader, Leaders};
 use super::pool::FramePool;
-use super::protocol::{ErrorCode, MetadataRequest, MetadataResponse, Request};
+use super::protocol::{Api, ErrorCode, MetadataRequest, MetadataResponse, Request};
 use super::settings::WireSettings;
 use crate::kafka::partition::TopicPartition;
 
@@ -31,6 +31,10 @@ struct Shared {
     coordinators: Coordinators,
     /// The version of transactions that the cluster uses, by the broker that was connected to last.
     transaction_version: AtomicI16,
+    /// Why the last request came to no broker; `None` where one has answered it.
+    trouble: Mutex<Option<String>>,
+    /// Whom the last request was sent to.
+    asked: Mutex<Option<(BrokerName, Api)>>,
     /// One connection per broker, opened when it is first needed.
     control: Mutex<HashMap<Peer, Arc<AsyncMutex<Option<Connection>>>>>,
 }
@@ -63,6 +67,8 @@ impl WireClient {
             answered: Mutex::default(),
             coordinators: Coordinators::default(),
             transaction_version: AtomicI16::new(0),
+            trouble: Mutex::default(),
+            asked: Mutex::default(),
             control: Mutex::default(),
         }))
     }
@@ -205,6 +211,18 @@ impl WireClient {
         deadline: Deadline,
         convert: impl Fn(R::Response<'_>) -> T,
     ) -> Result<T, WireError> {
+        let asked = self.ask_peer(peer, request, deadline, convert).await;
+        self.note(asked.as_ref().err());
+        asked
+    }
+
+    async fn ask_peer<R: Request, T>(
+        &self,
+        peer: Peer,
+        request: &R,
+        deadline: Deadline,
+        convert: impl Fn(R::Response<'_>) -> T,
+    ) -> Result<T, WireError> {
         let deadline = deadline.part(self.settings().attempt_timeout.min(ATTEMPT));
         let slot = {
             let mut control = self
@@ -216,6 +234,7 @@ impl WireClient {
         };
         let mut slot = slot.lock().await;
         let name = self.name(&peer)?;
+        *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), R::API));
         // Taken out, so that a call that is cancelled leaves no connection with half a frame.
         let idle = slot.take().filter(|idle| *idle.broker() == name);
         if let Some(mut connection) = idle {
@@ -255,6 +274,42 @@ impl WireClient {
     ) -> Result<Connection, WireError> {
         let name = self.name(&Peer::Broker(broker))?;
         Connection::open(name, self.settings(), pool, limits, deadline).await
+    }
+
+    /// Notes whether a request was answered, by an error or not.
+    pub(super) fn note(&self, failure: Option<&WireError>) {
+        let cause = match failure {
+            None => None,
+            Some(WireError::Connect { broker, cause }) => Some(format!("{broker}: {cause}")),
+            Some(WireError::Disconnected { broker, cause, .. }) => {
+                Some(format!("{broker} closed the connection: {cause}"))
+            }
+            Some(WireError::Timeout {
+                broker, request, ..
+            }) => Some(format!("{broker} does not answer {}", request.name())),
+            Some(_) => return,
+        };
+        *self
+            .0
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+
+    /// Returns why the last request came to no broker; `None` where one has answered it.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.0.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says who has not answered the last request.
+    pub(super) fn silence(&self) -> String {
+        let asked = self.0.asked.lock();
+        let asked = asked.unwrap_or_else(PoisonError::into_inner);
+        match &*asked {
+            Some((broker, request)) => format!("{broker} does not answer {}", request.name()),
+            None => "no broker answers".to_owned(),
+        }
     }
 
     /// Returns the version of transactions that the cluster uses, once a broker has answered.

@@ -1,6 +1,7 @@
 //! Batches that are being filled with records, by target.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kbk_format::FormatError;
@@ -23,6 +24,7 @@ pub(super) struct OpenBatches {
 }
 
 struct OpenBatch {
+    begun: Instant,
     codec: BatchCodec,
     builder: BatchBuilder,
     sources: Vec<SourceRun>,
@@ -49,11 +51,25 @@ impl OpenBatches {
         self.order.front().copied()
     }
 
+    /// Returns the target of the batch that was begun first, where that is this long ago.
+    pub(super) fn lingering(&self, longest: Duration) -> Option<usize> {
+        let oldest = self.oldest()?;
+        let begun = self.by_target.get(&oldest)?.begun;
+        (begun.elapsed() >= longest).then_some(oldest)
+    }
+
     /// Whether a record of at most this size may be added to the target's batch: also where there is none yet.
-    pub(super) fn has_room(&self, target: usize, record_bytes: usize, batch_bytes: usize) -> bool {
+    pub(super) fn has_room(
+        &self,
+        target: usize,
+        record_bytes: usize,
+        (batch_bytes, batch_records): (usize, Option<u32>),
+    ) -> bool {
+        const MOST_RECORDS: u32 = i32::MAX.unsigned_abs();
+        let most = batch_records.unwrap_or(MOST_RECORDS).min(MOST_RECORDS);
         self.by_target.get(&target).is_none_or(|open| {
             let bytes = open.builder.raw_length().saturating_add(record_bytes);
-            bytes <= batch_bytes && open.records < i32::MAX.unsigned_abs()
+            bytes <= batch_bytes && open.records < most
         })
     }
 
@@ -69,6 +85,7 @@ impl OpenBatches {
             .never_longer(),
         };
         let open = OpenBatch {
+            begun: Instant::now(),
             codec,
             builder,
             sources: Vec::new(),

@@ -163,6 +163,7 @@ impl Lane {
         let frame = connection.receive(first.deadline).await?;
         let outcomes = outcomes(connection, &frame, &first.shipment)?;
         self.under_way.pop_front();
+        self.client.note(None);
         // A broker answers one request after the other: the time of the next one begins now.
         if let Some(next) = self.under_way.front_mut() {
             next.deadline = Deadline::after(self.client.settings().attempt_timeout);
@@ -174,6 +175,7 @@ impl Lane {
     /// Drops the connection, and with it what is under way.
     fn fail(&mut self, error: &WireError) {
         self.connection = None;
+        self.client.note(Some(error));
         for UnderWay { shipment, .. } in std::mem::take(&mut self.under_way) {
             let parcels = shipment.parcels.into_iter();
             let outcomes = parcels.map(|parcel| (parcel.slot, Outcome::Unknown(error.clone())));

@@ -88,6 +88,7 @@
 //! | writing records; batches that are being filled | `sink`; `filling` |
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
 //! | transactions; who coordinates them | `transactions`; `coordinators` |
+//! | outages of all brokers | `outage_watch` |
 //! | pauses and deadlines | `backoff`, `deadline` |
 
 mod address;
@@ -106,6 +107,7 @@ mod lane;
 mod leaders;
 mod login;
 mod offsets;
+mod outage_watch;
 mod pool;
 mod producer;
 pub mod protocol;

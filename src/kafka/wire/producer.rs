@@ -26,12 +26,10 @@ use super::error::WireError;
 use super::lane::{self, Outcome, Parcel, Receipt, Shipment};
 use super::offsets::UNKNOWN_TOPIC_PATIENCE;
 use super::protocol::{ErrorCode, ProducerIdentity};
-use super::slot::{OutgoingBatch, Slot};
+use super::slot::{MOST_UNDER_WAY, OutgoingBatch, Slot};
 use crate::kafka::delivered::Delivered;
 use crate::kafka::partition::TopicPartition;
 
-/// Requests under way per broker: as many batches of a producer's partition as a broker remembers.
-const MOST_UNDER_WAY: usize = 5;
 /// Bytes of batches per request, unless one batch exceeds it. The default `socket.request.max.bytes` is 100 MiB.
 const REQUEST_BYTES: usize = 8 << 20;
 
@@ -154,8 +152,18 @@ impl BatchProducer {
         self.heard.elapsed()
     }
 
-    pub(super) fn trouble(&self) -> Option<&WireError> {
-        self.trouble.as_ref()
+    /// Says why nothing is acknowledged.
+    pub(super) fn silence(&self) -> String {
+        if let Some(trouble) = &self.trouble {
+            return trouble.to_string();
+        }
+        let silent = self.lanes.iter().filter(|(_, lane)| lane.under_way > 0);
+        let names = silent.filter_map(|(broker, _)| self.client.broker_name(*broker).ok());
+        let names: Vec<String> = names.map(|name| name.to_string()).collect();
+        match names.is_empty() {
+            true => "no broker answers".to_owned(),
+            false => format!("no answer to Produce from {}", names.join(", ")),
+        }
     }
 
     pub(super) fn failure(&self) -> Option<&ProduceFailure> {
@@ -239,10 +247,9 @@ impl BatchProducer {
 
     /// Drops what is not sent. What is under way is still to be waited for.
     pub(super) fn drop_waiting(&mut self) {
-        for slot in std::mem::take(&mut self.waiting) {
-            if let Some(slot) = self.slots.get_mut(slot) {
-                self.queued_bytes -= slot.drop_waiting();
-            }
+        self.waiting.clear();
+        for slot in &mut self.slots {
+            self.queued_bytes -= slot.drop_waiting();
         }
     }
 
@@ -319,6 +326,9 @@ impl BatchProducer {
                 return;
             }
             slot.topic_id = leader.topic_id;
+            if !slot.may_go_to(leader.broker) {
+                continue;
+            }
             by_broker.entry(leader.broker).or_default().push(*number);
         }
         for (broker, slots) in by_broker {
@@ -353,7 +363,7 @@ impl BatchProducer {
                     continue;
                 }
                 left = left.saturating_sub(bytes);
-                parcels.extend(slot.send(*number));
+                parcels.extend(slot.send(*number, broker));
             }
             if parcels.is_empty() {
                 return;
@@ -392,6 +402,9 @@ impl BatchProducer {
         match outcome {
             Outcome::Appended(offset) => {
                 self.queued_bytes -= slot.appended(offset);
+                if slot.has_waiting() {
+                    self.waiting.insert(number);
+                }
                 self.heard = Instant::now();
                 self.trouble = None;
             }

@@ -36,14 +36,34 @@ pub struct WireSettings {
     pub(super) tls: Option<Tls>,
     /// How to log in; `None` for not at all.
     pub(super) login: Option<Login>,
+    pub(super) writing: WritingSettings,
+}
+
+/// How batches are filled.
+#[derive(Clone, Debug)]
+pub(super) struct WritingSettings {
+    /// The size of a batch, where the user has set it.
+    pub(super) batch_bytes: Option<usize>,
+    /// The records of a batch, where the user has set a limit.
+    pub(super) batch_records: Option<u32>,
+    /// How long a batch may be filled.
+    pub(super) linger: Duration,
+    /// A level of compression, which this client cannot set.
+    pub(super) has_level: bool,
 }
 
 /// Properties that are honoured.
 const HONOURED: &[&str] = &[
+    "batch.num.messages",
+    "batch.size",
     "bootstrap.servers",
     "broker.address.family",
     "client.dns.lookup",
     "client.id",
+    // An error where something is to be written.
+    "compression.level",
+    "compression.type",
+    "linger.ms",
     "receive.message.max.bytes",
     "reconnect.backoff.max.ms",
     "reconnect.backoff.ms",
@@ -52,9 +72,10 @@ const HONOURED: &[&str] = &[
     "socket.receive.buffer.bytes",
     "socket.send.buffer.bytes",
     "socket.timeout.ms",
+    "transaction.timeout.ms",
 ];
 
-/// Properties about something that this client does not do, or does anyway: writing, groups, librdkafka's threads, queues and logs.
+/// Properties about something that this client does not do, or does anyway: groups, retries, librdkafka's threads, queues and logs.
 const WITHOUT_MEANING: &[&str] = &[
     "acks",
     "allow.auto.create.topics",
@@ -64,12 +85,8 @@ const WITHOUT_MEANING: &[&str] = &[
     "auto.commit.interval.ms",
     "auto.offset.reset",
     "background_event_cb",
-    "batch.num.messages",
-    "batch.size",
     "broker.address.ttl",
     "check.crcs",
-    "compression.level",
-    "compression.type",
     "connections.max.idle.ms",
     "coordinator.query.interval.ms",
     "debug",
@@ -91,7 +108,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "heartbeat.interval.ms",
     "internal.termination.signal",
     "isolation.level",
-    "linger.ms",
     "log.connection.close",
     "log.queue",
     "log.thread.name",
@@ -119,9 +135,10 @@ const WITHOUT_MEANING: &[&str] = &[
     "sticky.partitioning.linger.ms",
     "topic.metadata.refresh.interval.ms",
     "topic.metadata.refresh.sparse",
-    "transaction.timeout.ms",
 ];
 
+/// How long a batch may be filled, as with the other client: full batches cost the least, and a flush does not wait for them.
+const LINGER: Duration = Duration::from_secs(1);
 /// The largest response where the user has set no limit: more than any batch, and less than a length can say.
 const MOST_RESPONSE_BYTES: usize = 1 << 30;
 
@@ -191,11 +208,19 @@ impl WireSettings {
             receive_buffer_bytes: buffer("socket.receive.buffer.bytes")?,
             tls: is_encrypted.then(|| Tls::new(config)).transpose()?,
             login: logs_in.then(|| Login::new(config)).transpose()?,
+            writing: WritingSettings {
+                batch_bytes: number(config, "batch.size")?
+                    .and_then(|bytes| usize::try_from(bytes).ok()),
+                batch_records: number(config, "batch.num.messages")?
+                    .and_then(|records| u32::try_from(records).ok()),
+                linger: millis("linger.ms", LINGER)?,
+                has_level: config.get("compression.level").is_some(),
+            },
         })
     }
 }
 
-fn unsupported(key: &str) -> WireError {
+pub(super) fn unsupported(key: &str) -> WireError {
     WireError::property(
         key,
         "the client `wire` does not support it, or not this value; use --client librdkafka",

@@ -17,9 +17,10 @@ use super::client::WireClient;
 use super::deadline::Deadline;
 use super::error::WireError;
 use super::filling::OpenBatches;
+use super::outage_watch::OutageWatch;
 use super::producer::{BatchProducer, ProduceFailure};
 use super::protocol::{ErrorCode, InitProducerIdRequest, ProducerIdentity};
-use super::settings::WireSettings;
+use super::settings::{WireSettings, WritingSettings, unsupported};
 use super::slot::OutgoingBatch;
 use super::transactions::Transactions;
 use crate::kafka::delivered::Delivered;
@@ -45,12 +46,14 @@ pub struct WireSink {
     producer: BatchProducer,
     transactions: Option<Transactions>,
     client: WireClient,
+    outage: OutageWatch,
     runtime: Runtime,
     addresses: String,
     options: SinkOptions,
     /// The user's codec for all topics.
     codec: Option<BatchCodec>,
     stall_timeout: Duration,
+    writing: WritingSettings,
     targets: Vec<TopicPartition>,
     open: OpenBatches,
     /// A commit or an abort has not ended in time: its outcome is unknown, and nothing more can be done with this producer.
@@ -65,7 +68,16 @@ impl WireSink {
     ///
     /// Where no broker answers within ten seconds, or the cluster refuses.
     pub fn open(settings: &ClientSettings, options: SinkOptions) -> Result<WireSink, KafkaError> {
-        let client = WireClient::new(WireSettings::new(settings)?);
+        let wire = WireSettings::new(settings)?;
+        let writing = wire.writing.clone();
+        if writing.has_level {
+            return Err(unsupported("compression.level").into());
+        }
+        let mut options = options;
+        if let Some(bytes) = writing.batch_bytes {
+            options.batch_bytes = bytes;
+        }
+        let client = WireClient::new(wire);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("kbk-produce")
@@ -77,11 +89,13 @@ impl WireSink {
         let mut sink = WireSink {
             producer: BatchProducer::new(client.clone()),
             transactions: None,
+            outage: OutageWatch::new(client.clone(), settings.bootstrap_servers()),
             client,
             runtime,
             addresses: settings.bootstrap_servers().to_owned(),
             codec: settings.batch_codec(),
             stall_timeout: settings.timeout(),
+            writing,
             targets: Vec::new(),
             open: OpenBatches::default(),
             is_stuck: false,
@@ -137,7 +151,10 @@ impl WireSink {
             let stop = self.options.stop.clone();
             let producer = &mut self.producer;
             let taken = self.runtime.block_on(until_stopped(
-                || stop.shorten(patience),
+                |waited| {
+                    self.outage.look(waited);
+                    stop.shorten(patience)
+                },
                 transactions.take_over(producer, Deadline::after(patience)),
             ));
             let error = match taken {
@@ -146,7 +163,10 @@ impl WireSink {
                     return Ok(());
                 }
                 Some(Err(error)) => error,
-                None => return Err(self.no_answer(&doing, began.elapsed(), "it was stopped")),
+                None => {
+                    let cause = self.client.silence();
+                    return Err(self.no_answer(&doing, began.elapsed(), &cause));
+                }
             };
             match error.code() {
                 Some(ErrorCode::INVALID_TRANSACTION_TIMEOUT)
@@ -211,7 +231,11 @@ impl WireSink {
         // Of any deltas.
         let most = record_size(i64::MAX, i64::MAX, &RecordSize::of(record));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if !self.open.has_room(target, most, self.options.batch_bytes) {
+        let most_records = self.writing.batch_records;
+        if !self
+            .open
+            .has_room(target, most, (self.options.batch_bytes, most_records))
+        {
             self.close(target)?;
         }
         if !self.open.contains(target) {
@@ -219,6 +243,10 @@ impl WireSink {
         }
         let pushed = self.open.push(target, record);
         pushed.map_err(|error| self.unwritable(target, source_offset, &error))?;
+        // At a low rate, a full batch would take too long.
+        if let Some(oldest) = self.open.lingering(self.writing.linger) {
+            self.close(oldest)?;
+        }
         while self.open.bytes() + self.producer.queued_bytes() > self.options.queue_bytes {
             if self.producer.queued_bytes() == 0 {
                 // Only what is being filled takes memory: the oldest batch goes first.
@@ -265,6 +293,9 @@ impl WireSink {
     fn advance(&mut self, wait: Duration) -> Result<(), KafkaError> {
         self.join()?;
         self.runtime.block_on(self.producer.advance(wait));
+        if !wait.is_zero() {
+            self.outage.look(self.producer.waited());
+        }
         self.check()?;
         if self.producer.queued_bytes() > 0
             && self.producer.waited() >= self.options.stop.shorten(self.stall_timeout)
@@ -273,8 +304,7 @@ impl WireSink {
                 "acknowledge {}",
                 counted(self.producer.outstanding() as usize, "record")
             );
-            let cause = self.producer.trouble();
-            let cause = cause.map_or_else(|| "no broker answers".to_owned(), WireError::to_string);
+            let cause = self.producer.silence();
             return Err(self.no_answer(&doing, self.producer.waited(), &cause));
         }
         Ok(())
@@ -291,7 +321,10 @@ impl WireSink {
         let joined = match producer.failure().is_some() || producer.joining().is_empty() {
             true => Some(Ok(())),
             false => self.runtime.block_on(until_stopped(
-                || stop.shorten(limit),
+                |waited| {
+                    self.outage.look(waited);
+                    stop.shorten(limit)
+                },
                 transactions.add_partitions(producer, Deadline::after(limit)),
             )),
         };
@@ -302,7 +335,7 @@ impl WireSink {
                 self.producer.stop(error);
                 self.check()
             }
-            None => Err(self.no_answer(doing, limit, "the coordinator does not answer")),
+            None => Err(self.no_answer(doing, limit, &self.client.silence())),
         }
     }
 
@@ -413,15 +446,18 @@ impl WireSink {
         let stop = self.options.stop.clone();
         let deadline = Deadline::after(limit);
         let done = self.runtime.block_on(until_stopped(
-            || stop.shorten(limit),
+            |waited| {
+                self.outage.look(waited);
+                stop.shorten(limit)
+            },
             part(transactions, &mut self.producer, deadline),
         ));
         match done {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.judge_error(&error, doing, began.elapsed())),
             None => {
-                let cause = "the coordinator does not answer";
-                Err(self.no_answer(doing, began.elapsed(), cause).into())
+                let cause = self.client.silence();
+                Err(self.no_answer(doing, began.elapsed(), &cause).into())
             }
         }
     }
@@ -434,8 +470,14 @@ impl WireSink {
         self.open.clear();
         self.producer.drop_waiting();
         // A batch that arrives after the end of its transaction would be part of the next one.
+        let began = Instant::now();
         while self.producer.is_under_way() {
             self.runtime.block_on(self.producer.drain(TICK));
+            if began.elapsed() >= self.options.stop.shorten(self.stall_timeout) {
+                self.is_stuck = true;
+                let cause = self.producer.silence();
+                return Err(self.no_answer("abort a transaction", began.elapsed(), &cause));
+            }
         }
         self.end(false).map_err(|error| match error {
             // Whoever has the transactional id by now has ended the transaction.
@@ -556,7 +598,7 @@ impl WireSink {
 
 /// Waits for `done`, as long as `limit` says, which may become shorter meanwhile; `None` where it takes longer.
 async fn until_stopped<T>(
-    limit: impl Fn() -> Duration,
+    limit: impl Fn(Duration) -> Duration,
     done: impl Future<Output = T>,
 ) -> Option<T> {
     // What has a deadline of its own says more than that nothing came.
@@ -566,8 +608,12 @@ async fn until_stopped<T>(
     loop {
         match timeout(TICK, &mut done).await {
             Ok(done) => return Some(done),
-            Err(_) if began.elapsed() >= limit().saturating_add(LONGER) => return None,
-            Err(_) => {}
+            Err(_) => {
+                let waited = began.elapsed();
+                if waited >= limit(waited).saturating_add(LONGER) {
+                    return None;
+                }
+            }
         }
     }
 }

@@ -18,6 +18,10 @@ use super::protocol::{ProducerIdentity, TopicId};
 use crate::kafka::delivered::Delivered;
 use crate::kafka::partition::TopicPartition;
 
+/// How far batches may be ahead of the first one that is not acknowledged: a broker recognises as many as it has already. Those after one
+/// that failed may be in the log, and further ones would make the broker forget it.
+pub(super) const MOST_UNDER_WAY: usize = 5;
+
 /// Consecutive source offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SourceRun {
@@ -92,6 +96,8 @@ pub(super) struct Slot {
     next_sequence: i32,
     queued: VecDeque<Queued>,
     under_way: usize,
+    /// Where they are under way to.
+    broker: i32,
     /// Whether a batch has to be sent again, once none is under way.
     rewinds: bool,
     delivered: Vec<Delivered>,
@@ -109,6 +115,7 @@ impl Slot {
             next_sequence: 0,
             queued: VecDeque::new(),
             under_way: 0,
+            broker: -1,
             rewinds: false,
             delivered: Vec::new(),
         }
@@ -151,7 +158,7 @@ impl Slot {
         is_due && !self.rewinds && self.has_waiting()
     }
 
-    /// Whether a batch is neither sent nor in the log.
+    /// Whether a batch is neither sent nor in the log, and near enough to the first one that is not acknowledged.
     pub(super) fn has_waiting(&self) -> bool {
         self.first_waiting().is_some()
     }
@@ -169,7 +176,7 @@ impl Slot {
     }
 
     fn first_waiting(&self) -> Option<&Queued> {
-        let mut all = self.queued.iter();
+        let mut all = self.queued.iter().take(MOST_UNDER_WAY);
         all.find(|queued| queued.state == State::Waiting)
     }
 
@@ -178,12 +185,18 @@ impl Slot {
         self.first_waiting().map(|queued| queued.batch.bytes())
     }
 
-    /// Takes a copy of the next batch to send: its records are shared.
-    pub(super) fn send(&mut self, slot: usize) -> Option<Parcel> {
-        let mut all = self.queued.iter_mut();
+    /// Whether batches may be sent to this broker: not while others are under way to another one, whose answers would come in any order.
+    pub(super) fn may_go_to(&self, broker: i32) -> bool {
+        self.under_way == 0 || self.broker == broker
+    }
+
+    /// Takes a copy of the next batch to send to a broker: its records are shared.
+    pub(super) fn send(&mut self, slot: usize, broker: i32) -> Option<Parcel> {
+        let mut all = self.queued.iter_mut().take(MOST_UNDER_WAY);
         let next = all.find(|queued| queued.state == State::Waiting)?;
         next.state = State::Sent;
         self.under_way += 1;
+        self.broker = broker;
         self.retry_at = None;
         Some(Parcel {
             slot,
@@ -303,5 +316,116 @@ impl Slot {
     /// Begins with sequence number 0, under another identity.
     pub(super) fn restart(&mut self) {
         self.next_sequence = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kbk_format::PartitionNumber;
+    use kbk_format::batch::{BatchBuilder, BatchOptions, RecordBatch};
+    use kbk_format::record::{Headers, Record};
+
+    use super::*;
+
+    /// A slot with batches of two records each.
+    fn slot(batches: i64) -> Slot {
+        let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
+        let mut slot = Slot::new(TopicPartition::new("t", PartitionNumber::ZERO), backoff);
+        for number in 0..batches {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            for offset in 0..2 {
+                let record = Record {
+                    offset,
+                    timestamp: 7,
+                    control: false,
+                    key: None,
+                    value: Some(b"value"),
+                    headers: Headers::EMPTY,
+                };
+                builder.push(&record).unwrap();
+            }
+            let mut batch = Vec::new();
+            builder.finish(1, &mut batch).unwrap();
+            let sources = vec![SourceRun {
+                first: 100 + 2 * number,
+                records: 2,
+            }];
+            let batch = OutgoingBatch::new(&Bytes::from(batch), sources).unwrap();
+            let identity = ProducerIdentity { id: 9, epoch: 1 };
+            slot.push(batch, identity, true).unwrap();
+        }
+        slot
+    }
+
+    /// Sends all that may be sent, and returns the sequence numbers.
+    fn sent(slot: &mut Slot) -> Vec<i32> {
+        let mut sequences = Vec::new();
+        while slot.is_ready(Instant::now())
+            && let Some(parcel) = slot.send(0, 1)
+        {
+            let whole = [&parcel.header[..], &parcel.records].concat();
+            let batch = RecordBatch::parse(&whole, 0).unwrap();
+            batch.check_crc().unwrap();
+            let producer = batch.header().producer;
+            assert_eq!((producer.id, producer.epoch), (9, 1));
+            assert!(batch.header().attributes.is_transactional());
+            sequences.push(producer.base_sequence);
+        }
+        sequences
+    }
+
+    #[test]
+    fn no_batch_is_sent_that_would_make_the_broker_forget_one_that_failed() {
+        let mut slot = slot(8);
+        assert_eq!(sent(&mut slot), [0, 2, 4, 6, 8]);
+        // The first one is in the log, and nobody knows; the others are.
+        slot.failed();
+        assert_eq!(sent(&mut slot), [0; 0], "four are under way");
+        for offset in [2, 4, 6, 8] {
+            slot.appended(Some(offset));
+        }
+        assert_eq!(slot.take_delivered(), []);
+        assert_eq!(sent(&mut slot), [0], "with the number that it had");
+        assert!(slot.is_first());
+        slot.appended(Some(0));
+        let all = Delivered {
+            source_offset: 100,
+            target_offset: 0,
+            records: 10,
+        };
+        assert_eq!(slot.take_delivered(), [all]);
+        assert_eq!(sent(&mut slot), [10, 12, 14]);
+    }
+
+    #[test]
+    fn batches_after_one_that_failed_are_sent_again_in_order() {
+        let mut slot = slot(3);
+        assert_eq!(sent(&mut slot), [0, 2, 4]);
+        slot.failed();
+        assert!(!slot.is_first(), "the second one has an excuse");
+        slot.failed();
+        slot.failed();
+        assert_eq!(sent(&mut slot), [0, 2, 4]);
+        assert_eq!(slot.blame(Some(1)).0, 101);
+    }
+
+    #[test]
+    fn what_was_not_sent_takes_no_sequence_number() {
+        let mut slot = slot(2);
+        slot.send(0, 1).unwrap();
+        assert!(slot.may_go_to(1) && !slot.may_go_to(2));
+        slot.drop_waiting();
+        slot.appended(None);
+        assert!(slot.may_go_to(2));
+        assert!(slot.is_idle());
+        let unknown = Delivered {
+            source_offset: 100,
+            target_offset: -1,
+            records: 2,
+        };
+        assert_eq!(slot.take_delivered(), [unknown]);
+        assert_eq!(slot.next_sequence, 2);
     }
 }
