@@ -208,6 +208,7 @@ impl Demo<'_> {
             purge: false,
             verify: false,
             // The embedded cluster only pretends to have transactions, and librdkafka aborts the process when it deletes groups there.
+            client: ClientChoice::default(),
             transactions: false,
             group_patterns: Vec::new(),
             groups: Vec::new(),

@@ -1,14 +1,17 @@
 //! The transport that a run was asked for, by a name of the client.
 
 use std::fmt;
+use std::time::Duration;
 
+use kbk_format::record::Record;
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    KafkaError, Librdkafka, PartitionRange, RecordHandler, RecordSource, SinkOptions, SourceError,
-    SourceOptions, TopicPartition, Transport, Wire,
+    Delivered, KafkaError, Librdkafka, PartitionRange, Positions, RecordHandler, RecordSink,
+    RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError,
+    Transport, Wire,
 };
-use crate::kafka::wire::WireSource;
+use crate::kafka::wire::{WireSink, WireSource};
 use crate::kafka::{ClientSettings, Consumer, Producer};
 
 /// Which client records go through.
@@ -75,9 +78,17 @@ pub enum ChosenSource {
     Librdkafka(Box<Consumer>),
 }
 
+/// The sink of a [`ChosenTransport`].
+pub enum ChosenSink {
+    /// Over kbk's own client.
+    Wire(Box<WireSink>),
+    /// Over librdkafka.
+    Librdkafka(Box<Producer>),
+}
+
 impl Transport for ChosenTransport {
     type Source = ChosenSource;
-    type Sink = Producer;
+    type Sink = ChosenSink;
 
     fn open_source(
         &self,
@@ -94,11 +105,13 @@ impl Transport for ChosenTransport {
         })
     }
 
-    fn open_sink(&self, options: SinkOptions) -> Result<Producer, KafkaError> {
-        match self {
-            ChosenTransport::Wire(wire) => wire.open_sink(options),
-            ChosenTransport::Librdkafka(librdkafka) => librdkafka.open_sink(options),
-        }
+    fn open_sink(&self, options: SinkOptions) -> Result<ChosenSink, KafkaError> {
+        Ok(match self {
+            ChosenTransport::Wire(wire) => ChosenSink::Wire(Box::new(wire.open_sink(options)?)),
+            ChosenTransport::Librdkafka(librdkafka) => {
+                ChosenSink::Librdkafka(Box::new(librdkafka.open_sink(options)?))
+            }
+        })
     }
 
     fn committed(
@@ -119,5 +132,58 @@ impl RecordSource for ChosenSource {
             ChosenSource::Wire(wire) => wire.run(handler),
             ChosenSource::Librdkafka(consumer) => consumer.run(handler),
         }
+    }
+}
+
+/// Calls the sink that there is.
+macro_rules! chosen {
+    ($self:ident, $sink:ident => $call:expr) => {
+        match $self {
+            ChosenSink::Wire($sink) => $call,
+            ChosenSink::Librdkafka($sink) => $call,
+        }
+    };
+}
+
+impl RecordSink for ChosenSink {
+    fn set_targets(&mut self, targets: Vec<TopicPartition>) -> Result<(), KafkaError> {
+        chosen!(self, sink => sink.set_targets(targets))
+    }
+
+    #[inline]
+    fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
+        chosen!(self, sink => sink.send(target, record))
+    }
+
+    fn flush(&mut self) -> Result<(), KafkaError> {
+        chosen!(self, sink => sink.flush())
+    }
+
+    fn take_delivered(&mut self, target: usize) -> Vec<Delivered> {
+        chosen!(self, sink => sink.take_delivered(target))
+    }
+
+    fn transaction_timeout(&self) -> Duration {
+        chosen!(self, sink => sink.transaction_timeout())
+    }
+
+    fn begin(&mut self) -> Result<(), TransactionError> {
+        chosen!(self, sink => sink.begin())
+    }
+
+    fn commit(&mut self, positions: &Positions) -> Result<(), TransactionError> {
+        chosen!(self, sink => sink.commit(positions))
+    }
+
+    fn try_commit(&mut self, positions: &Positions) -> Result<(), KafkaError> {
+        chosen!(self, sink => sink.try_commit(positions))
+    }
+
+    fn abort(&mut self) -> Result<(), KafkaError> {
+        chosen!(self, sink => sink.abort())
+    }
+
+    fn judge(&self, error: KafkaError) -> TransactionError {
+        chosen!(self, sink => sink.judge(error))
     }
 }

@@ -32,7 +32,7 @@ pub use crate::kafka::{
     BatchCodec, Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler,
     SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
 };
-pub use chosen::{ChosenSource, ChosenTransport, ClientChoice};
+pub use chosen::{ChosenSink, ChosenSource, ChosenTransport, ClientChoice};
 pub use librdkafka::Librdkafka;
 pub use sink::RecordSink;
 pub use source::RecordSource;

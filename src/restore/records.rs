@@ -53,7 +53,7 @@ use crate::kafka::{
     Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
 };
 use crate::memory;
-use crate::records::{Librdkafka, RecordSink, StopRequest, Transport};
+use crate::records::{ChosenTransport, RecordSink, StopRequest, Transport};
 use crate::run::{Cancel, Events, RunEvents, Totals};
 use crate::select::DropHeaders;
 
@@ -86,7 +86,7 @@ pub(crate) fn restore(
     let events = RunEvents::start(events, totals(&plan));
     let admin = Admin::connect(kafka)?;
     let work = Work::new(&plan);
-    let transport = Librdkafka::new(kafka.clone());
+    let transport = ChosenTransport::new(plan.client, kafka.clone())?;
     let producers = Producers {
         work: &work,
         manifest: &plan.manifest,

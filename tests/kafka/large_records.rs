@@ -34,7 +34,7 @@ fn records_of_one_and_twenty_megabytes_are_restored() {
     for says in [
         &format!("{small} accepts batches of at most 1048588 bytes"),
         "the record of source offset 6 ",
-        "MSG_SIZE_TOO_LARGE",
+        "MESSAGE_TOO_LARGE",
         "raise `max.message.bytes` of the topic",
         "what was committed stays in the targets; `kbk restore --resume",
     ] {

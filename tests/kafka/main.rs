@@ -63,3 +63,4 @@ mod unreadable;
 mod wire_outages;
 mod wire_reading;
 mod wire_secure;
+mod wire_writing;

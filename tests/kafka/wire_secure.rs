@@ -4,9 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kbk::kafka::wire::{FetchEvent, FetchOptions, FetchRange, WireClient, WireError, WireSettings};
-use kbk::kafka::{ClientSettings, TopicPartition};
+use kbk::kafka::wire::{
+    FetchEvent, FetchOptions, FetchRange, WireClient, WireError, WireSettings, WireSink,
+};
+use kbk::kafka::{ClientSettings, SinkOptions, TopicPartition};
 use kbk_format::PartitionNumber;
+use kbk_format::record::{Headers, Record};
 use tempfile::TempDir;
 
 use crate::support::broker::{Broker, free_port};
@@ -335,4 +338,48 @@ fn sessions_are_renewed_and_tokens_accepted() {
         }
         assert_eq!(position, RECORDS);
     });
+    writes_for_several_sessions(&address);
+}
+
+/// Writes without a pause, so that a session is to be renewed while requests are under way.
+fn writes_for_several_sessions(address: &str) {
+    let login = [
+        ("security.protocol", "SASL_PLAINTEXT"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "alice"),
+        ("sasl.password", PASSWORD),
+    ];
+    let login: Vec<_> = login
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let settings = ClientSettings::new(Some(address), None, &login).expect("valid");
+    let options = SinkOptions {
+        batch_bytes: 1_000,
+        queue_bytes: 20_000,
+        ..SinkOptions::default()
+    };
+    let mut sink = WireSink::open(&settings, options).expect("a sink");
+    let target = TopicPartition::new(TOPIC, PartitionNumber::ZERO);
+    sink.set_targets(vec![target]).expect("targets");
+    let (started, mut sent) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_secs(8) {
+        let record = Record {
+            offset: sent,
+            timestamp: 1_763_800_000_000,
+            control: false,
+            key: None,
+            value: Some(&[b'x'; 300]),
+            headers: Headers::EMPTY,
+        };
+        sink.send(0, &record).expect("sent");
+        sent += 1;
+    }
+    sink.flush().expect("acknowledged");
+    // One run: no batch was sent twice, and none is missing.
+    let [run] = sink.take_delivered(0)[..] else {
+        panic!("several runs");
+    };
+    let records = u64::try_from(sent).expect("positive");
+    assert_eq!((run.source_offset, run.records), (0, records));
+    assert_eq!(run.target_offset, RECORDS);
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::Args;
 use crate::blocking::blocking;
-use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
+use crate::cli::{CliError, ClientChoice, Column, Context, Outcome, Report, Table};
 use crate::commands;
 use crate::compare::PartitionComparison;
 use crate::human;
@@ -51,6 +51,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
         append: true,
         purge: false,
         verify: true,
+        client: ClientChoice::default(),
         transactions: false,
         group_patterns: Vec::new(),
         groups: Vec::new(),

@@ -16,7 +16,7 @@ use self::plan::{only_compressed_in_words, purge_in_words};
 use super::{WithLeftOut, acls, refuse};
 use crate::acls::AclsPlan;
 use crate::cli::{
-    ByteRate, CliError, Context, KafkaArgs, MetricsArgs, Outcome, RenameArgs, Report,
+    ByteRate, CliError, ClientChoice, Context, KafkaArgs, MetricsArgs, Outcome, RenameArgs, Report,
     SelectionArgs, SnapshotArg, TopicPartitionArgs,
 };
 use crate::human;
@@ -68,6 +68,18 @@ pub struct Args {
     /// How to reach the cluster.
     #[command(flatten)]
     pub kafka: KafkaArgs,
+
+    /// The Kafka client that writes records. `wire` is kbk's own; a property that it cannot honour is an error. All else is done by
+    /// librdkafka in either case
+    #[arg(
+        long,
+        value_enum,
+        value_name = "wire|librdkafka",
+        default_value_t,
+        hide_possible_values = true,
+        conflicts_with = "only_config"
+    )]
+    pub client: ClientChoice,
 
     /// The topics to restore.
     #[command(flatten)]
@@ -415,7 +427,8 @@ async fn plan(
         let restore = restore::unfinished(repository, name.as_ref()).await?;
         let rate = args.rate();
         let name = restore.restore.clone();
-        let plan = restore::plan_rest(repository, restore, kafka, args.verify, rate).await;
+        let plan =
+            restore::plan_rest(repository, restore, kafka, args.client, args.verify, rate).await;
         return match plan {
             Ok(plan) => Ok((plan, Vec::new())),
             Err(error) => Err(resume_failed(error, &name)),
@@ -471,6 +484,7 @@ async fn options(
     let left_out = chosen.left_out.iter().map(ToString::to_string).collect();
     let options = RestoreOptions {
         kafka: kafka.clone(),
+        client: args.client,
         targets: args.names.targets(&chosen.topics)?,
         selection,
         mapping: args.mapping(),

@@ -1,4 +1,6 @@
-//! The transport over kbk's own client for reading, and librdkafka for writing.
+//! The transport over kbk's own client; what groups have committed is asked by librdkafka.
+
+mod sink;
 
 use kbk_format::repo::OffsetAndMetadata;
 
@@ -6,14 +8,14 @@ use super::{
     KafkaError, Librdkafka, PartitionRange, RecordHandler, RecordSource, SinkOptions, SourceError,
     SourceOptions, TopicPartition, Transport,
 };
-use crate::kafka::wire::{WireSettings, WireSource};
-use crate::kafka::{ClientSettings, Producer};
+use crate::kafka::ClientSettings;
+use crate::kafka::wire::{WireSettings, WireSink, WireSource};
 
-/// Reads with the wire client, and writes with librdkafka, under these settings.
+/// Reads and writes with the wire client, under these settings.
 #[derive(Clone, Debug)]
 pub struct Wire {
     settings: ClientSettings,
-    writing: Librdkafka,
+    groups: Librdkafka,
 }
 
 impl Wire {
@@ -25,7 +27,7 @@ impl Wire {
     pub fn new(settings: ClientSettings) -> Result<Wire, KafkaError> {
         WireSettings::new(&settings)?;
         Ok(Wire {
-            writing: Librdkafka::new(settings.clone()),
+            groups: Librdkafka::new(settings.clone()),
             settings,
         })
     }
@@ -33,7 +35,7 @@ impl Wire {
 
 impl Transport for Wire {
     type Source = WireSource;
-    type Sink = Producer;
+    type Sink = WireSink;
 
     fn open_source(
         &self,
@@ -43,8 +45,8 @@ impl Transport for Wire {
         WireSource::open(&self.settings, options, ranges)
     }
 
-    fn open_sink(&self, options: SinkOptions) -> Result<Producer, KafkaError> {
-        self.writing.open_sink(options)
+    fn open_sink(&self, options: SinkOptions) -> Result<WireSink, KafkaError> {
+        WireSink::open(&self.settings, options)
     }
 
     fn committed(
@@ -52,7 +54,7 @@ impl Transport for Wire {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
-        self.writing.committed(group, partitions)
+        self.groups.committed(group, partitions)
     }
 }
 

@@ -130,6 +130,7 @@ pub async fn plan(
         resumed: false,
         selection: options.selection.clone(),
         offset_map: options.offset_map,
+        client: options.client,
         rate_limit: options.rate_limit,
         verify: options.verify,
         groups_without_offsets,

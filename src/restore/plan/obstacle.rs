@@ -270,8 +270,8 @@ impl std::fmt::Display for Obstacle {
             ),
             Obstacle::ZeroTimestamps { topic, records } => write!(
                 f,
-                "{topic} has {} with the timestamp 1970-01-01T00:00:00.000Z, which the Kafka client would replace with the current time: \
-                 exclude them with --since @1ms",
+                "{topic} has {} with the timestamp 1970-01-01T00:00:00.000Z, which librdkafka would replace with the current time: \
+                 use --client wire, or exclude them with --since @1ms",
                 crate::human::counted(*records, "record")
             ),
             Obstacle::ReplicationFactor {

@@ -8,6 +8,7 @@ use super::mapping::PartitionMapping;
 use super::retention::RetentionChoice;
 use super::selection::RecordSelection;
 use crate::kafka::ClientSettings;
+use crate::records::ClientChoice;
 use crate::select::{DropHeaders, NamePattern, TopicRef};
 
 /// What to restore, and how.
@@ -15,6 +16,8 @@ use crate::select::{DropHeaders, NamePattern, TopicRef};
 pub struct RestoreOptions {
     /// How to reach the target cluster.
     pub kafka: ClientSettings,
+    /// Which client writes the records.
+    pub client: ClientChoice,
     /// The target name of each selected topic of the snapshot.
     pub targets: BTreeMap<TopicRef, String>,
     /// Which of their records to restore.

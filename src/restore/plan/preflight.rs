@@ -9,6 +9,7 @@ use super::restored_records;
 use super::target_cluster::{ExistingTopic, TargetCluster};
 use super::unfinished::UnfinishedRestores;
 use crate::kafka::INTERNAL_TOPICS;
+use crate::records::ClientChoice;
 use crate::restore::plan::obstacle::Obstacle;
 
 /// Returns all obstacles that the snapshot and the target cluster show. Permissions are checked in [`rights`](super::rights).
@@ -43,7 +44,8 @@ fn check_source(topic: TopicPlan<'_>, options: &RestoreOptions, obstacles: &mut 
         .partitions()
         .map(|partition| partition.reading.limits.zero_timestamps)
         .sum();
-    if records > 0 && options.selection.times.contains(&0) {
+    let is_changed = options.client == ClientChoice::Librdkafka;
+    if is_changed && records > 0 && options.selection.times.contains(&0) {
         obstacles.push(Obstacle::ZeroTimestamps {
             topic: topic.restored.topic.to_string(),
             records,

@@ -13,6 +13,7 @@ use super::reading::PartitionReading;
 use super::selection::RecordSelection;
 use crate::groups::GroupWithoutOffsets;
 use crate::kafka::BatchCodec;
+use crate::records::ClientChoice;
 use crate::restore::plan::obstacle::Obstacle;
 
 /// Everything that a restore will do.
@@ -26,6 +27,8 @@ pub struct RestorePlan {
     pub selection: RecordSelection,
     /// Whether the repository keeps where each record went.
     pub offset_map: bool,
+    /// Which client writes the records in this run.
+    pub client: ClientChoice,
     /// The rate limit of this run; a resumed one may differ from the manifest.
     pub rate_limit: RateLimit,
     /// Whether the records are read back and compared.

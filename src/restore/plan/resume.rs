@@ -21,6 +21,7 @@ use super::target_cluster::TargetCluster;
 use super::{PlanError, codec, compression, max_message_bytes, with_rights};
 use crate::human;
 use crate::kafka::ClientSettings;
+use crate::records::ClientChoice;
 use crate::restore::config;
 
 /// Why a restore cannot be resumed.
@@ -191,6 +192,7 @@ pub async fn plan_rest(
     repository: &Repository,
     manifest: RestoreManifest,
     kafka: &ClientSettings,
+    client: ClientChoice,
     verify: bool,
     rate_limit: RateLimit,
 ) -> Result<RestorePlan, ResumeError> {
@@ -212,6 +214,7 @@ pub async fn plan_rest(
         resumed: true,
         selection: RecordSelection::of_times(times(&manifest)),
         offset_map: true,
+        client,
         rate_limit: RateLimit {
             bytes: rate_limit.bytes.or(manifest.rate_limit.bytes),
             records: rate_limit.records.or(manifest.rate_limit.records),

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
-use crate::records::{BatchCodec, StopRequest, TopicPartition};
+use crate::records::{BatchCodec, ClientChoice, StopRequest, TopicPartition};
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::reading::PartitionReading;
@@ -256,6 +256,7 @@ impl Backup {
             resumed: false,
             selection: RecordSelection::everything(),
             offset_map: true,
+            client: ClientChoice::default(),
             rate_limit: RateLimit::default(),
             verify: false,
             saved: Completeness::of_partitions(1, []),

@@ -69,16 +69,20 @@ impl Broker {
     /// appended, so that the plain listener of [`bootstrap`](Self::bootstrap) always exists. Take
     /// their ports from [`free_port`].
     pub(crate) fn start(extra: &[(&str, &str)]) -> Self {
+        Self::start_formatted(extra, &["--standalone"])
+    }
+
+    /// Starts a private broker of a cluster with another version of a feature, as `NAME=VERSION`.
+    pub(crate) fn start_with_feature(feature: &str) -> Self {
+        Self::start_formatted(&[], &["--standalone", "--feature", feature])
+    }
+
+    fn start_formatted(extra: &[(&str, &str)], format: &[&str]) -> Self {
         let (port, controller) = (free_port(), free_port());
         let quorum = format!("127.0.0.1:{controller}");
         let alone = [("controller.quorum.bootstrap.servers", quorum.as_str())];
         let extra = [&alone, extra].concat();
-        let server = Server::format(
-            (port, controller),
-            &extra,
-            &["--standalone"],
-            &cluster_id(port),
-        );
+        let server = Server::format((port, controller), &extra, format, &cluster_id(port));
         let mut broker = Self {
             bootstrap: format!("127.0.0.1:{}", server.port),
             server: Some(server),

@@ -47,9 +47,18 @@ impl Repo {
         self.kbk_with(broker, "backup", args)
     }
 
-    /// Returns a `kbk restore` into a broker, with a JSON report.
+    /// Returns a `kbk restore` into a broker, with a JSON report, over the client that `KBK_TEST_CLIENT` names, if it names one.
     pub(crate) fn restore(&self, broker: &Broker, args: &[&str]) -> Command {
-        self.kbk_with(broker, "restore", args)
+        let mut command = self.kbk_with(broker, "restore", args);
+        let is_free = !args
+            .iter()
+            .any(|arg| ["--client", "--only-config"].contains(arg));
+        if let Ok(client) = std::env::var("KBK_TEST_CLIENT")
+            && is_free
+        {
+            command.args(["--client", &client]);
+        }
+        command
     }
 
     fn kbk_with(&self, broker: &Broker, command: &str, args: &[&str]) -> Command {
