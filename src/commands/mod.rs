@@ -555,3 +555,26 @@ fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
         Some(time) => human::timestamp_ms(time),
     })
 }
+/// Names what is among the objects of a repository and is none of them. Long lists are cut.
+fn write_foreign(files: u64, names: &[String], out: &mut dyn Write) -> io::Result<()> {
+    const SHOWN: usize = 5;
+    if files == 0 {
+        return Ok(());
+    }
+    let shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| human::printable(name))
+        .collect();
+    let more = match files.saturating_sub(shown.len() as u64) {
+        0 => String::new(),
+        more => format!(" and {} more", human::count(more)),
+    };
+    writeln!(
+        out,
+        "{} in the folders of the repository that kbk has not written, and does not read or delete: {}{more}",
+        human::counted(files, "file"),
+        shown.join(", "),
+    )
+}
+

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    ClaimedTopic, MarkedObjects, ObjectCount, PruneOptions, PrunePlan, Pruned, RepoError,
-    RepoErrorKind, Repository, Upkeep,
+    ClaimedTopic, ForeignFiles, MarkedObjects, ObjectCount, PruneOptions, PrunePlan, Pruned,
+    RepoError, RepoErrorKind, Repository, Upkeep,
 };
 use kbk_tools::claims::{self, ListedClaim, Running};
 use serde::Serialize;
@@ -70,6 +70,10 @@ pub(super) struct PruneReport {
     needed: Objects,
     /// Forgotten snapshots whose objects an interrupted run had left, and this one removed.
     removed_snapshots: Vec<u64>,
+    /// Number of files among the objects of the repository that are none, and stay. Only a local disk is looked at.
+    foreign_files: u64,
+    /// The first of their names.
+    foreign_names: Vec<String>,
 }
 
 /// A number of objects.
@@ -124,7 +128,8 @@ pub(super) async fn would_prune(
         .await?;
     let unneeded: ObjectCount = plan.unneeded.iter().map(|object| object.bytes).collect();
     let listed = plan.marked.as_ref().map(MarkedObjects::count);
-    let mut report = PruneReport::of(&plan, grace);
+    let foreign = repository.foreign_files().await?;
+    let mut report = PruneReport::of(&plan, foreign, grace);
     report.dry_run = true;
     report.removed_snapshots.clone_from(&plan.snapshots);
     let begins = match &plan.marked {
@@ -155,7 +160,8 @@ pub(super) async fn prune(
         tries -= 1;
         let options = options(repository, grace).await?;
         let plan = repository.plan_prune(&options).await?;
-        let mut report = PruneReport::of(&plan, grace);
+        let foreign = repository.foreign_files().await?;
+        let mut report = PruneReport::of(&plan, foreign, grace);
         let upkeep = Upkeep {
             command: "prune".to_owned(),
             detail: format!("--grace {}", human::age(grace)),
@@ -198,7 +204,7 @@ fn claimed(claim: &ListedClaim) -> Option<Vec<ClaimedTopic>> {
 
 impl PruneReport {
     /// Creates the report of a run that has changed nothing yet.
-    fn of(plan: &PrunePlan, grace: Duration) -> PruneReport {
+    fn of(plan: &PrunePlan, foreign: ForeignFiles, grace: Duration) -> PruneReport {
         let unneeded: ObjectCount = plan.unneeded.iter().map(|object| object.bytes).collect();
         let waits = plan.marked.as_ref().is_some_and(|marked| !marked.is_due);
         let waiting = if waits {
@@ -218,6 +224,8 @@ impl PruneReport {
             copied: plan.copied.into(),
             needed: plan.needed.into(),
             removed_snapshots: Vec::new(),
+            foreign_files: foreign.files,
+            foreign_names: foreign.names,
         }
     }
 
@@ -286,6 +294,6 @@ impl Report for PruneReport {
         for (objects, why) in rest.iter().filter(|(objects, _)| objects.objects > 0) {
             writeln!(out, "{} {why}", objects.in_words())?;
         }
-        Ok(())
+        super::write_foreign(self.foreign_files, &self.foreign_names, out)
     }
 }

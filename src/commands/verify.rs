@@ -658,7 +658,7 @@ fn orphans(report: &VerifyReport, out: &mut dyn Write) -> io::Result<()> {
             human::bytes(orphans.unfinished_bytes),
         )?;
     }
-    Ok(())
+    super::write_foreign(orphans.foreign_files, &orphans.foreign_names, out)
 }
 
 fn partial(sequences: &[u64]) -> String {

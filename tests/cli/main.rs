@@ -16,6 +16,7 @@ mod diff;
 mod evidence;
 mod expire;
 mod export;
+mod foreign_files;
 mod formats;
 mod grep;
 mod groups;

@@ -30,7 +30,28 @@ pub struct UnfinishedFiles {
     pub bytes: u64,
 }
 
-/// One of them.
+/// What is among the objects of a repository and is none, such as a file in the place of a folder. Nothing reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForeignFiles {
+    /// How many files, and folders that no object can be in.
+    pub files: u64,
+    /// The first of their names, at most [`ForeignFiles::NAMED`], ordered; that of a folder ends in `/`. What is not UTF-8 in them is replaced.
+    pub names: Vec<String>,
+}
+
+impl ForeignFiles {
+    /// How many are named.
+    pub const NAMED: usize = 1000;
+
+    fn add(&mut self, name: String) {
+        self.files = self.files.saturating_add(1);
+        if self.names.len() < Self::NAMED {
+            self.names.push(name);
+        }
+    }
+}
+
+/// A file that an interrupted write left.
 #[derive(Debug)]
 struct Unfinished {
     name: String,
@@ -53,7 +74,7 @@ pub(super) fn objects(root: &Path, folder: &str) -> io::Result<Vec<Listed>> {
 
 /// Lists the names in `folder`, files and folders; what is not UTF-8 in them is replaced.
 pub(super) fn names(root: &Path, folder: &str) -> io::Result<Vec<String>> {
-    let entries = entries(&root.join(folder))?;
+    let entries = entries(root, folder)?;
     let name = |entry: &DirEntry| entry.file_name().to_string_lossy().into_owned();
     Ok(entries.iter().map(name).collect())
 }
@@ -118,6 +139,16 @@ pub(super) fn unfinished_objects(root: &Path, folder: &str) -> io::Result<Vec<Li
     Ok(found)
 }
 
+/// Lists what is in the folders of a repository and is none of its objects.
+pub(super) fn foreign_files(root: &Path) -> io::Result<ForeignFiles> {
+    let mut found = ForeignFiles::default();
+    for folder in Key::FOLDERS {
+        add_foreign(root, folder, &mut found)?;
+    }
+    found.names.sort();
+    Ok(found)
+}
+
 /// Reports whether a write of an object has this name until it is done: `object_store` adds `#` and a number.
 pub(super) fn is_unfinished(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(key, number)| {
@@ -128,7 +159,7 @@ pub(super) fn is_unfinished(name: &str) -> bool {
 
 /// Passes each file below `folder` to `visit`, by its name in the repository. Symbolic links are followed.
 fn files(root: &Path, folder: &str, visit: &mut dyn FnMut(String, &Metadata)) -> io::Result<()> {
-    for entry in entries(&root.join(folder))? {
+    for entry in entries(root, folder)? {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
@@ -145,13 +176,35 @@ fn files(root: &Path, folder: &str, visit: &mut dyn FnMut(String, &Metadata)) ->
     Ok(())
 }
 
-/// Returns the entries of a folder; none if it does not exist.
-fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
-    match fs::read_dir(folder) {
+/// Returns the entries of a folder; none if it does not exist, or if a file has its name below one of the folders of a repository: as in a bucket,
+/// where such a file is in no folder. A file in the place of one of these folders themselves is an error: nothing could be stored in it.
+fn entries(root: &Path, folder: &str) -> io::Result<Vec<DirEntry>> {
+    let is_below = folder.contains('/');
+    match fs::read_dir(root.join(folder)) {
         Ok(entries) => entries.collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory && is_below => Ok(Vec::new()),
         Err(error) => Err(error),
     }
+}
+
+/// Adds what is in a folder and is neither an object, nor one that is being written, nor a folder that can hold one. Those are entered.
+fn add_foreign(root: &Path, folder: &str, found: &mut ForeignFiles) -> io::Result<()> {
+    for entry in entries(root, folder)? {
+        let own = entry.file_name();
+        let name = format!("{folder}/{}", own.to_string_lossy());
+        let Some(metadata) = metadata(&entry)? else {
+            continue;
+        };
+        let is_text = own.to_str().is_some();
+        match metadata.is_dir() {
+            true if is_text && Key::is_folder(&name) => add_foreign(root, &name, found)?,
+            true => found.add(format!("{name}/")),
+            false if is_text && (Key::parse(&name).is_some() || is_unfinished(&name)) => {}
+            false => found.add(name),
+        }
+    }
+    Ok(())
 }
 
 /// Returns what an entry is; `None` for one that has been removed since, and for a link that leads nowhere or to itself.

@@ -112,7 +112,7 @@ pub use incomplete::{Incomplete, IncompleteReason};
 pub use index::{RowKey, Run, TableRef};
 pub use index_reader::SegmentRows;
 pub use keys::{Key, PartitionId, TopicName, TopicNameError};
-pub use listing::UnfinishedFiles;
+pub use listing::{ForeignFiles, UnfinishedFiles};
 pub use lost_identity::LostIdentity;
 pub use manifest::{Maintenance, Manifest, ParentRef, Pruning, Sighting, Totals};
 pub use observe::{RequestKind, RequestOutcome, StoreObserver, observe_stores};

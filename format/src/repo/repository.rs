@@ -13,7 +13,7 @@ use super::keys::{
     CLUSTER, Key, PartitionId, SEGMENTS, SNAPSHOTS, TABLES, TopicName, segments_of_topic,
 };
 use super::latest::Latest;
-use super::listing::{Listed, UnfinishedFiles};
+use super::listing::{ForeignFiles, Listed, UnfinishedFiles};
 use super::manifest::Manifest;
 use super::object_cache::ObjectCache;
 use super::prunes::Adoptable;
@@ -560,6 +560,16 @@ impl Repository {
     }
 
     /// Removes the files on a local disk that interrupted writes left. A write that is still in progress has written its file within
+    /// Lists what is in the folders of a repository on a local disk and is none of its objects. In a bucket nothing is looked for: what is there
+    /// harms nothing.
+    ///
+    /// # Errors
+    ///
+    /// The error of the file system.
+    pub async fn foreign_files(&self) -> Result<ForeignFiles> {
+        self.store.list_foreign().await
+    }
+
     /// the last day; if not, it fails, and nothing that was committed is lost.
     ///
     /// # Errors

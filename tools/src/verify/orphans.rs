@@ -27,6 +27,10 @@ pub struct Orphans {
     pub unread: BTreeSet<String>,
     /// The objects, by key.
     pub keys: Vec<Orphan>,
+    /// Number of files among the objects of the repository that are none, such as one in the place of a folder. Only a local disk is looked at.
+    pub foreign_files: u64,
+    /// The first of their names.
+    pub foreign_names: Vec<String>,
 }
 
 /// An object that no snapshot names.
@@ -128,7 +132,10 @@ impl OrphanSearch {
                 self.snapshot(repository, sequence).await;
             }
         }
+        let foreign = repository.foreign_files().await?;
         Ok(Orphans {
+            foreign_files: foreign.files,
+            foreign_names: foreign.names,
             objects: self.unnamed.len() as u64,
             bytes: self.unnamed.values().sum(),
             unfinished_files: self.unfinished.len() as u64,

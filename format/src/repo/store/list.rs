@@ -10,7 +10,7 @@ use super::pause::pause;
 use super::{ANSWERS, CONFLICT_PAUSE, Store, is_cut, probe, whole_answer};
 use crate::repo::error::{Operation, Result};
 use crate::repo::keys::Key;
-use crate::repo::listing::{self, Listed};
+use crate::repo::listing::{self, ForeignFiles, Listed};
 
 impl Store {
     /// Lists the objects of a folder, ordered by name. Whatever else is there is ignored.
@@ -42,6 +42,12 @@ impl Store {
     pub(in crate::repo) async fn list_unfinished(&self, folder: &str) -> Result<Vec<Listed>> {
         let found = self.on_disk(folder, listing::unfinished_objects).await?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// Lists what is in the folders of a repository and is none of its objects. Only a local disk is looked at.
+    pub(in crate::repo) async fn list_foreign(&self) -> Result<ForeignFiles> {
+        let found = self.on_disk("", |root, _| listing::foreign_files(root));
+        Ok(found.await?.unwrap_or_default())
     }
 
     /// Lists a folder of a bucket.
