@@ -28,6 +28,8 @@ mod json_page;
 mod listings;
 mod lone_files;
 mod messages;
+mod missing_newest;
+mod other_identity;
 mod pages;
 mod partial;
 mod program;

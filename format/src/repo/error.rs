@@ -392,6 +392,11 @@ fn answered(operation: Operation, trouble: Trouble) -> RepoErrorKind {
         Trouble::NoSpace => RepoErrorKind::NoSpace,
         Trouble::Cut | Trouble::Other => RepoErrorKind::Unavailable { operation },
     }
+            Damage::OtherRepository { stated, found, by } => write!(
+                f,
+                "{object} states the repository {stated}, and {by} states {found}: it is that of another repository; restore this object from \
+                 a copy, or move it away: `kbk recover --rebuild` then writes it again, as the other objects state it"
+            ),
 }
 
 fn denied(operation: Operation) -> RepoErrorKind {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::id::Id;
 use super::keys::PartitionId;
 use crate::error::FormatError;
 
@@ -253,6 +254,16 @@ pub enum Damage {
 
 /// An operation on a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    /// `kbk.json` of another repository: all other objects state the same one, and not that.
+    OtherRepository {
+        /// The id that `kbk.json` states.
+        stated: Id,
+        /// The id that the others state.
+        found: Id,
+        /// One of the others.
+        by: String,
+    },
+
 pub enum Operation {
     /// Reading an object's bytes.
     Read,

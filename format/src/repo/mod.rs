@@ -63,6 +63,7 @@ mod offset_map;
 mod order;
 mod origin;
 mod packed;
+mod other_identity;
 mod partition_edit;
 mod passed_over;
 mod profile;

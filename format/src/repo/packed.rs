@@ -197,7 +197,7 @@ impl Lines {
         if header.repository_id != repository_id {
             let theirs = header.repository_id;
             return Err(format!(
-                "it is of repository {theirs}, and this is {repository_id}"
+                "it is of repository {theirs}, and kbk.json states {repository_id}"
             ));
         }
         let rest = self.raw.get(self.at..).unwrap_or_default();

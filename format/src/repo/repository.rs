@@ -131,6 +131,7 @@ impl Repository {
     /// the error of the store.
     pub async fn open(store: Store) -> Result<Self> {
         if let Some(identity) = store.read::<Identity>(&Key::Identity).await? {
+            store.check_identity(&identity).await?;
             return Ok(Repository::of(store, identity.value));
         }
         let entry = match store.names(SEGMENTS).await?.is_empty() {
@@ -443,7 +444,7 @@ impl Repository {
         if manifest.repository_id != self.identity.repository_id {
             let (theirs, ours) = (manifest.repository_id, self.identity.repository_id);
             return Err(damaged(format!(
-                "it is of repository {theirs}, and this is {ours}"
+                "it is of repository {theirs}, and kbk.json states {ours}"
             )));
         }
         manifest.check().map_err(damaged)?;

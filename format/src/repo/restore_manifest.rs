@@ -362,7 +362,7 @@ impl Repository {
         let checked = match found.check() {
             Ok(()) if found.restore != *restore => Err(format!("it is restore {}", found.restore)),
             Ok(()) if found.repository_id != ours => Err(format!(
-                "it is of repository {}, and this is {ours}",
+                "it is of repository {}, and kbk.json states {ours}",
                 found.repository_id
             )),
             checked => checked,

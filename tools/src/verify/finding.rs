@@ -216,7 +216,9 @@ impl FindingKind {
                 "restore this object from an intact copy; `kbk recover` replaces it by what is left of it, also under the name of another segment, \
                  and by what a copy has"
             }
-            FindingKind::DamagedIdentity => "restore this object from an intact copy",
+            FindingKind::DamagedIdentity => {
+                "restore this object from an intact copy; without one, move it away: `kbk recover --rebuild` writes it again"
+            }
         }
     }
 }
@@ -344,6 +346,12 @@ impl Finding {
                 repo::Damage::Size { expected, found } => {
                     let message = format!("it has {found} bytes, and its row states {expected}");
                     Finding::new(FindingKind::WrongSize, message)
+                }
+                repo::Damage::OtherRepository { stated, found, by } => {
+                    let message = format!(
+                        "it is that of another repository: it states {stated}, and {by} states {found}"
+                    );
+                    Finding::new(damaged, message)
                 }
                 repo::Damage::OtherSegment { detail } => {
                     Finding::new(FindingKind::OtherSegment, detail.as_str())
