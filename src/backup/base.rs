@@ -70,6 +70,11 @@ async fn read_newest(
     repository: &Repository,
     ignored: &BTreeSet<u64>,
 ) -> Result<(Option<Digested<Snapshot>>, Option<Groups>), RepoError> {
+    if let Some(missing) = repository.missing_newest().await?
+        && !ignored.contains(&missing.sequence)
+    {
+        return Err(repository.newest_missing(missing));
+    }
     let Some(snapshot) = repository.latest_but(ignored).await? else {
         return Ok((None, None));
     };
@@ -86,7 +91,7 @@ async fn check_ignored(
     if ranges.is_empty() {
         return Ok(ignored);
     }
-    let sequences = repository.sequences().await?;
+    let sequences = named_sequences(repository).await?;
     for range in ranges {
         let found = sequences.iter().filter(|sequence| range.contains(sequence));
         let before = ignored.len();
@@ -107,6 +112,14 @@ async fn check_ignored(
     Ok(ignored)
 }
 
+/// Lists the sequences of all snapshots, ascending, with that of the newest if it is gone.
+async fn named_sequences(repository: &Repository) -> Result<Vec<u64>, RepoError> {
+    let mut sequences = repository.sequences().await?;
+    let missing = repository.missing_newest().await?;
+    sequences.extend(missing.map(|missing| missing.sequence));
+    Ok(sequences)
+}
+
 /// Reads everything of a snapshot that a backup needs.
 async fn read_whole(repository: &Repository, sequence: u64) -> Result<(), RepoError> {
     let snapshot = repository.snapshot(sequence).await?;
@@ -121,7 +134,7 @@ async fn reach_of_damage(
     ignored: &BTreeSet<u64>,
     error: RepoError,
 ) -> Result<DamagedSnapshots, RepoError> {
-    let mut sequences = repository.sequences().await?;
+    let mut sequences = named_sequences(repository).await?;
     sequences.retain(|sequence| !ignored.contains(sequence));
     let Some(&last) = sequences.last() else {
         return Err(error);

@@ -381,7 +381,7 @@ impl std::fmt::Display for BackupNotice {
                 };
                 write!(
                     f,
-                    "snapshot {snapshot} is damaged and was ignored: this backup continues {base}, with the segments that are intact of what \
+                    "snapshot {snapshot} is damaged or missing and was ignored: this backup continues {base}, with the segments that are intact of what \
                      snapshot {snapshot} added. What it added of topics that the cluster no longer has is not in this snapshot; nothing was removed"
                 )
             }

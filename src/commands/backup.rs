@@ -65,8 +65,8 @@ pub struct Args {
     #[arg(long, requires = "init")]
     pub single_writer: bool,
 
-    /// Continue from the snapshot before this one, which is damaged, or before several such as 3-7; repeatable. Their segments that are
-    /// intact are used. They stay as they are, and the exit code is 3
+    /// Continue from the snapshot before this one, which is damaged or missing, or before several such as 3-7; repeatable. Their segments
+    /// that are intact are used. They stay as they are, and the exit code is 3
     #[arg(long, value_name = "N")]
     pub ignore_damaged_snapshot: Vec<SnapshotRange>,
 

@@ -132,7 +132,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let now = Timestamp::now();
     let mut options = args.options(now)?;
-    let Some(newest) = repository.latest().await? else {
+    let Some(newest) = repository.latest_to_change().await? else {
         let report = args.report(&options, Vec::new(), CompactReport::default());
         return context.conclude(&report, Outcome::Clean);
     };

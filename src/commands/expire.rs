@@ -171,7 +171,7 @@ impl Args {
         repository: &Repository,
         moments: Moments,
     ) -> Result<(ExpiryPlan, Option<Timestamp>), CliError> {
-        let Some(newest) = repository.latest().await? else {
+        let Some(newest) = repository.latest_to_change().await? else {
             return Ok((ExpiryPlan::default(), None));
         };
         let selection = self.topics.selection();

@@ -459,10 +459,7 @@ async fn snapshot(
 ) -> Result<Digested<Snapshot>, CliError> {
     let found = match which {
         SnapshotArg::Number(sequence) => repository.snapshot(sequence).await?,
-        SnapshotArg::Latest => repository.latest().await?.ok_or_else(|| {
-            CliError::new(format!("{} has no snapshots yet", repository.store().url()))
-                .hint("`kbk backup` creates one")
-        })?,
+        SnapshotArg::Latest => newest(repository).await?,
     };
     let (sequence, created_at) = (found.sequence, found.created_at);
     tracing::debug!("read snapshot {sequence} of {created_at}");
@@ -470,6 +467,22 @@ async fn snapshot(
 }
 
 /// Returns the topic of this name: the existing one, or else the last deleted one; with an id, that one.
+/// Reads the newest snapshot that there is, and says if a newer one is missing.
+async fn newest(repository: &Repository) -> Result<Digested<Snapshot>, CliError> {
+    let found = repository.latest().await?;
+    if let Some(missing) = repository.missing_newest().await? {
+        let error = repository.newest_missing(missing);
+        match &found {
+            Some(found) => tracing::warn!("this is snapshot {}: {error}", found.sequence),
+            None => return Err(error.into()),
+        }
+    }
+    found.ok_or_else(|| {
+        CliError::new(format!("{} has no snapshots yet", repository.store().url()))
+            .hint("`kbk backup` creates one")
+    })
+}
+
 fn topic<'a>(snapshot: &'a Snapshot, wanted: &TopicRef) -> Result<&'a TopicState, CliError> {
     if let Some(found) = wanted.find(snapshot) {
         return Ok(found);

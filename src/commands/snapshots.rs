@@ -44,6 +44,9 @@ impl Report for Snapshots {
             );
         }
         // The newest counts most.
+        if let Some(damage) = self.snapshots.last().and_then(|row| row.damage.as_ref()) {
+            writeln!(out, "{damage}")?;
+        }
         for row in self.snapshots.iter().rev() {
             if let Some(partial) = row.contents.as_ref().and_then(|it| it.partial.as_ref()) {
                 writeln!(out, "{partial}")?;
@@ -97,7 +100,8 @@ impl Report for Snapshots {
                     human::printable(command)
                 )?;
             }
-            if let Some(damage) = &row.damage {
+            let is_newest = row.sequence == self.snapshots.last().map_or(0, |it| it.sequence);
+            if let Some(damage) = row.damage.as_ref().filter(|_| !is_newest) {
                 writeln!(out, "snapshot {}: {damage}", row.sequence)?;
             }
         }

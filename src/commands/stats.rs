@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use jiff::Timestamp;
-use kbk_format::repo::RepoErrorKind;
+use kbk_format::repo::{RepoError, RepoErrorKind};
 use kbk_tools::list::{self, Sizes, SnapshotSize};
 use serde::Serialize;
 
@@ -40,12 +40,20 @@ pub async fn run(_args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let sizes = list::sizes(&repository).await?;
     let prune = match prune::would_prune(&repository, prune::DEFAULT_GRACE).await {
         Ok(report) => Some(report),
-        Err(error) if matches!(error.kind(), RepoErrorKind::NotPrunable { .. }) => None,
+        Err(error) if is_unknown(&error) => None,
         Err(error) => return Err(error.into()),
     };
     let stats = Stats { sizes, prune };
     let readable = stats.sizes.snapshots.iter().all(|row| row.damage.is_none());
     context.conclude(&stats, Outcome::clean_if(readable && stats.prune.is_some()))
+}
+
+/// Returns whether it is not known what snapshots need, since one of them cannot be read.
+fn is_unknown(error: &RepoError) -> bool {
+    matches!(
+        error.kind(),
+        RepoErrorKind::NotPrunable { .. } | RepoErrorKind::NewestMissing { .. }
+    )
 }
 
 impl Report for Stats {

@@ -370,7 +370,10 @@ async fn sequences(args: &Args, repository: &Repository) -> Result<Vec<u64>, Cli
         let url = repository.store().url();
         CliError::new(format!("{url} has no snapshots yet")).hint("`kbk backup` creates one")
     };
-    let latest = *existing.last().ok_or_else(none)?;
+    let Some(&latest) = existing.last() else {
+        repository.check_newest().await?;
+        return Err(none());
+    };
     match args.snapshot {
         SnapshotsArg::All => Ok(existing),
         SnapshotsArg::One(SnapshotArg::Latest) => Ok(vec![latest]),

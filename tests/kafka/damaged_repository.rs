@@ -97,6 +97,37 @@ fn a_damaged_newest_snapshot_is_passed_over_without_losing_a_record() {
 }
 
 #[test]
+fn a_newest_snapshot_that_is_gone_stops_a_backup_until_it_is_given_up() {
+    let broker = Broker::shared();
+    let (repo, topic) = two_snapshots(broker, "gone");
+    fs::remove_file(repo.snapshot(2)).expect("removed");
+    let segments = repo.segments();
+    let refused = backup(&repo, broker, &topic, &[]).expect_code(1).stderr;
+    for words in [
+        "snapshots/00000000000000000002.json",
+        "snapshots/latest.json names it as the newest snapshot",
+        "`kbk backup --ignore-damaged-snapshot 2` continues from snapshot 1",
+    ] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+    assert_eq!(repo.segments(), segments);
+    let passed = backup(&repo, broker, &topic, &["--ignore-damaged-snapshot", "2"]);
+    let report = passed.expect_code(3).json();
+    assert_eq!(
+        (&report["snapshot"], &report["records"]),
+        (&3.into(), &50.into())
+    );
+    assert_eq!(findings(&report), ["ignored_snapshot"]);
+    assert_eq!(
+        repo.segments(),
+        segments,
+        "what snapshot 2 had stored is used again"
+    );
+    run(&mut repo.kbk(&["verify", "--full", "--snapshot", "all"])).expect_code(0);
+    backup(&repo, broker, &topic, &[]).expect_code(0);
+}
+
+#[test]
 fn a_damaged_table_of_states_is_passed_over_with_all_snapshots_that_name_it() {
     let broker = Broker::shared();
     let (repo, topic) = two_snapshots(broker, "states");

@@ -330,6 +330,10 @@ impl Repository {
         passed_over: &BTreeSet<u64>,
         rules: std::result::Result<(), String>,
     ) -> Result<Published> {
+        // A snapshot of this number, or of a later one, has been there: to win the number would hide that it is gone.
+        if self.hint().await? >= Some(manifest.sequence) {
+            self.check_newest().await?;
+        }
         // Looked for again once it is put: between the two, this process may be suspended.
         match self.committed_before(manifest, passed_over).await? {
             None => self.publish(manifest, passed_over, rules).await,

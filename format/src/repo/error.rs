@@ -221,11 +221,37 @@ impl fmt::Display for RepoError {
                  limit is {}; keep fewer",
                 limits::FORGOTTEN_RANGES
             ),
-            RepoErrorKind::NotPrunable { sequence, detail } => write!(
-                f,
-                "cannot prune {object}: snapshot {sequence} cannot be read, so what it needs is not known: {detail}; restore the damaged \
-                 object from a copy, or give the snapshot up with `kbk forget {sequence}`"
-            ),
+            RepoErrorKind::NewestMissing { newest } => {
+                write!(
+                    f,
+                    "{object} is missing, and snapshots/latest.json names it as the newest snapshot"
+                )?;
+                match newest {
+                    Some(newest) => write!(f, " (the newest that is there is {newest})")?,
+                    None => f.write_str(" (there is no other)")?,
+                }
+                f.write_str(
+                    "; restore this object from a copy, or give it up: `kbk recover --rebuild` uses the segments that only it named",
+                )
+            }
+            RepoErrorKind::NotPrunable {
+                sequence,
+                is_newest,
+                detail,
+            } => {
+                write!(
+                    f,
+                    "cannot prune {object}: snapshot {sequence} cannot be read, so what it needs is not known: {detail}; restore the damaged \
+                     object from a copy, or give the snapshot up with "
+                )?;
+                match is_newest {
+                    true => write!(
+                        f,
+                        "`kbk recover --rebuild` or `kbk backup --ignore-damaged-snapshot {sequence}`"
+                    ),
+                    false => write!(f, "`kbk forget {sequence}`"),
+                }
+            }
             RepoErrorKind::MissingFolder { snapshot } => write!(
                 f,
                 "{object} is missing or empty, and snapshot {snapshot} names objects in it; check that all of the repository is mounted, \
@@ -366,6 +392,11 @@ impl Damage {
                 f,
                 "{object} is damaged: {error}; restore this object from an intact copy"
             ),
+            Damage::OtherRepository { stated, found, by } => write!(
+                f,
+                "{object} states the repository {stated}, and {by} states {found}: it is that of another repository; restore this object from \
+                 a copy, or move it away: `kbk recover --rebuild` then writes it again, as the other objects state it"
+            ),
             Damage::OtherSegment { detail } => write!(
                 f,
                 "{object} holds another segment: {detail}; restore this object from an intact copy"
@@ -392,11 +423,6 @@ fn answered(operation: Operation, trouble: Trouble) -> RepoErrorKind {
         Trouble::NoSpace => RepoErrorKind::NoSpace,
         Trouble::Cut | Trouble::Other => RepoErrorKind::Unavailable { operation },
     }
-            Damage::OtherRepository { stated, found, by } => write!(
-                f,
-                "{object} states the repository {stated}, and {by} states {found}: it is that of another repository; restore this object from \
-                 a copy, or move it away: `kbk recover --rebuild` then writes it again, as the other objects state it"
-            ),
 }
 
 fn denied(operation: Operation) -> RepoErrorKind {

@@ -77,10 +77,18 @@ pub enum RepoErrorKind {
         ranges: usize,
     },
 
+    /// Restore the newest snapshot from a copy, or give it up: the hint names it, and it is gone.
+    NewestMissing {
+        /// The newest one that is there; `None` where there is none.
+        newest: Option<u64>,
+    },
+
     /// Restore or forget a snapshot first: what it needs is not known, so nothing may be deleted.
     NotPrunable {
         /// The snapshot that cannot be read.
         sequence: u64,
+        /// Whether it is the newest, which cannot be forgotten.
+        is_newest: bool,
         /// Why.
         detail: String,
     },
@@ -212,6 +220,7 @@ impl RepoErrorKind {
                 | RepoErrorKind::OlderVersion { .. }
                 | RepoErrorKind::NewerRow { .. }
                 | RepoErrorKind::NoSuchSnapshot { .. }
+                | RepoErrorKind::NewestMissing { .. }
         )
     }
 }
@@ -245,15 +254,6 @@ pub enum Damage {
     /// A segment whose bytes are not what was written: the defect and its position.
     Segment(FormatError),
 
-    /// An intact segment that is not the one that was committed under this name.
-    OtherSegment {
-        /// Expected and found.
-        detail: String,
-    },
-}
-
-/// An operation on a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
     /// `kbk.json` of another repository: all other objects state the same one, and not that.
     OtherRepository {
         /// The id that `kbk.json` states.
@@ -264,6 +264,15 @@ pub enum Damage {
         by: String,
     },
 
+    /// An intact segment that is not the one that was committed under this name.
+    OtherSegment {
+        /// Expected and found.
+        detail: String,
+    },
+}
+
+/// An operation on a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Reading an object's bytes.
     Read,

@@ -283,7 +283,7 @@ impl Repository {
     }
 
     /// Reads the hint; `None` where it is of no use.
-    async fn hint(&self) -> Result<Option<u64>> {
+    pub(super) async fn hint(&self) -> Result<Option<u64>> {
         match self.store.read::<Latest>(&Key::LatestSnapshot).await {
             Ok(Some(latest)) if latest.repository_id == self.identity.repository_id => {
                 Ok(Some(latest.sequence))
@@ -560,7 +560,6 @@ impl Repository {
         Ok(found.into_iter().map(ListedObject::from).collect())
     }
 
-    /// Removes the files on a local disk that interrupted writes left. A write that is still in progress has written its file within
     /// Lists what is in the folders of a repository on a local disk and is none of its objects. In a bucket nothing is looked for: what is there
     /// harms nothing.
     ///
@@ -571,6 +570,7 @@ impl Repository {
         self.store.list_foreign().await
     }
 
+    /// Removes the files on a local disk that interrupted writes left. A write that is still in progress has written its file within
     /// the last day; if not, it fails, and nothing that was committed is lost.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ pub(super) async fn run(
 ) -> Result<Outcome, CliError> {
     let repository = commands::repository(context).await?;
     let donor = args.donor(&repository).await?;
-    let Some(newest) = repository.latest().await.map_err(of_newest)? else {
+    let Some(newest) = repository.latest_to_change().await.map_err(of_newest)? else {
         return Err(CliError::new(format!(
             "{} has no snapshot to recover",
             repository.store().url()
@@ -230,8 +230,8 @@ fn of_newest(error: RepoError) -> CliError {
     }
     let found = CliError::from(error);
     CliError::new(found.message()).hint(
-        "restore this object from an intact copy: a recovery needs the newest snapshot and its index; without them, `kbk backup \
-         --ignore-damaged-snapshot` continues from an older one",
+        "restore this object from an intact copy: a recovery needs the newest snapshot and its index; without them, `kbk recover \
+         --rebuild` uses what its segments prove, and `kbk backup --ignore-damaged-snapshot` continues from an older one",
     )
 }
 

@@ -42,7 +42,7 @@ pub async fn copy(
         let url = destination.store().url().to_owned();
         return Err(CopyError::SameRepository { url, id });
     }
-    let newest = destination.latest().await?;
+    let newest = destination.latest_to_change().await?;
     let manifest = newest.as_ref().map(|newest| &newest.manifest);
     let last = resume::last_copied(origin, destination, manifest).await?;
     let sequence = last.map_or(0, |last| last.sequence);

@@ -80,7 +80,7 @@ pub async fn dry_run(
     found: FoundLogs,
     options: &ImportOptions,
 ) -> Result<ImportReport, ImportError> {
-    let newest = repository.latest().await?;
+    let newest = repository.latest_to_change().await?;
     let newest = newest.as_deref();
     check_cluster(repository, &found, newest, options)?;
     let planned = plan(found.logs, newest)?;
@@ -179,7 +179,7 @@ impl PlannedTopic {
 impl Run<'_> {
     async fn run(&self, found: FoundLogs) -> Result<ImportReport, ImportError> {
         let started_at = Timestamp::now();
-        let base = self.repository.latest().await?;
+        let base = self.repository.latest_to_change().await?;
         check_cluster(self.repository, &found, base.as_deref(), &self.options)?;
         let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let stored_id = base.as_ref().and_then(|base| base.cluster_id.clone());

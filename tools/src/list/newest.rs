@@ -19,7 +19,7 @@ pub struct Newest {
 pub enum NewestSnapshot {
     /// It can be read.
     Intact(Box<Digested<Snapshot>>),
-    /// It cannot.
+    /// It cannot, or it is gone and the hint still names it.
     Damaged {
         /// Its sequence number.
         sequence: u64,
@@ -40,6 +40,12 @@ pub async fn newest(repository: &Repository) -> Result<Newest, RepoError> {
         newest: None,
         whole: None,
     };
+    if let Some(missing) = repository.missing_newest().await? {
+        found.newest = Some(NewestSnapshot::Damaged {
+            sequence: missing.sequence,
+            damage: repository.newest_missing(missing).to_string(),
+        });
+    }
     let damaged = repository.found_damaged().await?;
     for sequence in sequences.into_iter().rev() {
         if found.newest.is_some() && !is_whole(repository, sequence, &damaged).await {

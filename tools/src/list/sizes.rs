@@ -131,6 +131,11 @@ pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
         };
         sizes.snapshots.push(row);
     }
+    if let Some(missing) = repository.missing_newest().await? {
+        let error = repository.newest_missing(missing);
+        let row = SnapshotSize::damaged(missing.sequence, &error);
+        sizes.snapshots.push(row);
+    }
     for (table, first, last) in std::mem::take(&mut needed.tables).into_values() {
         match repository.table_segments(&table).await {
             Ok(segments) => {

@@ -93,6 +93,13 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
 }
 
 /// Reads what a snapshot states by itself, and where it is partial, or a later recovery found segments of it damaged, which partitions lack
+    if let Some(missing) = repository.missing_newest().await? {
+        rows.push(SnapshotRow {
+            sequence: missing.sequence,
+            damage: Some(repository.newest_missing(missing).to_string()),
+            contents: None,
+        });
+    }
 /// records.
 async fn read(
     repository: &Repository,

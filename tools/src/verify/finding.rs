@@ -330,6 +330,10 @@ impl Finding {
                 missing,
                 format!("{named_by} names it, but it does not exist"),
             ),
+            RepoErrorKind::NewestMissing { .. } => Finding::new(
+                damaged,
+                "snapshots/latest.json names it as the newest snapshot, but it does not exist",
+            ),
             RepoErrorKind::Forgotten { .. } => {
                 return Finding::new(FindingKind::ForgottenSnapshot, FORGOTTEN);
             }

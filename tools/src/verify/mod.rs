@@ -220,6 +220,25 @@ impl VerifyReport {
         }
     }
 
+    /// Reports the newest snapshot if it is gone, whichever snapshots were selected: none of them has what it had.
+    async fn find_missing_newest(&mut self, repository: &Repository) {
+        let damaged = FindingKind::DamagedSnapshot;
+        match repository.missing_newest().await {
+            Ok(None) => {}
+            Ok(Some(missing)) => {
+                let error = repository.newest_missing(missing);
+                self.add(
+                    Finding::of_error(&error, damaged, damaged),
+                    missing.sequence,
+                );
+            }
+            Err(error) => {
+                let kind = FindingKind::Unreadable;
+                self.findings.push(Finding::of_error(&error, kind, kind));
+            }
+        }
+    }
+
     /// Returns whether everything is there, but for what is accepted.
     #[must_use]
     pub fn is_intact(&self) -> bool {
@@ -270,6 +289,7 @@ pub async fn verify(
     }
     let (mut report, search) = run.finish().await;
     report.explain_absences(repository).await;
+    report.find_missing_newest(repository).await;
     report.name_original(original::of(repository).await);
     let orphans = match failed {
         Some(error) => Err(error),

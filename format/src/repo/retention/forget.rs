@@ -33,8 +33,9 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoErrorKind::NoSuchSnapshot`] if one of them does not exist or is the newest, [`RepoErrorKind::TooManyRanges`], or why the newest snapshot cannot
-    /// be read.
+    /// be read: it may be missing.
     pub async fn plan_forget(&self, sequences: BTreeSet<u64>) -> Result<ForgetPlan> {
+        self.check_newest().await?;
         let Some(newest) = self.latest_manifest().await? else {
             let Some(&sequence) = sequences.first() else {
                 return Ok(ForgetPlan {

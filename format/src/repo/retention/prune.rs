@@ -154,7 +154,8 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read, so that nothing says what it needs; or the error of the store.
+    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read, so that nothing says what it needs; [`RepoErrorKind::NewestMissing`];
+    /// or the error of the store.
     pub async fn plan_prune(&self, options: &PruneOptions) -> Result<PrunePlan> {
         let (reach, newest) = self.reach().await?;
         let mut plan = PrunePlan {

@@ -93,9 +93,10 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read, or the error of the store.
+    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read, [`RepoErrorKind::NewestMissing`], or the error of the store.
     pub(super) async fn reach(&self) -> Result<(Reach, u64)> {
         let mut reach = Reach::default();
+        self.check_newest().await?;
         let sequences = self.sequences().await?;
         for &sequence in &sequences {
             self.add_to(&mut reach, sequence).await?;
@@ -113,8 +114,11 @@ impl Repository {
         match added.await {
             Err(error) if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) => Ok(()),
             Err(error) if error.kind().is_about_content() => {
-                let detail = error.to_string();
-                let kind = RepoErrorKind::NotPrunable { sequence, detail };
+                let kind = RepoErrorKind::NotPrunable {
+                    sequence,
+                    is_newest: self.newest_sequence().await? == sequence,
+                    detail: error.to_string(),
+                };
                 Err(self.store().error_of_whole(kind))
             }
             added => added,
