@@ -44,6 +44,7 @@ pub(super) async fn claim(
         command: "backup".to_owned(),
         writer,
         topics: topics.map(|topics| topics.iter().filter_map(topic).collect()),
+        can_select: true,
     };
     claims::claim(repository, request, cancel.cancelled(), Arc::new(log)).await
 }

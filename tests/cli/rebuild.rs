@@ -228,6 +228,7 @@ fn nothing_is_rebuilt_beside_a_backup_or_where_nothing_is_damaged() {
         writer: "test".to_owned(),
         topics: None,
     };
+        can_select: true,
     let silent = Arc::new(|_: &ClaimEvent| ());
     let claim = claims::claim(&world.repository, request, std::future::pending(), silent);
     let held = world.runtime.block_on(claim).unwrap().unwrap();
@@ -243,4 +244,66 @@ fn nothing_is_rebuilt_beside_a_backup_or_where_nothing_is_damaged() {
     ] {
         assert_eq!(world.kbk(args).code, Some(2), "{args:?}");
     }
+}
+
+#[test]
+fn snapshots_whose_index_is_gone_are_not_complete_and_are_not_counted() {
+    let world = World::sample();
+    remove(&world, &["index"]);
+    world.kbk(&["recover", "--rebuild"]);
+    let listed = world.kbk(&["snapshots"]);
+    assert_eq!(listed.code, Some(3));
+    let rows: Vec<&str> = listed.stdout.lines().map(str::trim_start).collect();
+    let row = |number: &str| rows.iter().find(|row| row.starts_with(number)).unwrap();
+    for number in ["1 ", "2 "] {
+        assert!(row(number).contains("damaged"), "{}", listed.stdout);
+    }
+    assert!(row("3 ").contains("partial"), "{}", listed.stdout);
+    assert!(rows.contains(&"3 snapshots"), "{}", listed.stdout);
+}
+
+#[test]
+fn what_only_an_origin_said_is_named_and_a_copy_says_why_it_does_not_continue() {
+    let (original, copy) = (World::sample(), World::new());
+    let from = original.path("").display().to_string();
+    let copied = copy.kbk(&["copy", "--from", &from]);
+    assert_eq!(copied.code, Some(0), "{}", copied.stderr);
+    remove(&copy, &["index", "snapshots"]);
+    let rebuilt = copy.kbk(&["recover", "--rebuild"]);
+    assert_eq!(rebuilt.code, Some(0), "{}", rebuilt.stderr);
+    let words = "`kbk copy` does not continue it";
+    assert!(rebuilt.stdout.contains(words), "{}", rebuilt.stdout);
+    let refused = copy.kbk(&["copy", "--from", &from]);
+    assert_eq!(refused.code, Some(1));
+    assert!(
+        refused.stderr.contains("nothing says what it is a copy of"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn who_cannot_select_topics_is_not_told_to() {
+    let world = World::sample();
+    remove(&world, &["snapshots"]);
+    let request = ClaimRequest {
+        command: "backup".to_owned(),
+        writer: "test".to_owned(),
+        topics: Some(vec![ClaimedTopic {
+            topic: "orders".parse().unwrap(),
+            partitions: None,
+        }]),
+        can_select: true,
+    };
+    let silent = Arc::new(|_: &ClaimEvent| ());
+    let claim = claims::claim(&world.repository, request, std::future::pending(), silent);
+    let held = world.runtime.block_on(claim).unwrap().unwrap();
+    let refused = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    let said = &refused.stderr;
+    assert!(
+        said.contains("orders in ") && !said.contains("select other topics"),
+        "{said}"
+    );
+    world.runtime.block_on(held.release());
 }

@@ -75,6 +75,7 @@ pub(super) async fn run(
             time: Timestamp::now(),
             rebuilding: &done,
         };
+        can_select: false,
         super::save(&saved, file)?;
     }
     let outcome = match done.report.interrupted {

@@ -28,18 +28,22 @@ pub struct ClaimRequest {
     pub writer: String,
     /// What is claimed, in any order; `None` claims everything.
     pub topics: Option<Vec<ClaimedTopic>>,
+    /// Whether its user can select other topics instead.
+    pub can_select: bool,
 }
 
 /// Why a claim was not granted.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
     /// Others have claimed the same.
-    #[error("{}", .rival.refusal(.repository))]
+    #[error("{}", .rival.refusal(.repository, *.can_select))]
     Taken {
         /// Where.
         repository: String,
         /// Who, and what.
         rival: Box<Rival>,
+        /// Whether this command can select other topics.
+        can_select: bool,
     },
     /// The claim is removed again and again.
     #[error(
@@ -96,9 +100,10 @@ pub(super) async fn claim_within(
     stop: impl Future<Output = ()>,
     events: Arc<dyn ClaimEvents>,
 ) -> Result<Option<HeldClaim>, ClaimError> {
+    let can_select = request.can_select;
     let claim = new_claim(request, (protocol.this_process)());
     let id = claim.claim;
-    let granted = take_steps(&protocol, repository, claim, stop, &*events).await;
+    let granted = take_steps(&protocol, repository, (claim, can_select), stop, &*events).await;
     if !matches!(granted, Ok(Some(_))) {
         withdraw(&*protocol.clock, repository, id, &*events).await;
     }
@@ -112,6 +117,7 @@ pub fn this_process_in_words(command: &str) -> String {
         command: command.to_owned(),
         writer: String::new(),
         topics: None,
+        can_select: false,
     };
     let claim = new_claim(request, owner::this_process());
     let (claim, content) = (claim.claim, Some(claim));
@@ -147,7 +153,7 @@ fn new_claim(request: ClaimRequest, process: Option<ClaimProcess>) -> WriteClaim
 async fn take_steps(
     protocol: &Protocol,
     repository: &Repository,
-    claim: WriteClaim,
+    (claim, can_select): (WriteClaim, bool),
     stop: impl Future<Output = ()>,
     events: &dyn ClaimEvents,
 ) -> Result<Option<WriteClaim>, ClaimError> {
@@ -196,7 +202,11 @@ async fn take_steps(
             Step::End(Err(rival)) => {
                 let repository = repository.store().url().to_owned();
                 return Err(match rival {
-                    Some(rival) => ClaimError::Taken { repository, rival },
+                    Some(rival) => ClaimError::Taken {
+                        repository,
+                        rival,
+                        can_select,
+                    },
                     None => ClaimError::Vanishes(repository),
                 });
             }

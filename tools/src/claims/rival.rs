@@ -21,14 +21,15 @@ pub struct Rival {
 }
 
 impl Rival {
-    /// Returns why a claim of the same is refused, and what helps. Who claims everything leaves no other topics to select.
+    /// Returns why a claim of the same is refused, and what helps. Who claims everything leaves no other topics to select, and neither can who works
+    /// on all of them.
     #[must_use]
-    pub(super) fn refusal(&self, repository: &str) -> String {
+    pub(super) fn refusal(&self, repository: &str, can_select: bool) -> String {
         let claimed = self.content.as_ref();
         let has_others = claimed.is_some_and(|claim| claim.topics.is_some());
         let (what, instead) = match &self.topics {
             None => (repository.to_owned(), ""),
-            Some(_) if has_others => {
+            Some(_) if has_others && can_select => {
                 let what = format!("{} in {repository}", self.shared());
                 (what, ", or select other topics")
             }
@@ -78,27 +79,53 @@ fn in_seconds(time: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use kbk_format::repo::{ClaimState, ClaimedTopic};
+
     use super::*;
 
     #[test]
-    fn other_topics_help_only_where_some_are_left() {
+    fn other_topics_help_only_where_some_are_left_and_can_be_selected() {
         let rival = |topics: Option<Vec<&str>>| Rival {
             claim: Id::ZERO,
             content: None,
             topics: topics.map(|names| names.iter().map(|it| it.parse().unwrap()).collect()),
         };
-        let everything = rival(None).refusal("s3://a/b");
+        let everything = rival(None).refusal("s3://a/b", true);
         assert!(
             everything.starts_with("s3://a/b is being written by "),
             "{everything}"
         );
-        let orders = rival(Some(vec!["orders"])).refusal("s3://a/b");
+        let orders = rival(Some(vec!["orders"])).refusal("s3://a/b", true);
         assert!(
             orders.starts_with("orders in s3://a/b is being written by "),
             "{orders}"
         );
         for refusal in [everything, orders] {
             assert!(!refusal.contains("select other topics"), "{refusal}");
+        }
+        let orders = "orders".parse().unwrap();
+        let of_orders = Rival {
+            content: Some(WriteClaim {
+                claim: Id::ZERO,
+                command: "backup".to_owned(),
+                writer: String::new(),
+                host: None,
+                process: None,
+                begun_at: Timestamp::UNIX_EPOCH,
+                renewed: 0,
+                state: ClaimState::Held,
+                topics: Some(vec![ClaimedTopic {
+                    topic: "orders".parse().unwrap(),
+                    partitions: None,
+                }]),
+            }),
+            claim: Id::ZERO,
+            topics: Some(vec![orders]),
+        };
+        for can_select in [true, false] {
+            let refusal = of_orders.refusal("s3://a/b", can_select);
+            let helps = refusal.contains("or select other topics");
+            assert_eq!(helps, can_select, "{refusal}");
         }
     }
 }

@@ -76,6 +76,7 @@ pub async fn copy(
             command: "copy".to_owned(),
             writer: options.writer.clone(),
             topics,
+            can_select: true,
         };
         held = claims::claim(destination, request, stop, claim_events).await?;
         run.claim = held.as_ref();

@@ -50,6 +50,7 @@ pub async fn import(
         command: "import".to_owned(),
         writer: options.writer.clone(),
         topics: Some(claimed.collect()),
+        can_select: true,
     };
     let held = claims::claim(repository, request, stop, claim_events).await?;
     let Some(held) = held else {

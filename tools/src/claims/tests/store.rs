@@ -99,6 +99,7 @@ fn request(topics: &[&str]) -> ClaimRequest {
         command: "backup".to_owned(),
         writer: "test".to_owned(),
         topics: Some(topics.iter().map(topic).collect()),
+        can_select: true,
     }
 }
 

@@ -180,6 +180,7 @@ impl World {
             command: "backup".to_owned(),
             writer: "simulation".to_owned(),
             topics: Some(topics.iter().map(claimed).collect()),
+            can_select: true,
         };
         let events = Arc::new(|_: &ClaimEvent| {});
         let held = claim_within(self.protocol(), &repository, request, pending(), events).await;
