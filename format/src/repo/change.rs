@@ -16,7 +16,7 @@ use super::manifest::{Manifest, ParentRef, Totals};
 use super::packed::PackedRef;
 use super::passed_over::{CarriedOver, PassedOver};
 use super::sealed::Digested;
-use super::segment_entry::SegmentEntry;
+use super::segment_entry::{SegmentEntry, check_joined};
 use super::sightings::sight;
 use super::snapshot::Snapshot;
 use super::state_rows::{changed_rows, check_states};
@@ -424,16 +424,8 @@ impl PartitionChange {
     fn check_joins(&self, before: Option<&PartitionState>) -> Result<(), String> {
         let has_been = |state: &&PartitionState| state.segments > 0 || state.expired.is_some();
         let stored = before.filter(has_been);
-        let mut end = stored.map_or(self.start(), |state| state.end_offset);
-        for segment in &self.segments {
-            segment.check()?;
-            if segment.base_offset != end {
-                let base = segment.base_offset;
-                return Err(format!("a segment begins at offset {base}, not at {end}"));
-            }
-            end = segment.end_offset;
-        }
-        Ok(())
+        let end = stored.map_or(self.start(), |state| state.end_offset);
+        check_joined(&self.segments, end)
     }
 
     fn apply(&self, before: Option<&PartitionState>, sequence: u64) -> PartitionState {

@@ -194,3 +194,15 @@ pub(super) fn known(statistics: &Statistics) -> Option<i64> {
 pub(super) fn flags(lines: WholeLines) -> [bool; 2] {
     [lines.values, lines.keys]
 }
+/// Checks that segments continue a coverage that ends at `end`, without a hole; the error names the rule that they break.
+pub(super) fn check_joined(segments: &[SegmentEntry], mut end: i64) -> Result<(), String> {
+    for segment in segments {
+        segment.check()?;
+        if segment.base_offset != end {
+            let base = segment.base_offset;
+            return Err(format!("a segment begins at offset {base}, not at {end}"));
+        }
+        end = segment.end_offset;
+    }
+    Ok(())
+}

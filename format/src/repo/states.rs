@@ -12,7 +12,7 @@ use super::found_damaged::DamagedIn;
 use super::id::Id;
 use super::incomplete::Incomplete;
 use super::keys::{PartitionId, TopicName};
-use super::segment_entry::SegmentEntry;
+use super::segment_entry::{SegmentEntry, check_joined};
 use crate::{OffsetSpan, PartitionNumber, counted};
 
 /// One history of a topic. A topic that was deleted and created again has two, and so has one whose log was truncated and written anew.
@@ -225,6 +225,7 @@ impl PartitionState {
             self.append(segment, sequence);
         }
         Ok(())
+        check_joined(segments, self.end_offset)?;
     }
 
     /// Adds a segment to the sums.
