@@ -38,7 +38,7 @@ repository.
 Message formats v0, v1 and v2 are read, with every codec. The result is a snapshot like that of `kbk backup`:
 records of aborted transactions are left out, and what follows the first open transaction is not stored.
 A folder says nothing about configurations, replication factors, groups and ACLs: they are not saved, and
-`kbk restore` creates such a topic with the defaults of the cluster and one replica.
+`kbk restore` creates such a topic with the defaults of the cluster.
 A topic that the repository has already is stored beside it, as `kbk backup --refresh` does.
 Of several brokers, give the folders of enough of them that each partition is there once.
 Exit code 3: part of the logs is damaged, cut off, missing between two files, or of a transaction whose end is not

@@ -40,16 +40,6 @@ impl Snapshot {
         latest_first.find(|topic| topic.kafka_id == kafka_id)
     }
 
-    /// Returns whether the logs of a topic were imported, or nothing tells otherwise: no cluster has reported its configuration, nor groups or ACLs.
-    /// Of a topic that was rebuilt, which has no replication factor, these are not known, and a backup reads them again.
-    #[must_use]
-    pub fn is_import_of(&self, topic: &TopicState) -> bool {
-        topic.config.is_none()
-            && topic.known_replication_factor().is_some()
-            && self.groups.is_none()
-            && self.acls.is_none()
-    }
-
     /// Returns the snapshot from which on another history of the same topic counts: the topic was read again in full, and the cluster may
     /// still have it. `None` for a topic that the cluster deleted, and for the history that counts.
     #[must_use]

@@ -15,6 +15,9 @@ use super::keys::{PartitionId, TopicName};
 use super::segment_entry::{SegmentEntry, check_joined};
 use crate::{OffsetSpan, PartitionNumber, counted};
 
+/// The replication factor of a topic whose records were imported from logs: no cluster has stated one.
+pub const IMPORTED_REPLICATION: i32 = 0;
+
 /// One history of a topic. A topic that was deleted and created again has two, and so has one whose log was truncated and written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
@@ -35,7 +38,7 @@ pub struct TopicState {
     pub deleted: bool,
     /// Whether it is one of Kafka's own topics.
     pub internal: bool,
-    /// Replicas of each partition; -1 where it is not known.
+    /// Replicas of each partition; -1 where it is not known, and [`IMPORTED_REPLICATION`] where the records were imported.
     pub replication_factor: i32,
     /// Every value that is not the broker's default; `None` where the cluster did not report them.
     pub config: Option<BTreeMap<String, String>>,
@@ -166,6 +169,12 @@ impl TopicState {
         Some(self.replication_factor).filter(|factor| *factor > 0)
     }
 
+    /// Returns whether its logs were imported, and no backup has read it from a cluster since.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.replication_factor == IMPORTED_REPLICATION
+    }
+
     /// Returns the sort key of the topics in a snapshot.
     pub(super) fn order(&self) -> (&TopicName, u64) {
         (&self.name, self.first_seen)
@@ -216,16 +225,11 @@ impl PartitionState {
         segments: &[SegmentEntry],
         sequence: u64,
     ) -> Result<(), String> {
+        check_joined(segments, self.end_offset)?;
         for segment in segments {
-            segment.check()?;
-            if segment.base_offset != self.end_offset {
-                let (base, end) = (segment.base_offset, self.end_offset);
-                return Err(format!("a segment begins at offset {base}, not at {end}"));
-            }
             self.append(segment, sequence);
         }
         Ok(())
-        check_joined(segments, self.end_offset)?;
     }
 
     /// Adds a segment to the sums.

@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{
-    Change, ClaimedTopic, Digested, Id, Incomplete, IncompleteReason, PartitionChange, PartitionId,
-    Repository, Snapshot, TopicChange, TopicName, WriteBase,
+    Change, ClaimedTopic, Digested, IMPORTED_REPLICATION, Id, Incomplete, IncompleteReason,
+    PartitionChange, PartitionId, Repository, Snapshot, TopicChange, TopicName, WriteBase,
 };
 use tokio::runtime::Handle;
 
@@ -377,7 +377,7 @@ fn changes(
             topic_id: topic.topic_id,
             kafka_id: topic.kafka_id,
             internal: INTERNAL.contains(&&**name),
-            replication_factor: 1,
+            replication_factor: IMPORTED_REPLICATION,
             config: None,
             partitions: partitions.into_values().collect(),
         });

@@ -246,6 +246,7 @@ fn transactions_are_resolved_by_their_markers() {
         .block_on(world.repository.latest())
         .unwrap()
         .unwrap();
+    assert!(snapshot.topics[0].is_imported());
     let state = &snapshot.topics[0].partitions[0];
     assert_eq!((state.high_watermark, state.last_stable_offset), (33, 31));
     let reason = state.incomplete.as_ref().map(|it| it.reason.clone());

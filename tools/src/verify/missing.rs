@@ -84,7 +84,7 @@ impl Missing {
         }
         let missing = state.missing_offsets().unwrap_or_default();
         let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
-        if snapshot.is_import_of(topic) {
+        if topic.is_imported() {
             finding = finding.of_imported_topic();
         }
         if counts {

@@ -45,7 +45,7 @@ impl Standing {
                 is_copy: snapshot.origin.is_some(),
             },
             None if topic.deleted => Standing::Deleted,
-            None if snapshot.is_import_of(topic) => Standing::Imported,
+            None if topic.is_imported() => Standing::Imported,
             None => Standing::Counts,
         }
     }

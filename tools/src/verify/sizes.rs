@@ -192,7 +192,7 @@ async fn topic_findings(
     }
     if !topic.deleted {
         let repaired = findings.into_iter();
-        let repaired = repaired.map(|it| match snapshot.is_import_of(topic) {
+        let repaired = repaired.map(|it| match topic.is_imported() {
             true => it.of_imported_topic(),
             false => it.repaired_by_refresh(&topic.name),
         });

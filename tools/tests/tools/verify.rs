@@ -68,6 +68,18 @@ fn only(world: &World) -> Finding {
 }
 
 #[test]
+fn a_backup_that_saw_neither_configurations_nor_groups_is_no_import() {
+    let world = World::new();
+    world.backup_denied(&[("orders", 0, vec![vec![(0, 1), (1, 2)], vec![(2, 3)]])]);
+    let key = world.entries("orders", 0).remove(1).key;
+    fs::remove_file(world.path(&key)).unwrap();
+    let finding = only(&world);
+    let next = "kbk backup --refresh --topic orders -r ";
+    assert!(finding.next_step.starts_with(next), "{finding:#?}");
+    assert!(!finding.hint.contains("kbk import"), "{finding:#?}");
+}
+
+#[test]
 fn an_intact_repository_has_no_findings_and_is_counted_once() {
     let world = World::sample();
     let (remote, _) = watched(&world);

@@ -293,9 +293,25 @@ impl World {
         }
     }
 
+    /// Adds a snapshot of a principal that may see neither configurations nor groups nor ACLs.
+    pub fn backup_denied(&self, partitions: &[(&str, u16, Vec<Vec<Row>>)]) -> Digested<Snapshot> {
+        self.committed(partitions, None, None, None)
+    }
+
     pub fn backup_with(
         &self,
         partitions: &[(&str, u16, Vec<Vec<Row>>)],
+        groups: Option<FoundGroups>,
+        acls: Option<FoundAcls>,
+    ) -> Digested<Snapshot> {
+        // As a cluster states it of a topic without settings of its own.
+        self.committed(partitions, Some(BTreeMap::new()), groups, acls)
+    }
+
+    fn committed(
+        &self,
+        partitions: &[(&str, u16, Vec<Vec<Row>>)],
+        config: Option<BTreeMap<String, String>>,
         groups: Option<FoundGroups>,
         acls: Option<FoundAcls>,
     ) -> Digested<Snapshot> {
@@ -324,8 +340,7 @@ impl World {
             kafka_id: Some(place(name, 0).topic_id),
             internal: false,
             replication_factor: 1,
-            // As a cluster states it of a topic without settings of its own.
-            config: Some(BTreeMap::new()),
+            config: config.clone(),
             partitions,
         };
         let read_after = base.as_ref().map_or(0, |base| base.sequence);
