@@ -214,6 +214,7 @@ impl Run<'_> {
                 block_bytes: self.options.block_bytes,
                 most_bytes: self.options.segment_bytes.saturating_mul(2),
                 writer: self.options.writer.clone(),
+                created_at: self.snapshot.created_at,
                 threads: cores.min(MOST_THREADS),
             },
             id: id.clone(),

@@ -29,6 +29,8 @@ pub(super) struct WriteSettings {
     /// Stored bytes at which a new segment is cut in any case.
     pub(super) most_bytes: u64,
     pub(super) writer: String,
+    /// When the last backup was made: no record that is merged was stored later.
+    pub(super) created_at: Timestamp,
     pub(super) threads: usize,
 }
 
@@ -352,7 +354,7 @@ impl Merger<'_> {
             segment_id: segment_id.0,
             base_offset,
             writer: Some(settings.writer.clone()),
-            created_at: Some(Timestamp::now().as_millisecond()),
+            created_at: Some(settings.created_at.as_millisecond()),
             compression: Some(settings.compression.to_string()),
             ..source.clone()
         };

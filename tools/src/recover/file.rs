@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id, TopicName};
 use kbk_format::salvage::Known;
@@ -121,7 +120,6 @@ impl FileOptions {
             base_offset: salvage.base.offset,
             timestamp_type: salvage.timestamp_type.unwrap_or(known.timestamp_type),
             writer: Some(self.writer.clone()),
-            created_at: Some(Timestamp::now().as_millisecond()),
             // A block that is cut at its coverage is compressed anew.
             compression: None,
             ..known

@@ -248,7 +248,8 @@ impl Run<'_> {
         entry: &SegmentEntry,
         salvaged: Salvaged,
     ) -> Result<SegmentEntry, RecoveryError> {
-        let header = header(id, entry, &salvaged, &self.options.writer);
+        let created_at = self.snapshot.created_at;
+        let header = header(id, entry, &salvaged, (&self.options.writer, created_at));
         let expected = Expected {
             offsets: entry.base_offset..entry.end_offset,
             records: salvaged.records,
@@ -346,7 +347,12 @@ impl Run<'_> {
 }
 
 /// Returns the header of a new segment. What nothing states of the source is stated as for every other backup.
-fn header(id: &PartitionId, entry: &SegmentEntry, salvaged: &Salvaged, writer: &str) -> FileHeader {
+fn header(
+    id: &PartitionId,
+    entry: &SegmentEntry,
+    salvaged: &Salvaged,
+    (writer, created_at): (&str, Timestamp),
+) -> FileHeader {
     let found = salvaged.own().header.as_ref();
     FileHeader {
         segment_id: Id::random().0,
@@ -358,7 +364,7 @@ fn header(id: &PartitionId, entry: &SegmentEntry, salvaged: &Salvaged, writer: &
         base_offset: entry.base_offset,
         cluster_id: found.and_then(|it| it.cluster_id.clone()),
         writer: Some(writer.to_owned()),
-        created_at: Some(Timestamp::now().as_millisecond()),
+        created_at: Some(created_at.as_millisecond()),
         // A block that is cut is compressed anew.
         compression: None,
     }

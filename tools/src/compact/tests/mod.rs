@@ -4,7 +4,7 @@ pub(crate) mod world;
 
 use std::collections::BTreeMap;
 
-use kbk_format::repo::RepoErrorKind;
+use kbk_format::repo::{RepoErrorKind, SegmentReader};
 use kbk_format::{Compression, KeyFilterBits};
 
 use self::world::{World, id, options};
@@ -47,6 +47,22 @@ fn random_options(random: &mut Random) -> CompactOptions {
         // Of 64 slots, so that most partitions take several passes.
         key_memory: if random.one_in(2) { 0 } else { 1 << 20 },
         ..options()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_segment_is_as_old_as_the_backup_that_it_is_of() {
+    let world = World::random(3).await;
+    let created_at = world.latest().await.created_at.as_millisecond();
+    let before = world.keys().await;
+    assert!(world.compact(&options()).await.unwrap().new_segments > 0);
+    for (id, entries) in world.segments().await {
+        for entry in entries.iter().filter(|entry| !before.contains(&entry.key)) {
+            let repository = world.open().await;
+            let opened = SegmentReader::open_whole(repository.store(), &id, entry).await;
+            let (reader, _) = opened.unwrap();
+            assert_eq!(reader.segment().header().created_at, Some(created_at));
+        }
     }
 }
 
