@@ -15,6 +15,7 @@ use kbk_tools::compact::{
 };
 use serde::Serialize;
 
+use super::history_names::HistoryNames;
 use super::run_progress::RunProgress;
 use crate::cli::{
     CliError, Column, Context, KeyFilterArg, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize,
@@ -460,9 +461,10 @@ impl Report for Compacting {
             Column::Right("OLD TOMBSTONES"),
         ]);
         let rows = &self.report.partitions;
+        let names = HistoryNames::of(rows.iter().map(|row| (&row.topic, &row.topic_id)));
         let topics = rows.chunk_by(|a, b| (&a.topic, &a.topic_id) == (&b.topic, &b.topic_id));
         for topic in topics {
-            table.row(topic_cells(topic));
+            table.row(topic_cells(topic, &names));
         }
         if !rows.is_empty() {
             table.write(out)?;
@@ -514,7 +516,7 @@ impl Report for Compacting {
 }
 
 /// Returns the cells of partitions of one topic.
-fn topic_cells(rows: &[CompactRow]) -> [String; 8] {
+fn topic_cells(rows: &[CompactRow], names: &HistoryNames) -> [String; 8] {
     let sum = |of: fn(&CompactRow) -> u64| {
         let rows = rows.iter().map(of);
         rows.fold(0, u64::saturating_add)
@@ -522,7 +524,7 @@ fn topic_cells(rows: &[CompactRow]) -> [String; 8] {
     let after: Option<u64> = rows.iter().map(|row| row.new_bytes).sum();
     [
         rows.first()
-            .map_or_else(String::new, |row| row.topic.clone()),
+            .map_or_else(String::new, |row| names.name(&row.topic, &row.topic_id)),
         human::count(rows.len() as u64),
         human::count(sum(|row| row.segments)),
         human::bytes(sum(|row| row.bytes)),

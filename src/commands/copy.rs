@@ -338,6 +338,13 @@ impl Copying {
 
     /// Says what was compared, and what was not.
     fn accounted(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.dry_run && !self.report.snapshots.is_empty() {
+            writeln!(
+                out,
+                "nothing that would be copied was read: whether it is intact, `kbk verify` of {} says before, and a copy as it reads it",
+                self.from
+            )?;
+        }
         if let Some(accounted) = &self.report.accounted {
             let of_copy = format!("snapshot {} of {}", accounted.snapshot, self.to);
             let of_origin = format!("snapshot {} of {}", accounted.origin, self.from);

@@ -13,6 +13,7 @@ pub mod export;
 pub mod forget;
 pub mod grep;
 pub mod groups;
+mod history_names;
 pub mod import;
 pub mod index;
 pub mod init;
@@ -466,7 +467,6 @@ async fn snapshot(
     Ok(found)
 }
 
-/// Returns the topic of this name: the existing one, or else the last deleted one; with an id, that one.
 /// Reads the newest snapshot that there is, and says if a newer one is missing.
 async fn newest(repository: &Repository) -> Result<Digested<Snapshot>, CliError> {
     let found = repository.latest().await?;
@@ -483,6 +483,7 @@ async fn newest(repository: &Repository) -> Result<Digested<Snapshot>, CliError>
     })
 }
 
+/// Returns the topic of this name: the existing one, or else the last deleted one; with an id, that one.
 fn topic<'a>(snapshot: &'a Snapshot, wanted: &TopicRef) -> Result<&'a TopicState, CliError> {
     if let Some(found) = wanted.find(snapshot) {
         return Ok(found);
@@ -558,16 +559,6 @@ fn history_name(topic: &str, id: &str, deleted: bool) -> String {
     }
 }
 
-/// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.
-fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
-    [min, max].map(|time| match time {
-        // What is not computed has a bound above, and none below.
-        None if max.is_some() => "unknown".to_owned(),
-        None => "-".to_owned(),
-        Some(NO_TIMESTAMP) => "none".to_owned(),
-        Some(time) => human::timestamp_ms(time),
-    })
-}
 /// Names what is among the objects of a repository and is none of them. Long lists are cut.
 fn write_foreign(files: u64, names: &[String], out: &mut dyn Write) -> io::Result<()> {
     const SHOWN: usize = 5;
@@ -591,3 +582,13 @@ fn write_foreign(files: u64, names: &[String], out: &mut dyn Write) -> io::Resul
     )
 }
 
+/// Formats the first and the last timestamp of some records for a table. A record without a timestamp comes before 1970.
+fn times((min, max): (Option<i64>, Option<i64>)) -> [String; 2] {
+    [min, max].map(|time| match time {
+        // What is not computed has a bound above, and none below.
+        None if max.is_some() => "unknown".to_owned(),
+        None => "-".to_owned(),
+        Some(NO_TIMESTAMP) => "none".to_owned(),
+        Some(time) => human::timestamp_ms(time),
+    })
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
+use kbk_format::repo::ClaimedTopic;
 use kbk_tools::claims::{self, ClaimEvent, ClaimRequest};
 use serde_json::Value;
 
@@ -227,8 +228,8 @@ fn nothing_is_rebuilt_beside_a_backup_or_where_nothing_is_damaged() {
         command: "backup".to_owned(),
         writer: "test".to_owned(),
         topics: None,
-    };
         can_select: true,
+    };
     let silent = Arc::new(|_: &ClaimEvent| ());
     let claim = claims::claim(&world.repository, request, std::future::pending(), silent);
     let held = world.runtime.block_on(claim).unwrap().unwrap();
@@ -241,8 +242,12 @@ fn nothing_is_rebuilt_beside_a_backup_or_where_nothing_is_damaged() {
         &["recover", "--rebuild", "--from", "elsewhere"][..],
         &["recover", "--rebuild", "--topic", "orders"],
         &["recover", "--rebuild", "a.kseg", "-o", "b.kseg"],
+        &["recover", "--rebuild", "-o", "b.kseg"],
+        &["recover", "--rebuild", "--as", "orders/0"],
     ] {
-        assert_eq!(world.kbk(args).code, Some(2), "{args:?}");
+        let refused = world.kbk(args);
+        assert_eq!(refused.code, Some(2), "{args:?}");
+        assert!(refused.stderr.contains("--rebuild"), "{}", refused.stderr);
     }
 }
 

@@ -157,7 +157,8 @@ fn a_lost_beginning_keeps_the_snapshots_partial_until_the_topic_is_stored_again(
         assert_eq!(next["complete"], false);
         let verified = run(&mut repo.kbk(&["verify"])).expect_code(3).stdout;
         assert!(verified.contains("begin at offset 100"), "{verified}");
-        assert!(verified.contains("kbk backup --refresh"), "{verified}");
+        let next = format!("next: kbk backup --refresh --topic {topic} -r ");
+        assert!(verified.contains(&next), "{verified}");
         repo.verify_by_spec();
     }
     let stored_again = backup(&["--refresh"]).expect_code(0).json();

@@ -333,11 +333,23 @@ impl PartitionState {
 }
 
 impl PartitionState {
+    /// Returns whether the beginning of a history that was rebuilt is missing, although its source has it: no backup reads it, unless it stores the
+    /// topic again.
+    #[must_use]
+    pub fn lacks_beginning(&self) -> bool {
+        self.is_rebuilt() && self.begins_late()
+    }
+
+    fn begins_late(&self) -> bool {
+        let sourced = (0..self.base_offset).contains(&self.log_start_offset);
+        self.segments > 0 && self.expired.is_none() && sourced
+    }
+
     /// States of a history that was rebuilt that its beginning is missing, whatever else a backup states, as long as its source has offsets before
     /// the stored ones. Nothing but the segments said where it had begun, and the first ones may be gone.
     pub(super) fn state_beginning(&mut self) {
         let (start, base) = (self.log_start_offset, self.base_offset);
-        if self.segments > 0 && self.expired.is_none() && (0..base).contains(&start) {
+        if self.begins_late() {
             self.incomplete = Some(Incomplete {
                 reason: IncompleteReason::Rebuilt,
                 detail: format!(

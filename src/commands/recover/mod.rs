@@ -7,13 +7,15 @@ mod repository;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use kbk_format::PartitionNumber;
-use kbk_format::repo::TopicName;
+use kbk_format::repo::{Repository, TopicName};
 use serde::Serialize;
 
 use crate::cli::{
     CliError, Context, DonorArgs, FileKind, MetricsArgs, Outcome, OutputFile, TopicArgs,
 };
+use crate::commands;
 
 /// The file of the report.
 const REPORT: FileKind = FileKind {
@@ -72,7 +74,7 @@ pub struct Args {
     pub partition: Option<(TopicName, PartitionNumber)>,
 
     /// Build a new snapshot of the segments alone, since index/, snapshots/ or kbk.json is damaged or gone
-    #[arg(long, conflicts_with_all = ["topic", "exclude", "from"])]
+    #[arg(long, conflicts_with_all = ["files", "output", "partition", "topic", "exclude", "from"])]
     pub rebuild: bool,
 
     /// The topics of the repository to recover.
@@ -135,6 +137,31 @@ fn check_output(output: &Path) -> Result<(), CliError> {
         )
         .hint("give -o the name of a new file")),
         false => Ok(()),
+    }
+}
+
+/// A report about a repository, as a file has it: also where it is from.
+#[derive(Serialize)]
+struct Saved<'a, T> {
+    repository: &'a str,
+    writer: String,
+    time: Timestamp,
+    #[serde(flatten)]
+    report: &'a T,
+}
+
+impl<'a, T: Serialize> Saved<'a, T> {
+    fn new(repository: &'a Repository, time: Timestamp, report: &'a T) -> Saved<'a, T> {
+        Saved {
+            repository: repository.store().url(),
+            writer: commands::writer(),
+            time,
+            report,
+        }
+    }
+
+    fn save(&self, file: OutputFile) -> Result<(), CliError> {
+        save(self, file)
     }
 }
 

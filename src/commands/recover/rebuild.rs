@@ -17,6 +17,7 @@ use super::Args;
 use super::repository::{Progress, SHOWN, more};
 use crate::cli::{CliError, Column, Context, Outcome, OutputFile, Report, Table};
 use crate::commands;
+use crate::commands::history_names::HistoryNames;
 use crate::human;
 
 /// What was rebuilt, or would be.
@@ -32,16 +33,6 @@ struct Rebuilding {
     incomplete: Vec<IncompletePartition>,
     #[serde(skip)]
     partial: Option<String>,
-}
-
-/// What a report says of where it is from, besides what was rebuilt.
-#[derive(Serialize)]
-struct Saved<'a> {
-    repository: &'a str,
-    writer: String,
-    time: Timestamp,
-    #[serde(flatten)]
-    rebuilding: &'a Rebuilding,
 }
 
 /// Rebuilds, and prints what was done.
@@ -69,14 +60,7 @@ pub(super) async fn run(
     }
     let done = done?;
     if let Some(file) = report_file {
-        let saved = Saved {
-            repository: repository.store().url(),
-            writer: commands::writer(),
-            time: Timestamp::now(),
-            rebuilding: &done,
-        };
-        can_select: false,
-        super::save(&saved, file)?;
+        super::Saved::new(&repository, Timestamp::now(), &done).save(file)?;
     }
     let outcome = match done.report.interrupted {
         true => Outcome::Interrupted,
@@ -91,6 +75,7 @@ async fn claim(repository: &Repository, context: &Context) -> Result<Option<Held
         command: "recover --rebuild".to_owned(),
         writer: commands::writer(),
         topics: None,
+        can_select: false,
     };
     let events: Arc<dyn ClaimEvents> = Arc::new(log);
     let stop = context.cancel.cancelled();
@@ -308,6 +293,10 @@ impl Rebuilding {
                     later => format!("{later} partitions begin"),
                 }
             )?;
+            writeln!(
+                out,
+                "no segment says whether this repository was a copy, either: `kbk copy` does not continue it, and copies to a new one"
+            )?;
         }
         if let Some(base) = report
             .base_snapshot
@@ -337,6 +326,11 @@ impl Rebuilding {
         Ok(())
     }
 
+    fn names(&self) -> HistoryNames {
+        let rows = self.report.rebuilt.iter();
+        HistoryNames::of(rows.map(|row| (&row.topic, &row.topic_id)))
+    }
+
     fn rows(&self) -> Table {
         let mut table = Table::new([
             Column::Left("TOPIC/PARTITION"),
@@ -348,10 +342,15 @@ impl Rebuilding {
             Column::Right("LOST OFFSETS"),
         ]);
         let offset = |offset: Option<i64>| offset.map_or("-".to_owned(), |it| it.to_string());
+        let names = self.names();
         for row in self.report.rebuilt.iter().take(SHOWN) {
             let offsets = row.offsets;
             table.row([
-                format!("{}/{}", row.topic, row.partition),
+                format!(
+                    "{}/{}",
+                    names.name(&row.topic, &row.topic_id),
+                    row.partition
+                ),
                 offset(offsets.map(|it| it.base_offset)),
                 offset(offsets.map(|it| it.end_offset)),
                 human::count(row.records),
@@ -365,7 +364,11 @@ impl Rebuilding {
 
     fn write_losses(&self, out: &mut dyn Write) -> io::Result<()> {
         let partitions = &self.report.rebuilt;
-        let name = |row: &PartitionRebuild| format!("{}/{}", row.topic, row.partition);
+        let names = self.names();
+        let name = |row: &PartitionRebuild| {
+            let topic = names.name(&row.topic, &row.topic_id);
+            format!("{topic}/{}", row.partition)
+        };
         let forks = partitions
             .iter()
             .filter_map(|row| Some((row, row.diverges_at?)));

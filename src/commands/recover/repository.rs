@@ -19,6 +19,7 @@ use super::Args;
 use crate::backup;
 use crate::cli::{CliError, Column, Context, Outcome, OutputFile, Report, Table, TopicArgs};
 use crate::commands;
+use crate::commands::history_names::HistoryNames;
 use crate::human;
 use crate::run::{Cancel, Committed, Done, Events, Totals};
 
@@ -45,16 +46,6 @@ struct Recovering {
     lost_ranges: Vec<LostRow>,
     #[serde(flatten)]
     completeness: Completeness,
-}
-
-/// What a report says of where it is from, besides what was recovered.
-#[derive(Serialize)]
-struct Saved<'a> {
-    repository: &'a str,
-    writer: String,
-    time: Timestamp,
-    #[serde(flatten)]
-    recovering: &'a Recovering,
 }
 
 /// Recovers, and prints what was done.
@@ -139,13 +130,7 @@ pub(super) async fn run(
     let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
     done.older_snapshots = older.count() as u64;
     if let Some(file) = report_file {
-        let saved = Saved {
-            repository: repository.store().url(),
-            writer: commands::writer(),
-            time: options.now,
-            recovering: &done,
-        };
-        super::save(&saved, file)?;
+        super::Saved::new(&repository, options.now, &done).save(file)?;
     }
     let outcome = match done.recovery.interrupted {
         true => Outcome::Interrupted,
@@ -361,7 +346,15 @@ impl Recovering {
         format!("{lead}{done} {records} of {segments}{snapshot}: {lost}{still}")
     }
 
+    fn names(&self) -> HistoryNames {
+        let recovered = self.recovery.recovered.iter();
+        let recovered = recovered.map(|row| (&row.topic, &row.topic_id));
+        let lost = self.lost_ranges.iter();
+        HistoryNames::of(recovered.chain(lost.map(|row| (&row.topic, &row.topic_id))))
+    }
+
     fn rows(&self) -> Table {
+        let names = self.names();
         let mut table = Table::new([
             Column::Left("TOPIC/PARTITION"),
             Column::Right("FROM"),
@@ -373,7 +366,11 @@ impl Recovering {
         ]);
         for row in self.recovery.recovered.iter().take(SHOWN) {
             table.row([
-                format!("{}/{}", row.topic, row.partition),
+                format!(
+                    "{}/{}",
+                    names.name(&row.topic, &row.topic_id),
+                    row.partition
+                ),
                 row.offsets.base_offset.to_string(),
                 row.offsets.end_offset.to_string(),
                 human::count(row.records),
@@ -387,10 +384,11 @@ impl Recovering {
     }
 
     fn write_losses(&self, out: &mut dyn Write) -> io::Result<()> {
+        let names = self.names();
         let rows = self.recovery.recovered.iter();
         let losses = rows.flat_map(|row| row.losses.iter().map(move |loss| (row, loss)));
         for (row, loss) in losses.clone().take(SHOWN) {
-            let (topic, partition) = (&row.topic, row.partition);
+            let (topic, partition) = (names.name(&row.topic, &row.topic_id), row.partition);
             let why = loss.reason.words();
             writeln!(out, "{topic}/{partition}: {} are lost: {why}", loss.offsets)?;
         }
@@ -400,11 +398,9 @@ impl Recovering {
         }
         for row in self.lost_ranges.iter().take(SHOWN) {
             let LostRow {
-                topic,
-                partition,
-                offsets,
-                ..
+                partition, offsets, ..
             } = row;
+            let topic = names.name(&row.topic, &row.topic_id);
             writeln!(
                 out,
                 "{topic}/{partition}: {offsets} are stated as lost in the snapshot"

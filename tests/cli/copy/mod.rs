@@ -70,6 +70,11 @@ fn a_copy_holds_the_same_and_only_what_is_new_is_sent() {
         (&dry["dry_run"], &dry["segments"]),
         (&json!(true), &json!(8))
     );
+    let dry = ok(&copies.copy(&["--dry-run"])).stdout.clone();
+    assert!(
+        dry.contains("nothing that would be copied was read"),
+        "{dry}"
+    );
     assert_eq!(
         ok(&copies.of_copy(&["snapshots", "--json"])).json()["snapshots"],
         json!([])

@@ -28,6 +28,15 @@ pub enum CopyError {
         /// The snapshot of the last backup.
         snapshot: u64,
     },
+    /// The destination was rebuilt.
+    #[error(
+        "cannot copy to {url}: its snapshots were lost and rebuilt from its segments (`kbk recover --rebuild`), so that nothing says what it is a \
+         copy of; create another repository to copy to, or back up to this one"
+    )]
+    Rebuilt {
+        /// The destination.
+        url: String,
+    },
     /// The destination is a copy of another repository.
     #[error(
         "cannot copy {from} to {url}: that is a copy of repository {found}, and this is {expected}; create another repository to copy to"

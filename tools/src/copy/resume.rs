@@ -3,6 +3,7 @@
 use kbk_format::repo::{Manifest, RepoErrorKind, Repository};
 
 use super::error::CopyError;
+use crate::recover::REBUILD;
 
 /// The last snapshot that was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(super) async fn last_copied(
     let Some(last) = &newest.origin else {
         return match newest.backup() {
             0 => Ok(None),
+            _ if is_rebuilt(newest) => Err(CopyError::Rebuilt { url: url() }),
             snapshot => Err(CopyError::OwnBackups {
                 url: url(),
                 snapshot,
@@ -65,10 +67,21 @@ pub(super) async fn last_copied(
     match origin.manifest(last.sequence).await {
         Ok(found) if found.sha256 == last.sha256 => Ok(copied(true)),
         Ok(_) => Err(other("is another one there now")),
-        // It was forgotten: each partition is compared by itself.
-        Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {
+        // It was forgotten, or is damaged, and later ones may be intact: each partition is compared by itself.
+        Err(error)
+            if matches!(
+                error.kind(),
+                RepoErrorKind::NoSuchSnapshot { .. } | RepoErrorKind::Damaged(_)
+            ) =>
+        {
             Ok(copied(false))
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Returns whether a snapshot was built from the segments alone, so that nothing says whether it was a copy.
+fn is_rebuilt(newest: &Manifest) -> bool {
+    let maintenance = newest.maintenance.as_ref();
+    newest.parent.is_none() && maintenance.is_some_and(|it| it.command == REBUILD)
 }

@@ -130,8 +130,11 @@ async fn with_content(
             }
             // What it holds is not known: its copy reports that.
             Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => {}
-            Err(error) if error.kind().is_about_content() && sequence > last => {
-                selected.push(sequence);
+            Err(error) if error.kind().is_about_content() => {
+                // The last one that was copied is only what the next one is compared with.
+                if sequence > last {
+                    selected.push(sequence);
+                }
                 before = None;
             }
             Err(error) => return Err(error.into()),

@@ -1,7 +1,9 @@
 //! Lists the snapshots of a repository, with what each added to its parent.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
-use kbk_format::repo::{FoundDamaged, Manifest, RepoError, Repository};
+use kbk_format::repo::{Damage, FoundDamaged, Key, Manifest, RepoError, RepoErrorKind, Repository};
 use serde::Serialize;
 
 use super::completeness::Completeness;
@@ -12,7 +14,7 @@ use crate::recover::REBUILD;
 pub struct SnapshotRow {
     /// Its sequence number.
     pub sequence: u64,
-    /// Why it cannot be read; null if it can.
+    /// Why it cannot be read: it is damaged, or it is gone and `snapshots/latest.json` names it; null if it can.
     pub damage: Option<String>,
     /// What it holds; absent if it cannot be read.
     #[serde(flatten)]
@@ -73,9 +75,11 @@ pub struct SnapshotContents {
 /// If the repository cannot be listed. A snapshot that cannot be read is a row with `damage`, not an error.
 pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, RepoError> {
     let damaged = repository.found_damaged().await?;
+    let index = repository.index_objects().await?.into_iter();
+    let index = index.map(|object| (object.key, object.bytes)).collect();
     let mut rows: Vec<SnapshotRow> = Vec::new();
     for sequence in repository.sequences().await? {
-        let row = match read(repository, sequence, &damaged).await {
+        let row = match read(repository, sequence, &damaged, &index).await {
             Ok((manifest, completeness)) => SnapshotRow {
                 sequence,
                 damage: None,
@@ -89,10 +93,6 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
         };
         rows.push(row);
     }
-    Ok(rows)
-}
-
-/// Reads what a snapshot states by itself, and where it is partial, or a later recovery found segments of it damaged, which partitions lack
     if let Some(missing) = repository.missing_newest().await? {
         rows.push(SnapshotRow {
             sequence: missing.sequence,
@@ -100,18 +100,51 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
             contents: None,
         });
     }
+    Ok(rows)
+}
+
+/// Reads what a snapshot states by itself, and where it is partial, or a later recovery found segments of it damaged, which partitions lack
 /// records.
 async fn read(
     repository: &Repository,
     sequence: u64,
     damaged: &FoundDamaged,
+    index: &HashMap<Key, u64>,
 ) -> Result<(Manifest, Option<Completeness>), RepoError> {
     let manifest = repository.manifest(sequence).await?.value;
+    check_tables(repository, &manifest, index).await?;
     if manifest.is_complete() && !damaged.has(sequence) {
         return Ok((manifest, None));
     }
     let snapshot = repository.snapshot(sequence).await?;
     Ok((manifest, Some(Completeness::of(&snapshot))))
+}
+
+/// Checks that the tables that a snapshot names are there, with the sizes that it states. They are not read.
+async fn check_tables(
+    repository: &Repository,
+    manifest: &Manifest,
+    index: &HashMap<Key, u64>,
+) -> Result<(), RepoError> {
+    let (tables, unread) = repository.tables(manifest).await?;
+    if let Some(error) = unread.into_iter().next() {
+        return Err(error);
+    }
+    for table in tables {
+        let key = table.key();
+        let (expected, found) = (table.size, index.get(&key).copied());
+        let kind = match found {
+            Some(found) if found == expected => continue,
+            Some(found) => RepoErrorKind::Damaged(Damage::Size { expected, found }),
+            None => {
+                let sequence = manifest.sequence;
+                let named_by = Key::Snapshot { sequence }.to_string();
+                RepoErrorKind::Missing { named_by }
+            }
+        };
+        return Err(repository.store().error(&key, kind));
+    }
+    Ok(())
 }
 
 fn contents(

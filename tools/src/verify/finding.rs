@@ -347,15 +347,15 @@ impl Finding {
             }
             RepoErrorKind::Damaged(damage) => match damage {
                 repo::Damage::Object { detail } => Finding::new(damaged, detail.as_str()),
-                repo::Damage::Size { expected, found } => {
-                    let message = format!("it has {found} bytes, and its row states {expected}");
-                    Finding::new(FindingKind::WrongSize, message)
-                }
                 repo::Damage::OtherRepository { stated, found, by } => {
                     let message = format!(
                         "it is that of another repository: it states {stated}, and {by} states {found}"
                     );
                     Finding::new(damaged, message)
+                }
+                repo::Damage::Size { expected, found } => {
+                    let message = format!("it has {found} bytes, and its row states {expected}");
+                    Finding::new(FindingKind::WrongSize, message)
                 }
                 repo::Damage::OtherSegment { detail } => {
                     Finding::new(FindingKind::OtherSegment, detail.as_str())
@@ -497,6 +497,15 @@ impl Finding {
                 "; or `kbk backup --refresh --topic {topic}` stores again what the cluster still has of it"
             );
         }
+        self
+    }
+
+    /// Names the command that stores a topic again whose first offsets are missing: other backups continue where the stored ones end.
+    pub(super) fn of_missing_beginning(mut self, topic: &TopicName) -> Finding {
+        self.refreshed = Some(topic.to_string());
+        self.hint = format!(
+            "`kbk backup --refresh --topic {topic}` stores the topic again, with what the cluster still has before the first stored offset"
+        );
         self
     }
 

@@ -86,6 +86,8 @@ impl Missing {
         let mut finding = Finding::incomplete(state, incomplete).partition(&partition);
         if topic.is_imported() {
             finding = finding.of_imported_topic();
+        } else if counts && state.lacks_beginning() {
+            finding = finding.of_missing_beginning(&topic.name);
         }
         if counts {
             report.missing_offsets = report.missing_offsets.saturating_add(missing);

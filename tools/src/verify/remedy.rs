@@ -55,6 +55,7 @@ impl Remedy<'_> {
                 on(&format!("backup --ignore-damaged-snapshot {number}"))
             }
             FindingKind::Incomplete if finding.is_imported => on("import FOLDER"),
+            FindingKind::Incomplete if finding.refreshed.is_some() => refresh,
             FindingKind::Incomplete => on("backup"),
             FindingKind::DeletedBeforeRead => on("verify --accept-lost"),
             FindingKind::LostToDamage if finding.refreshed.is_some() => refresh,

@@ -411,6 +411,24 @@ fn what_has_gone_another_way_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn an_origin_whose_last_copied_snapshot_is_damaged_is_copied_further() {
+    run(async {
+        let mut world = backed_up(8, 3).await;
+        copied(&mut world).await;
+        world.back_up().await;
+        let third = Path::from("snapshots/00000000000000000003.json");
+        let objects = std::sync::Arc::clone(&world.from.objects);
+        objects.put(&third, "{}".into()).await.unwrap();
+        let report = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        let report = report.unwrap().unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        let copied: Vec<u64> = report.snapshots.iter().map(|it| it.origin).collect();
+        assert_eq!(copied, [4]);
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
 fn an_origin_that_went_back_is_refused() {
     run(async {
         let mut world = backed_up(8, 3).await;
@@ -418,6 +436,8 @@ fn an_origin_that_went_back_is_refused() {
         // Restored from a copy of its disk that was made before snapshot 3.
         let third = Path::from("snapshots/00000000000000000003.json");
         world.from.objects.delete(&third).await.unwrap();
+        let hint = Path::from("snapshots/latest.json");
+        world.from.objects.delete(&hint).await.unwrap();
         let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
         assert!(matches!(
             refused.unwrap(),
@@ -436,8 +456,6 @@ fn an_origin_that_went_back_is_refused() {
 
 async fn exists(world: &World, path: &Path) -> bool {
     world.from.objects.head(path).await.is_ok()
-        let hint = Path::from("snapshots/latest.json");
-        world.from.objects.delete(&hint).await.unwrap();
 }
 
 #[test]
