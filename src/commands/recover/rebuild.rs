@@ -256,7 +256,7 @@ impl Rebuilding {
         match (report.base_snapshot, report.rebuilt.is_empty()) {
             (Some(base), _) => writeln!(
                 out,
-                "snapshot {base} is the newest of which every row can be read: what it states stays, and its segments were not read"
+                "snapshot {base} is the newest of which every row can be read: what it states stays, and of its segments only those were read whose offsets other objects have, too"
             ),
             (None, false) => writeln!(out, "no snapshot can be read"),
             (None, true) => Ok(()),
@@ -296,15 +296,6 @@ impl Rebuilding {
             writeln!(
                 out,
                 "no segment says whether this repository was a copy, either: `kbk copy` does not continue it, and copies to a new one"
-            )?;
-        }
-        if let Some(base) = report
-            .base_snapshot
-            .filter(|_| report.count(Fate::Superseded) > 0)
-        {
-            writeln!(
-                out,
-                "objects whose offsets snapshot {base} has were not compared with its records"
             )?;
         }
         let adopted = report.count(Fate::Adopted) + report.count(Fate::Cut);
@@ -380,6 +371,18 @@ impl Rebuilding {
             )?;
         }
         more(forks.count(), out)?;
+        let doubts = partitions
+            .iter()
+            .filter_map(|row| Some((row, row.may_diverge_at?)));
+        for (row, offset) in doubts.clone().take(SHOWN) {
+            writeln!(
+                out,
+                "{}: from offset {offset} on two histories may be stored: a compaction has removed the records that would tell, and only one is used. \
+                 A rebuild after the segments of the other one were moved away decides otherwise",
+                name(row)
+            )?;
+        }
+        more(doubts.count(), out)?;
         let lost = partitions
             .iter()
             .flat_map(|row| row.lost_spans.iter().map(move |lost| (row, lost)));
@@ -429,7 +432,7 @@ fn meaning(fate: Fate) -> &'static str {
         Fate::Outside => "before the first offset that the snapshot has",
         Fate::Pruned => "a prune in progress deletes them",
         Fate::Contradictory => {
-            "they have other records than those that are used, or may be of a history that has"
+            "they have other records than those that are used, or nothing proves that they are of the same history"
         }
         Fate::Misplaced => {
             "segments of another name: a rebuild uses them once each has the name that its header states"

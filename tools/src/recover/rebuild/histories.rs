@@ -5,6 +5,9 @@
 //! one history where they have an equal record, since a log diverges by losing its end, and so are those that precede them: objects that end where one
 //! of the history begins, if nothing else ends there. One history is used, and nothing of another one is mixed into it. What is of none,
 //! ends before the fork and has no offset in common with the one that is used, is used, too.
+//!
+//! Two objects that nothing proves to be of one log (`proof`) are treated as if they contradicted each other: a compaction may have removed every
+//! record that would.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -15,6 +18,7 @@ use kbk_format::repo::{Operation, RepoError, Repository};
 use super::super::ranges::Offsets;
 use super::super::salvaged::{Agreement, agreement};
 use super::found::{Loader, Node};
+use super::proof::{dispensable, unproved};
 use crate::task::joined;
 
 /// What was found about the histories of a partition.
@@ -24,30 +28,53 @@ pub(super) struct Histories {
     pub(super) same: BTreeMap<usize, usize>,
     /// Of each object, offsets at which another one has a record and this one none, without proving that there never was one.
     pub(super) outdone: BTreeMap<usize, Offsets>,
-    /// Where the histories fork; `None` where there is one.
+    /// Where the histories fork, or may fork; `None` where there is one.
     pub(super) fork: Option<i64>,
-    /// Objects that are not of the history that is used, or not known to be, and why, for people.
-    pub(super) others: BTreeMap<usize, String>,
+    /// Whether two objects have different records, and not only nothing that proves that they are of one history.
+    pub(super) is_contradictory: bool,
+    /// Objects that are not of the history that is used, or not known to be.
+    pub(super) others: BTreeMap<usize, Other>,
+}
+
+/// Why an object is not used.
+#[derive(Debug)]
+pub(super) struct Other {
+    /// Whether it has another record than an object that is used.
+    pub(super) differs: bool,
+    /// What is known, for people.
+    pub(super) detail: String,
 }
 
 /// How two objects compare.
-struct Pair {
-    a: usize,
-    b: usize,
-    found: Compared,
+pub(super) struct Pair {
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) found: Compared,
 }
 
-enum Compared {
+pub(super) enum Compared {
     Equal {
         /// The last offset with an equal record.
         last: Option<i64>,
         /// Offsets at which only the other one has a record.
         lacks: [Offsets; 2],
+        /// The last offset, after the last equal record, at which one has a record and the other one states that there is none any more.
+        doubt: Option<i64>,
     },
     Contradictory(i64),
+    /// Nothing proves that they are of one history, and this is the first offset that both have.
+    Unproved(i64),
 }
 
-/// Compares all objects of a partition that overlap.
+impl Compared {
+    /// Returns whether both must not be used.
+    fn is_apart(&self) -> bool {
+        matches!(self, Compared::Contradictory(_) | Compared::Unproved(_))
+    }
+}
+
+/// Compares all objects of a partition that overlap. Those that end at or before `start`, where what the base states ends, are compared with what it
+/// states, and with nothing else: none of them is used.
 ///
 /// # Errors
 ///
@@ -55,8 +82,10 @@ enum Compared {
 pub(super) async fn compare(
     repository: &Repository,
     nodes: &[Node],
+    start: Option<i64>,
     loader: &mut Loader<'_>,
 ) -> Result<Histories, RepoError> {
+    let is_below = |node: &Node| !node.is_stated && start.is_some_and(|it| node.coverage.end <= it);
     let mut histories = Histories {
         same: tiles(nodes),
         ..Histories::default()
@@ -75,18 +104,52 @@ pub(super) async fn compare(
                 break;
             }
             // What the base states is of one history.
-            if node.is_stated && other.is_stated {
+            let is_needless = |below: &Node, other: &Node| is_below(below) && !other.is_stated;
+            if node.is_stated && other.is_stated
+                || is_needless(node, other)
+                || is_needless(other, node)
+            {
                 continue;
             }
             let found = compare_two(repository, node, other, loader).await?;
             pairs.push(Pair { a, b, found });
         }
     }
+    let mut doubtful = unproved(nodes, &histories.same, &pairs);
+    doubtful.retain(|at| {
+        let pair = pairs.get(*at);
+        let mut both = pair.into_iter().flat_map(|pair| [pair.a, pair.b]);
+        !both.any(|at| nodes.get(at).is_some_and(is_below))
+    });
+    let dispensable = dispensable(nodes, &pairs, &doubtful);
+    for at in doubtful {
+        if let Some(pair) = pairs.get_mut(at) {
+            let start = |at: usize| nodes.get(at).map_or(i64::MIN, |it| it.coverage.start);
+            pair.found = Compared::Unproved(start(pair.a).max(start(pair.b)));
+        }
+    }
+    let is_dispensable = |at: &usize| dispensable.contains_key(at);
+    pairs.retain(|pair| !is_dispensable(&pair.a) && !is_dispensable(&pair.b));
+    order.retain(|at| !is_dispensable(at));
     histories.fork = fork(nodes, &pairs);
     if let Some(fork) = histories.fork {
         histories.others = others(nodes, &order, &pairs, fork);
     }
+    let contradictory = |pair: &Pair| matches!(pair.found, Compared::Contradictory(_));
+    histories.is_contradictory = pairs.iter().any(contradictory);
     let mut outdone: BTreeMap<usize, Vec<Range<i64>>> = BTreeMap::new();
+    for (at, others) in dispensable {
+        let all = nodes.get(at).into_iter().flat_map(|it| it.offsets.iter());
+        outdone.entry(at).or_default().extend(all);
+        let unused = others.iter().find(|it| histories.others.contains_key(it));
+        if let Some(unused) = unused.and_then(|it| nodes.get(*it)) {
+            let other = Other {
+                differs: false,
+                detail: format!("{} has its records, and is not used", unused.key),
+            };
+            histories.others.insert(at, other);
+        }
+    }
     for pair in &pairs {
         let Compared::Equal {
             lacks: [of_a, of_b],
@@ -120,14 +183,19 @@ fn fork(nodes: &[Node], pairs: &[Pair]) -> Option<i64> {
         let start = a.coverage.start.max(b.coverage.start);
         Some(start..a.coverage.end.min(b.coverage.end))
     };
-    let contradictions = pairs
-        .iter()
-        .filter(|pair| matches!(pair.found, Compared::Contradictory(_)));
+    let contradictions = pairs.iter().filter(|pair| pair.found.is_apart());
     let mut fork = contradictions.filter_map(both).map(|it| it.start).min()?;
     // Objects that have no record in common before it may be of two histories already.
-    let silent = pairs
-        .iter()
-        .filter(|pair| matches!(pair.found, Compared::Equal { last: None, .. }));
+    let silent = pairs.iter().filter(|pair| {
+        matches!(
+            pair.found,
+            Compared::Equal {
+                last: None,
+                doubt: None,
+                ..
+            }
+        )
+    });
     let mut silent: Vec<_> = silent.filter_map(both).collect();
     // From the last end down: whatever reaches the fork moves it, and those that end before it may reach it then.
     silent.sort_by_key(|it| std::cmp::Reverse(it.end));
@@ -212,6 +280,7 @@ async fn compare_two(
     let nothing = || Compared::Equal {
         last: None,
         lacks: [Offsets::default(), Offsets::default()],
+        doubt: None,
     };
     if a.offsets.and(&b.offsets).is_empty() {
         return Ok(nothing());
@@ -226,22 +295,31 @@ async fn compare_two(
     let compared = tokio::task::spawn_blocking(move || {
         let mut lacks = [Vec::new(), Vec::new()];
         let [of_a, of_b] = &mut lacks;
+        let mut doubt = None;
         let found = agreement(&ours, &theirs, |is_a, offset, reason| {
             let lacking = if is_a { &mut *of_a } else { &mut *of_b };
             lacking.push(offset..offset.saturating_add(1));
+            // Of offsets that are damaged, it states nothing.
+            if reason != GapReason::Damaged {
+                doubt = Some(offset);
+            }
             !proves_none(reason)
         });
-        found.map(|found| (found, lacks.map(Offsets::of)))
+        found.map(|found| (found, lacks.map(Offsets::of), doubt))
     });
     let compared = joined(compared.await).map_err(failed)?;
-    let (found, lacks) = compared.map_err(|error| failed(error.into()))?;
+    let (found, lacks, doubt) = compared.map_err(|error| failed(error.into()))?;
     Ok(match found {
         Agreement::Contradictory(offset) => Compared::Contradictory(offset),
         // The timestamp type belongs to each record.
         Agreement::Equal(Some(last)) if a.timestamp_type != b.timestamp_type => {
             Compared::Contradictory(last)
         }
-        Agreement::Equal(last) => Compared::Equal { last, lacks },
+        Agreement::Equal(last) => Compared::Equal {
+            last,
+            lacks,
+            doubt: doubt.filter(|doubt| last.is_none_or(|last| *doubt > last)),
+        },
     })
 }
 
@@ -272,7 +350,7 @@ impl Groups {
             contradictions: BTreeMap::new(),
         };
         for pair in pairs {
-            if let Compared::Contradictory(_) = pair.found {
+            if pair.found.is_apart() {
                 for (a, b) in [(pair.a, pair.b), (pair.b, pair.a)] {
                     groups.contradictions.entry(a).or_default().insert(b);
                 }
@@ -341,7 +419,7 @@ impl Groups {
 }
 
 /// Returns the objects that are not of the history that is used, or not known to be.
-fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMap<usize, String> {
+fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMap<usize, Other> {
     let mut groups = Groups::of(order, pairs);
     let is_stated = |at: &usize| nodes.get(*at).is_some_and(|node| node.is_stated);
     let stated: Vec<usize> = order.iter().copied().filter(is_stated).collect();
@@ -349,7 +427,10 @@ fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMa
         groups.join(*a, *b);
     }
     for pair in pairs {
-        if let Compared::Equal { last: Some(_), .. } = pair.found {
+        // What was doubtful, and still is here, is proved.
+        if let Compared::Equal { last: Some(_), .. } | Compared::Equal { doubt: Some(_), .. } =
+            pair.found
+        {
             groups.join(pair.a, pair.b);
         }
     }
@@ -400,21 +481,35 @@ fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMa
         .flat_map(|group| groups.history(*group, &parents))
         .collect();
     let is_used = |at: usize| groups.group(at).is_some_and(|it| used.contains(&it));
-    // An object that is used and contradicts each of those that are not, and where.
-    let mut contradicted: BTreeMap<usize, (i64, usize)> = BTreeMap::new();
+    // An object that is used and contradicts each of those that are not, and where; or that nothing connects them to.
+    let mut contradicted: BTreeMap<usize, (bool, i64, usize)> = BTreeMap::new();
     for pair in pairs {
-        if let Compared::Contradictory(offset) = pair.found {
-            for (at, other) in [(pair.a, pair.b), (pair.b, pair.a)] {
-                if is_used(other) {
-                    contradicted.entry(at).or_insert((offset, other));
-                }
+        let (is_unproved, offset) = match pair.found {
+            Compared::Contradictory(offset) => (false, offset),
+            Compared::Unproved(offset) => (true, offset),
+            Compared::Equal { .. } => continue,
+        };
+        for (at, other) in [(pair.a, pair.b), (pair.b, pair.a)] {
+            if is_used(other) {
+                let found = (is_unproved, offset, other);
+                let known = contradicted.entry(at).or_insert(found);
+                *known = (*known).min(found);
             }
         }
     }
+    let differs = |at: usize| {
+        let contradicted = contradicted.get(&at);
+        contradicted.is_some_and(|(is_unproved, ..)| !is_unproved)
+    };
     let why = |at: usize| match contradicted.get(&at) {
-        Some((offset, other)) => {
+        Some((is_unproved, offset, other)) => {
             let key = nodes.get(*other).map_or("", |it| &it.key);
-            format!("it has another record at offset {offset} than {key}")
+            match is_unproved {
+                false => format!("it has another record at offset {offset} than {key}"),
+                true => format!(
+                    "records that it and {key} had from offset {offset} on are gone from one of them, and nothing proves that both are of one history"
+                ),
+            }
         }
         None => format!(
             "two histories of the partition are stored from offset {fork} on, and nothing proves that it is of the one that is used"
@@ -438,5 +533,9 @@ fn others(nodes: &[Node], order: &[usize], pairs: &[Pair], fork: i64) -> BTreeMa
             .any(|pair| (pair.a == *at && is_used(pair.b)) || (pair.b == *at && is_used(pair.a)));
         !is_used(*at) && (is_after || is_rejected || is_beside)
     });
-    left_out.map(|at| (at, why(at))).collect()
+    let other = |at| Other {
+        differs: differs(at),
+        detail: why(at),
+    };
+    left_out.map(|at| (at, other(at))).collect()
 }

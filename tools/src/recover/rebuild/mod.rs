@@ -13,7 +13,8 @@
 //! | new segments, of objects that are damaged, or of which others have a part, and of offsets that nothing has | segments that nothing names: the next rebuild finds in them what it finds in their sources |
 //! | one commit, which passes over every damaged snapshot | the new snapshot |
 //!
-//! Nothing is edited or removed. What the base states stays as it is: segments that it names are not read. Memory grows with the number of objects,
+//! Nothing is edited or removed. What the base states stays as it is: of the segments that it names, those are read whose
+//! offsets other objects have, too. Memory grows with the number of objects,
 //! by some hundred bytes for each, and not with their size.
 //!
 //! | file | holds |
@@ -21,6 +22,7 @@
 //! | `base` | the newest snapshot of which every row can be read |
 //! | `found` | what one object proves |
 //! | `histories` | which objects contradict each other |
+//! | `proof` | which objects are proved to be of one log although a compaction has removed what they had in common |
 //! | `arrange` | which offsets are taken of which object |
 //! | `plan` | what is to be done |
 //! | `run` | the writing |
@@ -31,6 +33,7 @@ mod base;
 mod found;
 mod histories;
 mod plan;
+mod proof;
 mod report;
 mod run;
 #[cfg(test)]

@@ -302,12 +302,11 @@ impl Planning<'_> {
             row.damaged_offsets = node.lost().count();
             row.detail.clone_from(&node.damage);
             if let Some(state) = &state
-                && node.coverage.end <= state.end_offset
+                && node.coverage.end <= state.base_offset
             {
-                row.fate = match (node.coverage.end <= state.base_offset, &state.expired) {
-                    (false, _) => Fate::Superseded,
-                    (true, Some(_)) => Fate::Expired,
-                    (true, None) => Fate::Outside,
+                row.fate = match &state.expired {
+                    Some(_) => Fate::Expired,
+                    None => Fate::Outside,
                 };
                 rows.push((row, None));
                 continue;
@@ -324,15 +323,15 @@ impl Planning<'_> {
             }
         }
         let start = state.as_ref().map(|state| state.end_offset);
-        // What the base states at its end, where others have the same offsets.
-        let reach = nodes.iter().map(|node| node.coverage.start).min();
-        if let (Some(reach), Some(start)) = (reach, start)
-            && reach < start
-        {
-            let overlapping = entries.values().filter(|entry| entry.end_offset > reach);
-            nodes.extend(overlapping.map(Node::stated));
-        }
-        let histories = histories::compare(self.repository, &nodes, &mut self.loader).await?;
+        // What the base states where others have the same offsets.
+        let found = Offsets::of(nodes.iter().map(|node| node.coverage.clone()));
+        let is_found = |entry: &&SegmentEntry| {
+            let offsets = entry.base_offset..entry.end_offset;
+            found.missing_of(offsets.clone()) < offsets.end.abs_diff(offsets.start)
+        };
+        nodes.extend(entries.values().filter(is_found).map(Node::stated));
+        let histories =
+            histories::compare(self.repository, &nodes, start, &mut self.loader).await?;
         let arranged = arrange(&nodes, &histories, start, first);
         let mut planned = PlannedPartition {
             items: arranged.items,
@@ -348,6 +347,7 @@ impl Planning<'_> {
         });
         let judging = Judging {
             nodes: &planned.nodes,
+            start,
             whole: whole.collect(),
             taken: &arranged.taken,
             have,
@@ -398,7 +398,8 @@ impl Planning<'_> {
             new_segments: 0,
             lost_offsets: 0,
             lost_spans: Vec::new(),
-            diverges_at: histories.fork,
+            diverges_at: histories.fork.filter(|_| histories.is_contradictory),
+            may_diverge_at: histories.fork.filter(|_| !histories.is_contradictory),
         };
         let (mut start, mut end) = (None, None);
         let mut lost = Vec::new();
@@ -475,6 +476,8 @@ impl Planning<'_> {
 /// What the objects of a partition are judged by.
 struct Judging<'a> {
     nodes: &'a [Node],
+    /// Where what the base states ends.
+    start: Option<i64>,
     /// Those that are named as they are.
     whole: BTreeSet<usize>,
     /// What is taken of each.
@@ -497,8 +500,12 @@ impl Judging<'_> {
         while let Some(next) = self.histories.same.get(&like) {
             like = *next;
         }
-        if let Some(why) = self.histories.others.get(&like) {
-            (row.fate, row.detail) = (Fate::Contradictory, Some(why.clone()));
+        // What ends there or before is not used in any case, and only matters where it differs.
+        let is_below = self.start.is_some_and(|start| node.coverage.end <= start);
+        if let Some(other) = self.histories.others.get(&like)
+            && (other.differs || !is_below)
+        {
+            (row.fate, row.detail) = (Fate::Contradictory, Some(other.detail.clone()));
             return;
         }
         if like != at {
@@ -514,7 +521,7 @@ impl Judging<'_> {
             (true, _, _) => Fate::Adopted,
             (false, true, true) => Fate::Superseded,
             (false, false, true) => Fate::Cut,
-            (false, true, false) if row.lost_offsets == Some(0) => Fate::Superseded,
+            (false, true, false) if is_below || row.lost_offsets == Some(0) => Fate::Superseded,
             (false, _, false) => Fate::Salvaged,
         };
     }

@@ -10,7 +10,7 @@ use super::base::DamagedSnapshot;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
-    /// The newest readable snapshot names it, and so does the new one. It was not read.
+    /// The newest readable snapshot names it, and so does the new one. It was read only where other objects have the same offsets.
     Kept,
     /// The new snapshot names it as it is.
     Adopted,
@@ -26,7 +26,7 @@ pub enum Fate {
     Outside,
     /// A prune that is in progress deletes it.
     Pruned,
-    /// It has other records than those that are used, or may belong to a history that has.
+    /// It has other records than those that are used, or may belong to a history that has: nothing proves that it does not.
     Contradictory,
     /// It is a segment of another name.
     Misplaced,
@@ -141,6 +141,9 @@ pub struct PartitionRebuild {
     pub lost_spans: Vec<OffsetSpan>,
     /// From which offset on there are two histories of the partition, of which one is used; null where there is one.
     pub diverges_at: Option<i64>,
+    /// From which offset on there may be two histories, since records are gone that would tell, as compactions remove them; null where nothing is
+    /// doubtful, or two histories are known.
+    pub may_diverge_at: Option<i64>,
 }
 
 /// `kbk.json`, where it was missing or damaged.

@@ -134,7 +134,7 @@ pub(super) async fn add_segment(
     offsets: std::ops::Range<i64>,
     created_at: Option<i64>,
     is_kept: impl Fn(i64) -> bool,
-) {
+) -> String {
     let header = FileHeader {
         segment_id: Id::random().0,
         topic_id: [topic_id; 16],
@@ -168,6 +168,7 @@ pub(super) async fn add_segment(
     }
     let (bytes, _) = writer.seal(offsets.end, GapReason::Compacted).unwrap();
     put(world, &key, bytes).await;
+    key
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -276,8 +276,13 @@ async fn check(
             state.incomplete
         );
     }
-    // Whatever a block proves is there.
-    for (key, offsets) in left {
+    // Whatever a block proves is there, unless nothing proves that the object is of the same history: then the report names it.
+    let doubtful = |key: &String| {
+        let mut rows = report.data_objects.iter();
+        rows.any(|row| row.key == *key && row.fate == Fate::Contradictory)
+    };
+    assert!(report.count(Fate::Contradictory) == 0 || !report.is_lossless());
+    for (key, offsets) in left.iter().filter(|(key, _)| !doubtful(key)) {
         let id = partition_of(world, key);
         for offset in offsets {
             assert!(
@@ -326,6 +331,7 @@ pub(super) async fn check_verified(world: &World, report: &RebuildReport, seed: 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_that_proves_itself_is_in_the_new_snapshot_and_nothing_else() {
     let (mut with_base, mut without, mut lost, mut adopted, mut salvaged) = (0, 0, 0, 0, 0);
+    let mut doubtful = 0;
     for seed in seeds(80) {
         let mut history = History::random(seed).await;
         let mut random = Random::new(seed + 9);
@@ -349,6 +355,7 @@ async fn everything_that_proves_itself_is_in_the_new_snapshot_and_nothing_else()
         lost += report.lost_offsets;
         adopted += report.count(Fate::Adopted);
         salvaged += report.count(Fate::Salvaged);
+        doubtful += report.count(Fate::Contradictory);
         // Nothing that was there is gone.
         let after = history.world.keys().await;
         assert!(before.is_subset(&after), "seed {seed}");
@@ -383,6 +390,12 @@ async fn everything_that_proves_itself_is_in_the_new_snapshot_and_nothing_else()
     assert!(
         with_base > 5 && without > 20 && lost > 50 && adopted > 100 && salvaged > 20,
         "{with_base} with a base, {without} without, {lost} lost, {adopted} adopted, {salvaged} salvaged"
+    );
+    // Some are left out although they are of the same history, where what would prove it is damaged, and not more.
+    println!("{doubtful} doubtful, {adopted} adopted");
+    assert!(
+        doubtful > 0 && doubtful < adopted / 10,
+        "{doubtful} of {adopted}"
     );
 }
 
@@ -429,13 +442,19 @@ async fn whenever_it_is_killed_the_next_one_does_the_rest() {
             crashed += u64::from(killed.is_err());
             // What was written for it is there, too, and has no record that its sources do not have.
             let known = proved(&forked.world).await;
+            let mut left_out = BTreeSet::new();
             match rebuilt(&forked.world).await {
-                Ok(report) => check(&forked, &report, &known, seed).await,
+                Ok(report) => {
+                    check(&forked, &report, &known, seed).await;
+                    let rows = report.data_objects.into_iter();
+                    let rows = rows.filter(|row| row.fate == Fate::Contradictory);
+                    left_out.extend(rows.map(|row| row.key));
+                }
                 Err(RebuildError::Intact { .. }) => done += 1,
                 Err(error) => panic!("seed {seed}, {calls} calls: {error}"),
             }
             let found = forked.world.read().await;
-            for (key, offsets) in &left {
+            for (key, offsets) in left.iter().filter(|(key, _)| !left_out.contains(*key)) {
                 let id = partition_of(&forked.world, key);
                 let records = &found[&id].records;
                 assert!(offsets.iter().all(|it| records.contains_key(it)));
