@@ -3,6 +3,8 @@
 //! Segments do not state their repository. Snapshots, the hint, the objects of `index` and `cluster` and the records of restores do, and their
 //! digests prove what they state.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -23,6 +25,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Objects of one folder that are asked for the id: all of a repository state the same one.
 const ASKED: usize = 64;
+/// The same of tables and objects of groups and ACLs, which are large, where kbk.json is intact.
+const ASKED_PACKED: usize = 4;
 
 /// What is left of the identity of a repository whose `kbk.json` is missing or damaged.
 #[derive(Clone, Debug)]
@@ -48,10 +52,13 @@ impl Repository {
     /// # Errors
     ///
     /// [`RepoErrorKind::NotARepository`] where there is no segment either; [`RepoErrorKind::Damaged`] where the other objects state different
-    /// repositories; or the error of the store.
+    /// repositories, or another one than `kbk.json`; or the error of the store.
     pub async fn open_without_identity(store: Store) -> Result<(Repository, Option<LostIdentity>)> {
         let damage = match store.read::<Identity>(&Key::Identity).await {
-            Ok(Some(identity)) => return Ok((Repository::of(store, identity.value), None)),
+            Ok(Some(identity)) => {
+                store.check_identity(identity.repository_id).await?;
+                return Ok((Repository::of(store, identity.value), None));
+            }
             Ok(None) => None,
             Err(error) if matches!(error.kind(), RepoErrorKind::Damaged(_)) => {
                 Some(error.to_string())
@@ -125,10 +132,48 @@ impl Store {
         Ok(false)
     }
 
+    /// Checks that the other objects state no other repository than `kbk.json`: that may be the one that is in the wrong place.
+    async fn check_identity(&self, own: Id) -> Result<()> {
+        let mut stated = self.stated_repositories(ASKED_PACKED).await?;
+        let owned = stated.remove(&own);
+        let Some((other, by)) = stated.pop_first() else {
+            return Ok(());
+        };
+        let detail = match owned {
+            None => format!(
+                "it states the repository {own}, and {by} states {other}, as all others do: move kbk.json away, and `kbk recover --rebuild` writes \
+                 the one of {other}"
+            ),
+            Some(ours) => format!(
+                "it states the repository {own}, as {ours} does, and {by} states {other}: move the objects of the other repository away, its \
+                 segments too"
+            ),
+        };
+        Err(self.damaged(&Key::Identity, detail))
+    }
+
     /// Returns the id that the sealed and packed objects state, and one that does; `None` where there is none.
     async fn stated_repository(&self) -> Result<Option<(Id, String)>> {
-        let mut stated: Option<(Id, String)> = None;
-        for folder in [SNAPSHOTS, TABLES, CLUSTER, RESTORES] {
+        let mut stated = self.stated_repositories(ASKED).await?;
+        let first = stated.pop_first();
+        if let (Some((id, by)), Some((other, key))) = (&first, stated.pop_first()) {
+            let detail = format!(
+                "it cannot be written again: {by} states the repository {id}, and {key} states {other}; move those of the other repository away"
+            );
+            return Err(self.damaged(&Key::Identity, detail));
+        }
+        Ok(first)
+    }
+
+    /// Returns the ids that sealed and packed objects state, and one object for each. At most `packed` tables and objects of groups and ACLs are read.
+    async fn stated_repositories(&self, packed: usize) -> Result<BTreeMap<Id, String>> {
+        let mut stated = BTreeMap::new();
+        for (folder, most) in [
+            (SNAPSHOTS, ASKED),
+            (TABLES, packed),
+            (CLUSTER, packed),
+            (RESTORES, ASKED),
+        ] {
             // The newest snapshots come last.
             let objects = self.list(folder).await?.into_iter().rev();
             let mut asked = 0;
@@ -136,19 +181,9 @@ impl Store {
                 let Some(id) = self.repository_of(&key).await? else {
                     continue;
                 };
-                match &stated {
-                    Some((other, by)) if *other != id => {
-                        let detail = format!(
-                            "it cannot be written again: {by} states the repository {other}, and {key} states {id}; move those of the \
-                             other repository away"
-                        );
-                        return Err(self.damaged(&Key::Identity, detail));
-                    }
-                    Some(_) => {}
-                    None => stated = Some((id, key.to_string())),
-                }
+                stated.entry(id).or_insert_with(|| key.to_string());
                 asked += 1;
-                if asked == ASKED {
+                if asked == most {
                     break;
                 }
             }

@@ -12,10 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::acls::AclsRef;
 use super::change::Applied;
 use super::commit::Published;
 use super::compacted::Compacted;
 use super::error::{RepoError, RepoErrorKind, Result};
+use super::groups::GroupsRef;
 use super::id::Id;
 use super::incomplete::{Incomplete, IncompleteReason};
 use super::index::Row;
@@ -47,10 +49,10 @@ pub struct Rebuild {
     pub used: u64,
     /// Whether snapshots after the base are damaged or gone, or there is no base: what the sources had is not known.
     pub is_behind: bool,
-    /// Whether the groups that the base names can be read.
-    pub keeps_groups: bool,
-    /// Whether its ACLs can be.
-    pub keeps_acls: bool,
+    /// The groups of the newest snapshot, the base or a later one, of which they can be read.
+    pub groups: Option<GroupsRef>,
+    /// The ACLs of the newest one of which they can be.
+    pub acls: Option<AclsRef>,
     /// Whether the list of what a prune in progress deletes can be read.
     pub keeps_pruning: bool,
     /// When the newest segment was begun, which is as old as the snapshot is without a base.
@@ -59,6 +61,8 @@ pub struct Rebuild {
     pub cluster_id: Option<String>,
     /// The topics that have something that the base does not.
     pub topics: Vec<RebuiltTopic>,
+    /// The topics of the newest snapshot after the base of which these can be read, although other rows of it cannot be.
+    pub stated: Vec<TopicState>,
     /// Who commits, and why.
     pub upkeep: Upkeep,
 }
@@ -156,8 +160,6 @@ impl Rebuild {
         rows.append(&mut segments);
         let backup = manifest.map_or(0, Manifest::backup);
         let origin = manifest.and_then(|manifest| manifest.origin.clone());
-        let groups = manifest.and_then(|manifest| manifest.groups.clone());
-        let acls = manifest.and_then(|manifest| manifest.acls.clone());
         let manifest = Manifest {
             repository_id,
             sequence,
@@ -188,8 +190,8 @@ impl Rebuild {
             },
             sightings: manifest.map_or_else(Vec::new, |it| it.sightings.clone()),
             runs: manifest.map_or_else(Vec::new, |it| it.runs.clone()),
-            groups: groups.filter(|_| self.keeps_groups),
-            acls: acls.filter(|_| self.keeps_acls),
+            groups: self.groups.clone(),
+            acls: self.acls.clone(),
             forgotten,
             pruning: pruning.filter(|_| self.keeps_pruning),
             pruned,
@@ -250,6 +252,14 @@ impl Rebuild {
                 topics.push(topic);
             }
         }
+        for topic in &mut topics {
+            let mut stated = self.stated.iter();
+            if let Some(stated) =
+                stated.find(|it| (&it.name, it.topic_id) == (&topic.name, topic.topic_id))
+            {
+                topic.take_over(stated);
+            }
+        }
         // Of a deleted topic, too: no backup completes it, and a restore of it must say so.
         for topic in topics.iter_mut().filter(|_| self.is_behind) {
             for state in &mut topic.partitions {
@@ -258,6 +268,22 @@ impl Rebuild {
         }
         topics.sort_by(|a, b| a.order().cmp(&b.order()));
         Ok(topics)
+    }
+}
+
+impl TopicState {
+    /// Takes over what a later snapshot states of the topic itself. What it states of its partitions is about records that may be gone.
+    fn take_over(&mut self, stated: &TopicState) {
+        if stated.config.is_some() {
+            self.config.clone_from(&stated.config);
+        }
+        if let Some(known) = stated.known_replication_factor() {
+            self.replication_factor = known;
+        }
+        let missing = PartitionNumber::all().take(stated.partitions.len());
+        for number in missing.skip(self.partitions.len()) {
+            self.partitions.push(PartitionState::empty(number, 0));
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use kbk_format::repo::{LostIdentity, Repository, Store};
 use kbk_tools::claims::{self, ClaimEvent, ClaimEvents, ClaimRequest, HeldClaim};
 use kbk_tools::list::{Completeness, IncompletePartition};
 use kbk_tools::recover::{
-    Fate, ObjectRow, PartitionRebuild, RebuildError, RebuildOptions, RebuildPlan, RebuildReport,
-    RecoverEvents, plan_rebuild, rebuild,
+    Fate, MissingTotals, ObjectRow, PartitionRebuild, RebuildError, RebuildOptions, RebuildPlan,
+    RebuildReport, RecoverEvents, plan_rebuild, rebuild,
 };
 use serde::Serialize;
 
@@ -198,7 +198,9 @@ impl Rebuilding {
             None => String::new(),
         };
         let lost = match (report.lost_offsets, report.unusable()) {
-            (0, 0) if report.is_lossless() => "nothing of these segments is lost".to_owned(),
+            (0, 0) if !report.data_objects.iter().any(ObjectRow::is_damaged) => {
+                "nothing of these segments is lost".to_owned()
+            }
             (0, 0) => "some objects are damaged".to_owned(),
             (lost, 0) => format!("{} are lost", human::counted(lost, "offset")),
             (lost, unusable) => format!(
@@ -206,6 +208,10 @@ impl Rebuilding {
                 human::counted(lost, "offset"),
                 human::counted(unusable, "object")
             ),
+        };
+        let lost = match &report.missing_totals {
+            None => lost,
+            Some(missing) => format!("{lost}; {}", less(missing)),
         };
         let restored = report.rebuilt.is_empty() && report.damaged_snapshots.is_empty();
         match (self.dry_run, report.snapshot) {
@@ -251,7 +257,10 @@ impl Rebuilding {
         }
         more(report.damaged_snapshots.len(), out)?;
         for damage in &report.unread {
-            writeln!(out, "the new snapshot has none of these: {damage}")?;
+            writeln!(
+                out,
+                "not in the new snapshot, which has older ones where an older snapshot names some: {damage}"
+            )?;
         }
         match (report.base_snapshot, report.rebuilt.is_empty()) {
             (Some(base), _) => writeln!(
@@ -277,6 +286,25 @@ impl Rebuilding {
                 out,
                 "{missing} that snapshot {} names are missing: `kbk recover` states afterwards what is lost by that",
                 report.base_snapshot.unwrap_or_default()
+            )?;
+        }
+        if let Some(missing) = &report.missing_totals {
+            writeln!(
+                out,
+                "{}. What came back since, such as expired records, may hide that more is missing",
+                less(missing)
+            )?;
+        }
+        if report.clusters.len() > 1 {
+            let clusters = report.clusters.iter().map(|cluster| {
+                let segments = human::counted(cluster.segments, "segment");
+                format!("{} ({segments})", cluster.cluster_id)
+            });
+            let clusters: Vec<String> = clusters.collect();
+            writeln!(
+                out,
+                "the segments are of several clusters: {}. If the repository was never backed up from another cluster, move the segments of the others away",
+                clusters.join(", ")
             )?;
         }
         let begins_later =
@@ -418,6 +446,25 @@ impl Rebuilding {
         }
         Ok(())
     }
+}
+
+/// Says how much less was found than a damaged snapshot states.
+fn less(missing: &MissingTotals) -> String {
+    let counts = [
+        (missing.topics, "topic"),
+        (missing.partitions, "partition"),
+        (missing.segments, "segment"),
+        (missing.records, "record"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, noun)| human::counted(count, noun))
+        .collect();
+    format!(
+        "{} less than snapshot {} states",
+        counts.join(", "),
+        missing.snapshot
+    )
 }
 
 /// Says what a fate means.

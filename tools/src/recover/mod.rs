@@ -67,8 +67,8 @@ pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
 pub use self::plan::{RecoveryPlan, plan};
 pub use self::rebuild::{
-    DamagedSnapshot, Fate, IdentityRebuild, ObjectRow, PartitionRebuild, REBUILD, RebuildError,
-    RebuildOptions, RebuildPlan, RebuildReport, plan_rebuild, rebuild,
+    ClusterRow, DamagedSnapshot, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild,
+    REBUILD, RebuildError, RebuildOptions, RebuildPlan, RebuildReport, plan_rebuild, rebuild,
 };
 pub use self::recovery::{LostRow, RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use kbk_format::repo::{
-    Adoptable, Digested, Manifest, RepoError, RepoErrorKind, Repository, Snapshot,
+    AclsRef, Adoptable, Digest, Digested, GroupsRef, Manifest, RepoError, RepoErrorKind,
+    Repository, Snapshot, TopicState, Totals,
 };
 use serde::Serialize;
 
@@ -26,14 +27,69 @@ pub(super) struct Base {
     pub(super) damaged: Vec<DamagedSnapshot>,
     /// The highest sequence that is known to have been used.
     pub(super) used: u64,
-    /// What is wrong with the groups and the ACLs that it names, for people.
-    pub(super) unread: Vec<String>,
-    pub(super) keeps_groups: bool,
-    pub(super) keeps_acls: bool,
+    /// What the newest snapshot after the base states of which the manifest can be read.
+    pub(super) totals: Option<(u64, Totals)>,
+    /// The topics of the newest one after it of which they can be read.
+    pub(super) topics: Vec<TopicState>,
+    /// The groups and the ACLs of the newest snapshot of which they can be read.
+    pub(super) cluster: Cluster,
     /// Whether it is known what a prune in progress deletes.
     pub(super) keeps_pruning: bool,
     /// What may be named.
     pub(super) adoptable: Adoptable,
+}
+
+/// The newest groups and ACLs that can be read.
+#[derive(Debug, Default)]
+pub(super) struct Cluster {
+    pub(super) groups: Option<GroupsRef>,
+    pub(super) acls: Option<AclsRef>,
+    /// What is wrong with newer ones, for people.
+    pub(super) unread: Vec<String>,
+    /// The objects of these.
+    failed: BTreeSet<Digest>,
+}
+
+impl Cluster {
+    /// Looks for what is not found yet in an older snapshot.
+    async fn look(
+        &mut self,
+        repository: &Repository,
+        manifest: &Manifest,
+    ) -> Result<(), RepoError> {
+        if let (None, Some(named)) = (&self.groups, &manifest.groups)
+            && !self.failed.contains(&named.object.sha256)
+        {
+            match repository.groups(manifest).await {
+                Ok(_) => self.groups = Some(named.clone()),
+                Err(error) => self.fail("groups", manifest, named.object.sha256, error)?,
+            }
+        }
+        if let (None, Some(named)) = (&self.acls, &manifest.acls)
+            && !self.failed.contains(&named.object.sha256)
+        {
+            match repository.acls(manifest).await {
+                Ok(_) => self.acls = Some(named.clone()),
+                Err(error) => self.fail("ACLs", manifest, named.object.sha256, error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn fail(
+        &mut self,
+        what: &str,
+        manifest: &Manifest,
+        object: Digest,
+        error: RepoError,
+    ) -> Result<(), RepoError> {
+        let sequence = manifest.sequence;
+        let error = damage(error)?;
+        self.unread
+            .push(format!("the {what} of snapshot {sequence}: {error}"));
+        self.failed.insert(object);
+        Ok(())
+    }
 }
 
 impl Base {
@@ -56,6 +112,7 @@ impl Base {
 pub(super) async fn find(repository: &Repository) -> Result<Base, RepoError> {
     let mut damaged = Vec::new();
     let mut snapshot = None;
+    let (mut totals, mut topics, mut cluster) = (None, None, Cluster::default());
     for sequence in repository.sequences().await?.into_iter().rev() {
         match read(repository, sequence).await {
             Ok(found) => {
@@ -68,6 +125,18 @@ pub(super) async fn find(repository: &Repository) -> Result<Base, RepoError> {
             }),
             Err(error) => return Err(error),
         }
+        // What is left of it.
+        if let Some(manifest) = unless_damaged(repository.manifest(sequence).await)? {
+            cluster.look(repository, &manifest).await?;
+            totals.get_or_insert_with(|| (sequence, manifest.value.totals));
+        }
+        if topics.is_none() {
+            let read = unless_damaged(repository.snapshot(sequence).await)?;
+            topics = read.map(|snapshot| snapshot.value.topics);
+        }
+    }
+    if let Some(snapshot) = &snapshot {
+        cluster.look(repository, snapshot).await?;
     }
     let newest = snapshot.as_ref().map_or(0, |base| base.sequence);
     let listed = repository.listed_sequences().await?;
@@ -82,9 +151,9 @@ pub(super) async fn find(repository: &Repository) -> Result<Base, RepoError> {
         ignored,
         damaged,
         used,
-        unread: Vec::new(),
-        keeps_groups: true,
-        keeps_acls: true,
+        totals,
+        topics: topics.unwrap_or_default(),
+        cluster,
         keeps_pruning: true,
         adoptable: Adoptable::all(),
     };
@@ -92,16 +161,6 @@ pub(super) async fn find(repository: &Repository) -> Result<Base, RepoError> {
     base.keeps_pruning = adoptable.is_known();
     if adoptable.is_known() {
         base.adoptable = adoptable;
-    }
-    if let Some(snapshot) = &base.snapshot {
-        if let Err(error) = repository.groups(snapshot).await {
-            base.unread.push(damage(error)?);
-            base.keeps_groups = false;
-        }
-        if let Err(error) = repository.acls(snapshot).await {
-            base.unread.push(damage(error)?);
-            base.keeps_acls = false;
-        }
     }
     Ok(base)
 }
@@ -140,6 +199,13 @@ pub(super) fn is_damage(error: &RepoError) -> bool {
         | RepoErrorKind::NewerRow { .. } => false,
         RepoErrorKind::MissingFolder { .. } => true,
         kind => kind.is_about_content(),
+    }
+}
+
+fn unless_damaged<T>(read: Result<T, RepoError>) -> Result<Option<T>, RepoError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) => damage(error).map(|_| None),
     }
 }
 

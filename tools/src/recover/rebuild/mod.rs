@@ -41,5 +41,7 @@ mod tests;
 
 pub use self::base::DamagedSnapshot;
 pub use self::plan::{RebuildError, RebuildPlan, plan_rebuild};
-pub use self::report::{Fate, IdentityRebuild, ObjectRow, PartitionRebuild, RebuildReport};
+pub use self::report::{
+    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild, RebuildReport,
+};
 pub use self::run::{REBUILD, RebuildOptions, rebuild};

@@ -20,7 +20,9 @@ use super::arrange::{Item, NewSegment, arrange};
 use super::base::{self, Base};
 use super::found::{Inspected, Loader, Node, inspect};
 use super::histories::{self, Histories};
-use super::report::{Fate, IdentityRebuild, ObjectRow, PartitionRebuild, RebuildReport};
+use super::report::{
+    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild, RebuildReport,
+};
 use crate::task::joined;
 
 /// The highest partition of a topic. One folder with a larger number would become as many rows of empty partitions.
@@ -131,7 +133,7 @@ pub async fn plan_rebuild(
 ) -> Result<RebuildPlan, RebuildError> {
     let repository = &repository.uncached();
     let base = base::find(repository).await?;
-    let is_intact = !base.is_behind() && base.unread.is_empty();
+    let is_intact = !base.is_behind() && base.cluster.unread.is_empty();
     if let (true, Some(snapshot), None) = (is_intact, &base.snapshot, &identity) {
         return Err(RebuildError::Intact {
             repository: repository.store().url().to_owned(),
@@ -146,7 +148,7 @@ pub async fn plan_rebuild(
         report: RebuildReport {
             base_snapshot: base.snapshot.as_ref().map(|base| base.sequence),
             damaged_snapshots: base.damaged.clone(),
-            unread: base.unread.clone(),
+            unread: base.cluster.unread.clone(),
             kbk_json: identity.as_ref().map(|lost| IdentityRebuild {
                 damage: lost.damage.clone(),
                 repository_id: lost.repository_id.to_string(),
@@ -157,7 +159,10 @@ pub async fn plan_rebuild(
         },
         newest_ms: None,
         cluster_id: None,
+        clusters: BTreeMap::new(),
     };
+    let stated = base.manifest().and_then(|base| base.cluster_id.clone());
+    planning.clusters.extend(stated.map(|id| (id, 0)));
     let mut topics = Vec::new();
     if base.is_behind() {
         for (name, topic_id) in repository.stored_histories().await? {
@@ -170,6 +175,8 @@ pub async fn plan_rebuild(
         }
         planning.missing_segments().await?;
     }
+    planning.name_clusters();
+    planning.compare_totals(&topics);
     let Planning {
         report,
         newest_ms,
@@ -201,6 +208,8 @@ struct Planning<'a> {
     newest_ms: Option<i64>,
     /// That of the newest segment that states one.
     cluster_id: Option<(i64, String)>,
+    /// How many of the segments that are used state each cluster; that of the base counts, too.
+    clusters: BTreeMap<String, u64>,
 }
 
 impl Planning<'_> {
@@ -449,6 +458,10 @@ impl Planning<'_> {
     fn see(&mut self, node: &Node) {
         self.newest_ms = self.newest_ms.max(node.created_ms);
         let created = node.created_ms.unwrap_or(i64::MIN);
+        if let Some(id) = &node.cluster_id {
+            let segments = self.clusters.entry(id.clone()).or_default();
+            *segments = segments.saturating_add(1);
+        }
         let is_newer = self
             .cluster_id
             .as_ref()
@@ -456,6 +469,52 @@ impl Planning<'_> {
         if let Some(id) = node.cluster_id.clone().filter(|_| is_newer) {
             self.cluster_id = Some((created, id));
         }
+    }
+
+    /// States the clusters that segments are of, where they are of several.
+    fn name_clusters(&mut self) {
+        if self.clusters.len() > 1 {
+            let clusters = std::mem::take(&mut self.clusters).into_iter();
+            let row = |(cluster_id, segments)| ClusterRow {
+                cluster_id,
+                segments,
+            };
+            self.report.clusters = clusters.map(row).collect();
+        }
+    }
+
+    /// Compares what a damaged snapshot states with what the new one has.
+    fn compare_totals(&mut self, topics: &[PlannedTopic]) {
+        let Some((snapshot, stated)) = &self.base.totals else {
+            return;
+        };
+        if self.report.interrupted {
+            return;
+        }
+        let base = self.base.snapshot.as_ref();
+        let known = base.map(|base| base.totals.clone()).unwrap_or_default();
+        let added = topics.iter().map(|topic| {
+            let in_base = base.and_then(|base| base.topic(&topic.name, topic.topic_id));
+            let last = topic.partitions.keys().next_back();
+            let found = last.map_or(0, |last| last.index().saturating_add(1));
+            found.saturating_sub(in_base.map_or(0, |it| it.partitions.len())) as u64
+        });
+        let partitions = added.fold(known.partitions, u64::saturating_add);
+        let missing = MissingTotals {
+            snapshot: *snapshot,
+            topics: stated
+                .topics
+                .saturating_sub(known.topics.saturating_add(self.report.new_topics)),
+            partitions: stated.partitions.saturating_sub(partitions),
+            // Each that it names is an object, whatever became of that.
+            segments: stated
+                .segments
+                .saturating_sub(self.report.data_objects.len() as u64),
+            records: stated
+                .records
+                .saturating_sub(known.records.saturating_add(self.report.records)),
+        };
+        self.report.missing_totals = (!missing.is_nothing()).then_some(missing);
     }
 
     /// Counts segments that the base names and that are not there.

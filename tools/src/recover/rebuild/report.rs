@@ -101,6 +101,12 @@ pub struct ObjectRow {
 }
 
 impl ObjectRow {
+    /// Returns whether records of it may be missing.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.fate.is_loss() || self.lost_offsets != Some(0)
+    }
+
     pub(super) fn new(id: &PartitionId, object: &ListedObject, fate: Fate) -> ObjectRow {
         ObjectRow {
             key: object.key.to_string(),
@@ -157,6 +163,36 @@ pub struct IdentityRebuild {
     pub stated_by: Option<String>,
 }
 
+/// A cluster that segments state.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterRow {
+    /// Kafka's id of the cluster.
+    pub cluster_id: String,
+    /// Number of the segments that are used, in whole or in part, and state it; 0 where only the newest readable snapshot does.
+    pub segments: u64,
+}
+
+/// How much of what a damaged snapshot states was not found. Records that came back, as expired ones do, may hide that more is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct MissingTotals {
+    /// The newest snapshot of which the totals can be read, although its rows cannot be.
+    pub snapshot: u64,
+    /// Number of the topics that it has, deleted ones too, less those that were found.
+    pub topics: u64,
+    /// The same of partitions.
+    pub partitions: u64,
+    /// Number of its segments, less all objects in `data`.
+    pub segments: u64,
+    /// Number of its records, less those of the new snapshot.
+    pub records: u64,
+}
+
+impl MissingTotals {
+    pub(super) fn is_nothing(&self) -> bool {
+        (self.topics, self.partitions, self.segments, self.records) == (0, 0, 0, 0)
+    }
+}
+
 /// What a rebuild did, or would do.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RebuildReport {
@@ -166,8 +202,13 @@ pub struct RebuildReport {
     pub base_snapshot: Option<u64>,
     /// The newer snapshots that cannot be used, the newest first. They stay as they are.
     pub damaged_snapshots: Vec<DamagedSnapshot>,
-    /// What is wrong with the groups and ACLs that the base names, for people: the new snapshot has none.
+    /// What is wrong with groups and ACLs that damaged snapshots, or the base, name, for people: the new snapshot has those of the newest snapshot of
+    /// which they can be read, or none.
     pub unread: Vec<String>,
+    /// Where the totals of a damaged snapshot can be read, and less was found; null otherwise.
+    pub missing_totals: Option<MissingTotals>,
+    /// The clusters that segments and the base state, where there are several.
+    pub clusters: Vec<ClusterRow>,
     /// `kbk.json`, where it is written again; null where it is intact.
     pub kbk_json: Option<IdentityRebuild>,
     /// Whether a prune is in progress, and what it deletes cannot be read.
@@ -206,13 +247,13 @@ impl RebuildReport {
     /// Returns whether every object is accounted for without a loss. What no object has is not known.
     #[must_use]
     pub fn is_lossless(&self) -> bool {
-        let is_damaged =
-            |object: &ObjectRow| object.fate.is_loss() || object.lost_offsets != Some(0);
         self.lost_offsets == 0
             && self.missing_segments == 0
             && self.unread.is_empty()
+            && self.missing_totals.is_none()
+            && self.clusters.is_empty()
             && !self.interrupted
-            && !self.data_objects.iter().any(is_damaged)
+            && !self.data_objects.iter().any(ObjectRow::is_damaged)
     }
 
     pub(super) fn add(&mut self, row: PartitionRebuild) {

@@ -1,5 +1,6 @@
 //! Rebuilds of random repositories with random damage against a plain model: all records that were ever stored.
 
+mod evidence;
 mod forks;
 mod identity;
 
@@ -442,13 +443,16 @@ async fn whenever_it_is_killed_the_next_one_does_the_rest() {
             crashed += u64::from(killed.is_err());
             // What was written for it is there, too, and has no record that its sources do not have.
             let known = proved(&forked.world).await;
-            let mut left_out = BTreeSet::new();
+            let doubtful = |report: &RebuildReport| {
+                let rows = report.data_objects.clone().into_iter();
+                let rows = rows.filter(|row| row.fate == Fate::Contradictory);
+                rows.map(|row| row.key).collect::<BTreeSet<_>>()
+            };
+            let mut left_out = doubtful(plan.report());
             match rebuilt(&forked.world).await {
                 Ok(report) => {
                     check(&forked, &report, &known, seed).await;
-                    let rows = report.data_objects.into_iter();
-                    let rows = rows.filter(|row| row.fate == Fate::Contradictory);
-                    left_out.extend(rows.map(|row| row.key));
+                    left_out.extend(doubtful(&report));
                 }
                 Err(RebuildError::Intact { .. }) => done += 1,
                 Err(error) => panic!("seed {seed}, {calls} calls: {error}"),
