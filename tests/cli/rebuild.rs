@@ -2,19 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Stdio;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use kbk_format::repo::ClaimedTopic;
 use kbk_tools::claims::{self, ClaimEvent, ClaimRequest};
 use serde_json::Value;
 
-use crate::program::Ended;
+use crate::program::{Ended, kbk};
 use crate::world::World;
 
 fn remove(world: &World, names: &[&str]) {
     for name in names {
         let path = world.path(name);
         match path.is_dir() {
+            _ if !path.exists() => {}
             true => fs::remove_dir_all(path).unwrap(),
             false => fs::remove_file(path).unwrap(),
         }
@@ -211,6 +215,131 @@ fn an_older_snapshot_that_is_intact_is_the_base() {
     let snapshot = world.latest();
     assert_eq!(snapshot.parent.as_ref().map(|it| it.sequence), Some(1));
     assert_eq!(snapshot.totals.records, 1_450);
+}
+
+#[test]
+fn what_a_damaged_snapshot_states_and_is_not_there_is_in_the_first_line() {
+    let world = World::sample();
+    let sequence = world.latest().sequence;
+    let gone = world.entries("orders", 1).pop().unwrap();
+    remove(&world, &["index", &gone.key]);
+    let planned = world.kbk(&["recover", "--rebuild", "--dry-run"]);
+    assert_eq!(planned.code, Some(3), "{}", planned.stderr);
+    let less = format!(
+        "1 segment, {} records less than snapshot {sequence} states",
+        gone.records
+    );
+    assert!(first(&planned).contains(&less), "{}", planned.stdout);
+    let done = world.kbk(&["recover", "--rebuild", "--yes", "--json"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let missing = &done.json()["missing_totals"];
+    assert_eq!(missing["records"], gone.records);
+    assert_eq!(
+        (&missing["topics"], &missing["partitions"]),
+        (&0.into(), &0.into())
+    );
+}
+
+#[test]
+fn the_kbk_json_of_another_repository_is_named_with_both_ids() {
+    let (world, other) = (World::sample(), World::sample());
+    fs::copy(other.path("kbk.json"), world.path("kbk.json")).unwrap();
+    let keys = world.keys();
+    let refused = world.kbk(&["recover", "--rebuild", "--yes"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stdout);
+    for id in [&world, &other].map(|it| it.repository.identity().repository_id.to_string()) {
+        assert!(refused.stderr.contains(&id), "{}", refused.stderr);
+    }
+    assert!(
+        refused.stderr.contains("move kbk.json away"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(world.keys(), keys);
+    remove(&world, &["kbk.json"]);
+    let done = world.kbk(&["recover", "--rebuild"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(world.kbk(&["verify"]).code, Some(0));
+}
+
+#[test]
+fn files_that_no_segment_can_be_named_like_are_listed() {
+    let world = World::sample();
+    let key = world.entries("orders", 1).pop().unwrap().key;
+    let (folder, _) = key.rsplit_once('/').unwrap();
+    fs::write(world.path(&format!("{folder}/read me")), b"text").unwrap();
+    fs::create_dir(world.path("data/orders (old)")).unwrap();
+    fs::rename(world.path(&key), world.path("data/orders (old)/last.kseg")).unwrap();
+    remove(&world, &["index", "snapshots"]);
+    let done = world.kbk(&["recover", "--rebuild", "--yes"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    for words in [
+        &format!(
+            "data/orders (old)/last.kseg is not used, since no segment has such a name: its header states that it is {key}"
+        ),
+        &format!("{folder}/read me is not a segment"),
+    ] {
+        assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
+    }
+}
+
+/// Kills rebuilds at moments that differ, and compares what the last one makes with what one makes that is not killed.
+#[test]
+fn killed_at_any_moment_the_next_one_does_the_rest() {
+    let mut world = World::with_blocks(64 << 10);
+    world.content = |offset| {
+        let mut state = offset as u64;
+        let noise = (0..100).map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as u8
+        });
+        (None, noise.collect())
+    };
+    let rows = |number: i64| {
+        (number * 3_000..(number + 1) * 3_000)
+            .map(|it| (it, it))
+            .collect()
+    };
+    world.backup(&[("orders", 0, (0..10).map(rows).collect())]);
+    for entry in world.entries("orders", 0).iter().skip(1).step_by(3) {
+        world.flip(&entry.key, 100_000);
+    }
+    remove(&world, &["index", "snapshots", "kbk.json"]);
+    let objects = segments(&world);
+    let begun = std::time::Instant::now();
+    let planned = world.kbk(&["recover", "--rebuild", "--dry-run", "--json"]);
+    let time = begun.elapsed();
+    let planned = planned.json();
+    assert_eq!(planned["data_objects"].as_array().unwrap().len(), 10);
+    let mut killed = 0;
+    for kill in 0..8_u32 {
+        let mut command = kbk(&["recover", "--rebuild", "--yes"]);
+        command.env("KBK_REPO", world.path(""));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = command.spawn().unwrap();
+        sleep(time * (1 + kill * 5 % 8) / 5 + Duration::from_millis(3 * u64::from(kill)));
+        running.kill().unwrap();
+        killed += u32::from(running.wait().unwrap().code().is_none());
+        assert!(segments(&world).is_superset(&objects), "kill {kill}");
+        if world.path("snapshots").exists() {
+            // It was done before it was killed.
+            remove(&world, &["index", "snapshots", "kbk.json"]);
+        }
+    }
+    assert!(killed > 3, "{killed} of 8 were killed");
+    let done = world.kbk(&["recover", "--rebuild", "--yes", "--json"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let done = done.json();
+    for what in ["records", "lost_offsets"] {
+        assert_eq!(done[what], planned[what], "{what}");
+    }
+    let verified = world.kbk(&["verify", "--depth", "sha256", "--json"]).json();
+    let kinds = verified["findings"].as_array().unwrap().iter();
+    let kinds: BTreeSet<&str> = kinds.map(|it| it["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, BTreeSet::from(["incomplete", "lost_to_damage"]));
+    assert_eq!(verified["records"], planned["records"]);
 }
 
 #[test]

@@ -72,6 +72,26 @@ pub(super) fn objects(root: &Path, folder: &str) -> io::Result<Vec<Listed>> {
     Ok(found)
 }
 
+/// Lists the files in `folder`, and in all folders below it, that are no objects of a repository, with their lengths.
+pub(super) fn others(root: &Path, folder: &str) -> io::Result<Vec<(String, u64)>> {
+    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = open.pop() {
+        for entry in entries(root, &folder)? {
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            // A link is not followed: it may lead to a folder above.
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                open.push(name);
+            } else if kind.is_file() && Key::parse(&name).is_none() && !is_unfinished(&name) {
+                let metadata = metadata(&entry)?;
+                found.extend(metadata.map(|metadata| (name, metadata.len())));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Lists the names in `folder`, files and folders; what is not UTF-8 in them is replaced.
 pub(super) fn names(root: &Path, folder: &str) -> io::Result<Vec<String>> {
     let entries = entries(root, folder)?;

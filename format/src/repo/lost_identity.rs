@@ -56,7 +56,7 @@ impl Repository {
     pub async fn open_without_identity(store: Store) -> Result<(Repository, Option<LostIdentity>)> {
         let damage = match store.read::<Identity>(&Key::Identity).await {
             Ok(Some(identity)) => {
-                store.check_identity(identity.repository_id).await?;
+                store.check_all_identities(identity.repository_id).await?;
                 return Ok((Repository::of(store, identity.value), None));
             }
             Ok(None) => None,
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Checks that the other objects state no other repository than `kbk.json`: that may be the one that is in the wrong place.
-    async fn check_identity(&self, own: Id) -> Result<()> {
+    async fn check_all_identities(&self, own: Id) -> Result<()> {
         let mut stated = self.stated_repositories(ASKED_PACKED).await?;
         let owned = stated.remove(&own);
         let Some((other, by)) = stated.pop_first() else {

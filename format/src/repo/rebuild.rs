@@ -408,6 +408,15 @@ impl Repository {
         Ok(found)
     }
 
+    /// Lists what is in `data` under names that no segment has, with its length.
+    ///
+    /// # Errors
+    ///
+    /// The error of the store.
+    pub async fn other_files(&self) -> Result<Vec<(String, u64)>> {
+        self.store().list_others(SEGMENTS).await
+    }
+
     /// Lists the sequences of all snapshots that are there, ascending, forgotten ones too.
     ///
     /// # Errors

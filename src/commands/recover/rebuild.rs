@@ -209,6 +209,14 @@ impl Rebuilding {
                 human::counted(unusable, "object")
             ),
         };
+        let stale = report.rebuilt.iter().filter(|row| row.may_be_stale);
+        let lost = match stale.count() as u64 {
+            0 => lost,
+            stale => format!(
+                "{lost}; keys of {} may have old values",
+                human::counted(stale, "partition")
+            ),
+        };
         let lost = match &report.missing_totals {
             None => lost,
             Some(missing) => format!("{lost}; {}", less(missing)),
@@ -411,6 +419,16 @@ impl Rebuilding {
             )?;
         }
         more(doubts.count(), out)?;
+        let stale = partitions.iter().filter(|row| row.may_be_stale);
+        for row in stale.clone().take(SHOWN) {
+            writeln!(
+                out,
+                "{}: {} that a compaction had removed are back, and segments that had what replaced or deleted them are gone: keys may have old values",
+                name(row),
+                human::counted(row.returned_records, "record")
+            )?;
+        }
+        more(stale.count(), out)?;
         let lost = partitions
             .iter()
             .flat_map(|row| row.lost_spans.iter().map(move |lost| (row, lost)));
@@ -429,8 +447,22 @@ impl Rebuilding {
             let count = human::counted(self.report.count(*fate), "object");
             writeln!(out, "{count} {}: {}", fate.words(), meaning(*fate))?;
         }
-        let named = |object: &&ObjectRow| object.fate.is_loss() || object.lost_offsets != Some(0);
-        let unusable = objects.iter().filter(named);
+        for file in self.report.other_files.iter().take(SHOWN) {
+            let name = &file.file;
+            match (file.is_segment, &file.stated_key) {
+                (true, Some(key)) => writeln!(
+                    out,
+                    "{name} is not used, since no segment has such a name: its header states that it is {key}; rename it, and rebuild then"
+                )?,
+                (true, None) => writeln!(
+                    out,
+                    "{name} is not used, since no segment has such a name, and its header is damaged: `kbk recover FILE -o NEW` finds what is left of it"
+                )?,
+                (false, _) => writeln!(out, "{name} is not a segment, and is not used")?,
+            }
+        }
+        more(self.report.other_files.len(), out)?;
+        let unusable = objects.iter().filter(|object| object.is_damaged());
         for object in unusable.clone().take(SHOWN) {
             let (key, fate) = (&object.key, object.fate.words());
             let detail = object.detail.as_deref().unwrap_or("part of it is lost");
@@ -481,8 +513,11 @@ fn meaning(fate: Fate) -> &'static str {
         Fate::Contradictory => {
             "they have other records than those that are used, or nothing proves that they are of the same history"
         }
+        Fate::Moved => {
+            "under the names of other segments, and what nothing else has of them is in new segments"
+        }
         Fate::Misplaced => {
-            "segments of another name: a rebuild uses them once each has the name that its header states"
+            "damaged segments of another name: a rebuild uses what is left of them once each has the name that its header states"
         }
         Fate::Empty => "without offsets",
         Fate::Unsupported => "written by a later kbk",

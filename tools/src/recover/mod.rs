@@ -67,8 +67,9 @@ pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
 pub use self::plan::{RecoveryPlan, plan};
 pub use self::rebuild::{
-    ClusterRow, DamagedSnapshot, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild,
-    REBUILD, RebuildError, RebuildOptions, RebuildPlan, RebuildReport, plan_rebuild, rebuild,
+    ClusterRow, DamagedSnapshot, Fate, IdentityRebuild, MissingTotals, ObjectRow, OtherFile,
+    PartitionRebuild, REBUILD, RebuildError, RebuildOptions, RebuildPlan, RebuildReport,
+    plan_rebuild, rebuild,
 };
 pub use self::recovery::{LostRow, RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};

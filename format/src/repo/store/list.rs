@@ -50,6 +50,26 @@ impl Store {
         Ok(found.await?.unwrap_or_default())
     }
 
+    /// Lists the names and lengths of everything in a folder that is no object of a repository, ordered by name.
+    pub(in crate::repo) async fn list_others(&self, folder: &str) -> Result<Vec<(String, u64)>> {
+        if let Some(found) = self.on_disk(folder, listing::others).await? {
+            return Ok(found);
+        }
+        let listed = whole_answer(|| self.list_others_once(folder)).await;
+        listed.map_err(|error| self.failed_at(Operation::List, folder, error))
+    }
+
+    async fn list_others_once(&self, folder: &str) -> object_store::Result<Vec<(String, u64)>> {
+        let found = self.objects.list(Some(&ObjectPath::from(folder)));
+        let others = found.try_filter_map(async |object| {
+            let name = object.location.to_string();
+            Ok(listed(&object).is_none().then_some((name, object.size)))
+        });
+        let mut others: Vec<_> = others.try_collect().await?;
+        others.sort();
+        Ok(others)
+    }
+
     /// Lists a folder of a bucket.
     async fn list_remote(&self, folder: &str, after: Option<&str>) -> Result<Vec<Listed>> {
         let listed = whole_answer(|| self.list_once(folder, after)).await;

@@ -129,7 +129,7 @@ fn take(
         }
         let begins_before = start.is_some_and(|start| node.coverage.start < start);
         let is_all = *own == node.offsets && is_alone(at, &node.coverage);
-        match node.entry.is_some() && is_all && !begins_before {
+        match node.entry.is_some() && !node.is_stray && is_all && !begins_before {
             true => units.push(Unit::Whole(at)),
             false => units.extend(own.iter().map(|part| Unit::Part(at, part))),
         }
@@ -178,13 +178,15 @@ impl Covered {
     }
 }
 
-/// What is taken first: intact objects, those that lack nothing that another one has, long ones, old ones.
-fn rank(node: &Node, offered: &Offsets) -> (bool, bool, Reverse<u64>, i64, String) {
+/// What is taken first: intact objects, those that lack nothing that another one has, long ones, those with their own
+/// names, old ones.
+fn rank(node: &Node, offered: &Offsets) -> (bool, bool, Reverse<u64>, bool, i64, String) {
     let lacks = Offsets::one(node.coverage.clone()).without(offered);
     (
         node.entry.is_none(),
         !lacks.is_empty(),
         Reverse(node.coverage.end.abs_diff(node.coverage.start)),
+        node.is_stray,
         node.created_ms.unwrap_or(i64::MAX),
         node.key.clone(),
     )

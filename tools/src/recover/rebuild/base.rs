@@ -128,7 +128,7 @@ pub(super) async fn find(repository: &Repository) -> Result<Base, RepoError> {
         // What is left of it.
         if let Some(manifest) = unless_damaged(repository.manifest(sequence).await)? {
             cluster.look(repository, &manifest).await?;
-            totals.get_or_insert_with(|| (sequence, manifest.value.totals));
+            totals.get_or_insert((sequence, manifest.value.totals));
         }
         if topics.is_none() {
             let read = unless_damaged(repository.snapshot(sequence).await)?;

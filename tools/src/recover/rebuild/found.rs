@@ -1,12 +1,14 @@
 //! What an object proves by itself: nothing vouches for it but its own checksums and its name.
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
+use kbk_format::layout::{FILE_MAGIC, limits};
 use kbk_format::repo::{
     FoundSegment, Hex, Key, ListedObject, Operation, PartitionId, RepoError, Repository,
-    SegmentEntry,
+    SegmentEntry, Store,
 };
 use kbk_format::salvage::Known;
 use kbk_format::{
@@ -14,10 +16,13 @@ use kbk_format::{
     Segment, Streams, TimestampType,
 };
 
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+
 use super::super::object::fetch;
 use super::super::ranges::Offsets;
 use super::super::salvaged::Source;
-use super::report::Fate;
+use super::report::{Fate, OtherFile};
 use crate::task::joined;
 use crate::verify::{UnindexedSegment, UnindexedSegmentError};
 
@@ -35,6 +40,8 @@ pub(super) struct Node {
     pub(super) entry: Option<Box<SegmentEntry>>,
     /// Whether the base names it.
     pub(super) is_stated: bool,
+    /// Whether it has the name of another segment, so that no snapshot can name it as it is.
+    pub(super) is_stray: bool,
     /// From the first offset that it is of to the exclusive end of what is known of it.
     pub(super) coverage: Range<i64>,
     /// Whether nothing was after that end.
@@ -59,6 +66,8 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Inspected {
     Node(Box<Node>),
+    /// It is a segment of this partition, under the name of another one.
+    Stray(PartitionId),
     /// Nothing of it can be used, and why, for people.
     Unusable(Fate, String),
 }
@@ -76,6 +85,7 @@ impl Node {
                 .copied()
                 .unwrap_or_default(),
             is_stated: true,
+            is_stray: false,
             coverage: entry.base_offset..entry.end_offset,
             is_end_known: true,
             offsets: Offsets::one(entry.base_offset..entry.end_offset),
@@ -104,6 +114,7 @@ impl Node {
             bytes: entry.size,
             salt,
             is_stated: false,
+            is_stray: false,
             offsets: Offsets::one(coverage.clone()).without(&named(GapReason::Damaged)),
             coverage,
             is_end_known: true,
@@ -143,6 +154,7 @@ impl Node {
             salt,
             entry: None,
             is_stated: false,
+            is_stray: false,
             coverage: base_offset..end.max(salvage.end.offset),
             is_end_known: salvage.end.is_proved,
             deleted: named(GapReason::Lost).and(&proved),
@@ -199,21 +211,52 @@ pub(super) async fn inspect(
         let detail = "it is not a segment".to_owned();
         return Ok(Inspected::Unusable(Fate::Unreadable, detail));
     };
-    let (base_offset, salt) = (*base_offset, *salt);
+    inspect_as(repository, id, object, Some((*base_offset, *salt))).await
+}
+
+/// Reads an object that is a segment of a partition under the name of another one.
+///
+/// # Errors
+///
+/// As [`inspect`].
+pub(super) async fn inspect_stray(
+    repository: &Repository,
+    id: &PartitionId,
+    object: &ListedObject,
+) -> Result<Inspected, RepoError> {
+    inspect_as(repository, id, object, None).await
+}
+
+/// Reads an object as the segment with this first offset and salt, or as the one that its header states.
+async fn inspect_as(
+    repository: &Repository,
+    id: &PartitionId,
+    object: &ListedObject,
+    named: Option<(i64, [u8; 8])>,
+) -> Result<Inspected, RepoError> {
     if object.bytes == 0 {
         // No range of it can be asked for.
         let detail = "it has no bytes".to_owned();
         return Ok(Inspected::Unusable(Fate::Unreadable, detail));
     }
+    let mut stated = named;
+    let base_offset = named.map_or(0, |(base_offset, _)| base_offset);
     let found = FoundSegment {
         key: object.key.clone(),
         base_offset,
         size: object.bytes,
     };
+    let mut is_later = false;
     let opened = match UnindexedSegment::open(repository.store(), &found).await {
         Ok(opened) => {
-            if let Some(detail) = misplaced(opened.segment().header(), id, base_offset, salt) {
-                return Ok(Inspected::Unusable(Fate::Misplaced, detail));
+            let header = opened.segment().header();
+            let (base_offset, salt) = *stated.get_or_insert((header.base_offset, header.salt()));
+            if let Some(detail) = misplaced(header, id, base_offset, salt) {
+                let other = partition_of(header).filter(|_| named.is_some());
+                return Ok(match other {
+                    Some(other) => Inspected::Stray(other),
+                    None => Inspected::Unusable(Fate::Misplaced, detail),
+                });
             }
             if opened.segment().coverage().is_empty() {
                 let detail = "it covers no offsets".to_owned();
@@ -222,7 +265,10 @@ pub(super) async fn inspect(
             let segment = opened.segment().clone();
             match opened.check(id.clone()).await {
                 Ok(entry) => {
-                    let node = Node::intact(entry, &segment, salt);
+                    let mut node = Node::intact(entry, &segment, salt);
+                    // Its row has the name that it should have.
+                    node.key = object.key.to_string();
+                    node.is_stray = named.is_none();
                     let (reason, count) = (segment.gaps().default_reason, segment.gaps().unnamed());
                     return unnamed(repository, node, reason, count).await;
                 }
@@ -234,10 +280,19 @@ pub(super) async fn inspect(
     let damage = match opened {
         Ok(inspected) => return Ok(inspected),
         Err(UnindexedSegmentError::Repo(error)) => return Err(error),
-        Err(UnindexedSegmentError::Damaged(error)) if error.class == ErrorClass::Unsupported => {
+        Err(UnindexedSegmentError::Damaged(error))
+            if error.class == ErrorClass::Unsupported && !is_major(&error) =>
+        {
             return Ok(Inspected::Unusable(Fate::Unsupported, error.to_string()));
         }
+        Err(UnindexedSegmentError::Damaged(error)) if error.class == ErrorClass::Unsupported => {
+            is_later = true;
+            error.to_string()
+        }
         Err(error) => error.to_string(),
+    };
+    let Some((base_offset, salt)) = stated else {
+        return Ok(Inspected::Unusable(Fate::Unreadable, damage));
     };
     let Some(source) = search(repository, &object.key.to_string(), object.bytes, salt).await?
     else {
@@ -245,18 +300,28 @@ pub(super) async fn inspect(
         return Ok(Inspected::Unusable(Fate::Unreadable, detail));
     };
     let salvage = &source.salvage;
+    // Header and trailer state the same major: where one of them is valid with a known one, that of the other one is damaged.
+    if is_later && salvage.header.is_none() {
+        return Ok(Inspected::Unusable(Fate::Unsupported, damage));
+    }
     if let Some(header) = &salvage.header
         && let Some(detail) = misplaced(header, id, base_offset, salt)
     {
         return Ok(Inspected::Unusable(Fate::Misplaced, detail));
     }
     let mut node = Node::damaged(object, (base_offset, salt), salvage, damage.clone());
+    node.is_stray = named.is_none();
     node.without(salvage.default_reason(), || unnamed_gaps(&source))
         .map_err(|error| changed(repository, &node.key, error))?;
     match node.offsets.is_empty() || node.coverage.start < 0 {
         true => Ok(Inspected::Unusable(Fate::Unreadable, damage)),
         false => Ok(Inspected::Node(Box::new(node))),
     }
+}
+
+/// Returns whether an error is about the major version of a segment, which no checksum proves before it is known.
+fn is_major(error: &FormatError) -> bool {
+    ["trailer", "file header"].contains(&error.what)
 }
 
 /// Leaves out what an intact segment states as damaged without naming each offset: nobody writes such a segment, and it may be there.
@@ -303,6 +368,15 @@ fn unnamed_gaps(source: &Source) -> Result<Offsets, FormatError> {
     Ok(Offsets::of(gaps).without(&named))
 }
 
+/// Returns the partition that a header states, unless nothing can have that name.
+fn partition_of(header: &FileHeader) -> Option<PartitionId> {
+    Some(PartitionId {
+        topic: header.topic.parse().ok()?,
+        topic_id: Hex(header.topic_id),
+        partition: header.partition,
+    })
+}
+
 /// Says what a segment is that is not the one of its name.
 fn misplaced(
     header: &FileHeader,
@@ -315,19 +389,71 @@ fn misplaced(
     if is_own && header.base_offset == base_offset && header.salt() == salt {
         return None;
     }
-    let topic_id = Hex(header.topic_id);
-    let name = match header.topic.parse() {
-        Ok(topic) => {
-            let other = PartitionId {
-                topic,
-                topic_id,
-                partition: header.partition,
-            };
+    let name = match partition_of(header) {
+        Some(other) => {
             Key::segment(&other, header.base_offset, &Hex(header.segment_id)).to_string()
         }
-        Err(_) => format!("a segment of {:?}", header.topic),
+        None => format!("a segment of {:?}", header.topic),
     };
     Some(format!("its header states that it is {name}"))
+}
+
+/// Finds the files in `data` whose names no segment has, and says which of them are segments.
+///
+/// # Errors
+///
+/// The error of the store.
+pub(super) async fn other_files(repository: &Repository) -> Result<Vec<OtherFile>, RepoError> {
+    let mut found = Vec::new();
+    for (file, bytes) in repository.other_files().await? {
+        let mut other = OtherFile {
+            file,
+            bytes,
+            is_segment: false,
+            stated_key: None,
+        };
+        let read = beginning(repository.store(), &other.file, bytes).await?;
+        other.is_segment = read.starts_with(&FILE_MAGIC);
+        let header = FileHeader::decode(&read).ok();
+        other.stated_key = header.and_then(|(header, _)| {
+            let id = partition_of(&header)?;
+            let key = Key::segment(&id, header.base_offset, &Hex(header.segment_id));
+            Some(key.to_string())
+        });
+        found.push(other);
+    }
+    Ok(found)
+}
+
+/// Reads the beginning of a file whose name may be any; nothing if it is gone, or if its name is none that a store takes.
+async fn beginning(store: &Store, file: &str, bytes: u64) -> Result<Vec<u8>, RepoError> {
+    let most = bytes.min(limits::FILE_HEADER_LENGTH as u64);
+    let failed = |source| RepoError::of_store(Operation::Read, store.url(), file, source);
+    if let Some(root) = store.folder() {
+        let path = root.join(file);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut read = Vec::new();
+            std::fs::File::open(path)?
+                .take(most)
+                .read_to_end(&mut read)?;
+            Ok::<_, std::io::Error>(read)
+        });
+        return match joined(read.await).map_err(failed)? {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|error| failed(error.into())),
+        };
+    }
+    let Ok(path) = Path::parse(file) else {
+        return Ok(Vec::new());
+    };
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    match store.objects().get_range(&path, 0..most).await {
+        Ok(read) => Ok(read.to_vec()),
+        Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(failed(error.into())),
+    }
 }
 
 async fn search(

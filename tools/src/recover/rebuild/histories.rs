@@ -6,7 +6,7 @@
 //! of the history begins, if nothing else ends there. One history is used, and nothing of another one is mixed into it. What is of none,
 //! ends before the fork and has no offset in common with the one that is used, is used, too.
 //!
-//! Two objects that nothing proves to be of one log (`proof`) are treated as if they contradicted each other: a compaction may have removed every
+//! Two objects that nothing proves to be of one log (`doubt`) are treated as if they contradicted each other: a compaction may have removed every
 //! record that would.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,8 @@ use kbk_format::repo::{Operation, RepoError, Repository};
 
 use super::super::ranges::Offsets;
 use super::super::salvaged::{Agreement, agreement};
+use super::doubt::{dispensable, unproved};
 use super::found::{Loader, Node};
-use super::proof::{dispensable, unproved};
 use crate::task::joined;
 
 /// What was found about the histories of a partition.
@@ -28,6 +28,10 @@ pub(super) struct Histories {
     pub(super) same: BTreeMap<usize, usize>,
     /// Of each object, offsets at which another one has a record and this one none, without proving that there never was one.
     pub(super) outdone: BTreeMap<usize, Offsets>,
+    /// Offsets of which a record is used that another object, which is used, too, states as removed.
+    pub(super) returned: Offsets,
+    /// Whether some of these may be of keys that were deleted or written again by records that are gone.
+    pub(super) may_be_stale: bool,
     /// Where the histories fork, or may fork; `None` where there is one.
     pub(super) fork: Option<i64>,
     /// Whether two objects have different records, and not only nothing that proves that they are of one history.
@@ -58,6 +62,8 @@ pub(super) enum Compared {
         last: Option<i64>,
         /// Offsets at which only the other one has a record.
         lacks: [Offsets; 2],
+        /// Of these, those of which it states that the record was removed, or of which the reasons are lost.
+        removed: [Offsets; 2],
         /// The last offset, after the last equal record, at which one has a record and the other one states that there is none any more.
         doubt: Option<i64>,
     },
@@ -150,12 +156,10 @@ pub(super) async fn compare(
             histories.others.insert(at, other);
         }
     }
+    let mut returned: BTreeMap<usize, Vec<Range<i64>>> = BTreeMap::new();
+    let mut beside: BTreeMap<usize, Vec<Range<i64>>> = BTreeMap::new();
     for pair in &pairs {
-        let Compared::Equal {
-            lacks: [of_a, of_b],
-            ..
-        } = &pair.found
-        else {
+        let Compared::Equal { lacks, removed, .. } = &pair.found else {
             continue;
         };
         // What is not used gives nothing.
@@ -164,11 +168,29 @@ pub(super) async fn compare(
             !stated && !histories.others.contains_key(&at)
         };
         if is_used(pair.a) && is_used(pair.b) {
-            for (at, lacks) in [(pair.a, of_a), (pair.b, of_b)] {
+            let both = [(pair.a, pair.b), (pair.b, pair.a)];
+            for (((at, other), lacks), removed) in both.into_iter().zip(lacks).zip(removed) {
                 outdone.entry(at).or_default().extend(lacks.iter());
+                returned.entry(at).or_default().extend(removed.iter());
+                let other = nodes.get(other).into_iter();
+                let had = other.flat_map(|other| other.offsets.iter());
+                beside.entry(at).or_default().extend(had);
             }
         }
     }
+    for (at, removed) in &returned {
+        let (removed, beside) = (Offsets::of(removed.clone()), beside.remove(at));
+        let (Some(node), Some(first)) = (nodes.get(*at), removed.iter().next()) else {
+            continue;
+        };
+        // What removed a record is a later one, and is gone where only this object is left of its offsets, and has other gaps.
+        let alone = node
+            .offsets
+            .without(&Offsets::of(beside.unwrap_or_default()));
+        let is_later = alone.iter().last().is_some_and(|it| it.end > first.start);
+        histories.may_be_stale |= is_later && node.compacted > removed.count();
+    }
+    histories.returned = Offsets::of(returned.into_values().flatten());
     let outdone = outdone.into_iter();
     histories.outdone = outdone
         .map(|(at, lacks)| (at, Offsets::of(lacks)))
@@ -210,7 +232,7 @@ fn fork(nodes: &[Node], pairs: &[Pair]) -> Option<i64> {
 
 /// Finds objects whose records are all in a longer one, by the sums of their digests: what a compaction that kept all records leaves.
 fn tiles(nodes: &[Node]) -> BTreeMap<usize, usize> {
-    let usable = |node: &Node| node.entry.is_some() && node.lost().is_empty();
+    let usable = |node: &Node| node.entry.is_some() && !node.is_stray && node.lost().is_empty();
     let mut by_start: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
     for (at, node) in nodes.iter().enumerate().filter(|(_, node)| usable(node)) {
         by_start.entry(node.coverage.start).or_default().push(at);
@@ -280,6 +302,7 @@ async fn compare_two(
     let nothing = || Compared::Equal {
         last: None,
         lacks: [Offsets::default(), Offsets::default()],
+        removed: [Offsets::default(), Offsets::default()],
         doubt: None,
     };
     if a.offsets.and(&b.offsets).is_empty() {
@@ -295,20 +318,31 @@ async fn compare_two(
     let compared = tokio::task::spawn_blocking(move || {
         let mut lacks = [Vec::new(), Vec::new()];
         let [of_a, of_b] = &mut lacks;
+        let mut removed = [Vec::new(), Vec::new()];
+        let [removed_of_a, removed_of_b] = &mut removed;
         let mut doubt = None;
         let found = agreement(&ours, &theirs, |is_a, offset, reason| {
             let lacking = if is_a { &mut *of_a } else { &mut *of_b };
             lacking.push(offset..offset.saturating_add(1));
+            if let GapReason::Compacted | GapReason::Unknown = reason {
+                let removed = if is_a {
+                    &mut *removed_of_a
+                } else {
+                    &mut *removed_of_b
+                };
+                removed.push(offset..offset.saturating_add(1));
+            }
             // Of offsets that are damaged, it states nothing.
             if reason != GapReason::Damaged {
                 doubt = Some(offset);
             }
             !proves_none(reason)
         });
-        found.map(|found| (found, lacks.map(Offsets::of), doubt))
+        let [lacks, removed] = [lacks, removed].map(|both| both.map(Offsets::of));
+        found.map(|found| (found, lacks, removed, doubt))
     });
     let compared = joined(compared.await).map_err(failed)?;
-    let (found, lacks, doubt) = compared.map_err(|error| failed(error.into()))?;
+    let (found, lacks, removed, doubt) = compared.map_err(|error| failed(error.into()))?;
     Ok(match found {
         Agreement::Contradictory(offset) => Compared::Contradictory(offset),
         // The timestamp type belongs to each record.
@@ -318,6 +352,7 @@ async fn compare_two(
         Agreement::Equal(last) => Compared::Equal {
             last,
             lacks,
+            removed,
             doubt: doubt.filter(|doubt| last.is_none_or(|last| *doubt > last)),
         },
     })

@@ -22,26 +22,31 @@
 //! | `base` | the newest snapshot of which every row can be read |
 //! | `found` | what one object proves |
 //! | `histories` | which objects contradict each other |
-//! | `proof` | which objects are proved to be of one log although a compaction has removed what they had in common |
+//! | `doubt` | which objects are proved to be of one log although a compaction has removed what they had in common |
 //! | `arrange` | which offsets are taken of which object |
+//! | `judge` | what became of each object |
+//! | `sources` | what a new segment is made of |
 //! | `plan` | what is to be done |
 //! | `run` | the writing |
-//! | `report` | what became of each object |
+//! | `report` | what is reported |
 
 mod arrange;
 mod base;
+mod doubt;
 mod found;
 mod histories;
+mod judge;
 mod plan;
-mod proof;
 mod report;
 mod run;
+mod sources;
 #[cfg(test)]
 mod tests;
 
 pub use self::base::DamagedSnapshot;
 pub use self::plan::{RebuildError, RebuildPlan, plan_rebuild};
 pub use self::report::{
-    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild, RebuildReport,
+    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, OtherFile, PartitionRebuild,
+    RebuildReport,
 };
 pub use self::run::{REBUILD, RebuildOptions, rebuild};

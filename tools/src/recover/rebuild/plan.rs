@@ -4,26 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     Id, Key, ListedObject, LostIdentity, PartitionId, PartitionState, RepoError, Repository,
     SegmentEntry, TopicName,
 };
-use kbk_format::salvage::{Part, sums};
-use kbk_format::{FormatError, PartitionNumber};
 
 use super::super::events::RecoverEvents;
 use super::super::ranges::Offsets;
 use super::super::run::RecoveryError;
-use super::super::salvaged::Source;
 use super::super::written::Expected;
-use super::arrange::{Item, NewSegment, arrange};
+use super::arrange::{Item, arrange};
 use super::base::{self, Base};
-use super::found::{Inspected, Loader, Node, inspect};
+use super::found::{self, Inspected, Loader, Node, inspect, inspect_stray};
 use super::histories::{self, Histories};
+use super::judge::Judging;
 use super::report::{
     ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild, RebuildReport,
 };
-use crate::task::joined;
+use super::sources::{expect, load};
 
 /// The highest partition of a topic. One folder with a larger number would become as many rows of empty partitions.
 const MAX_PARTITION: usize = 1_000_000;
@@ -111,6 +110,8 @@ pub(super) struct PlannedPartition {
     pub(super) items: Vec<Item>,
     /// Of the new segments among these, in order, what each must hold.
     pub(super) expected: Vec<Expected>,
+    rows: Vec<ObjectRow>,
+    summary: Option<PartitionRebuild>,
 }
 
 impl RebuildPlan {
@@ -160,20 +161,23 @@ pub async fn plan_rebuild(
         newest_ms: None,
         cluster_id: None,
         clusters: BTreeMap::new(),
+        planned: BTreeMap::new(),
+        strays: Some(BTreeMap::new()),
     };
     let stated = base.manifest().and_then(|base| base.cluster_id.clone());
     planning.clusters.extend(stated.map(|id| (id, 0)));
     let mut topics = Vec::new();
     if base.is_behind() {
         for (name, topic_id) in repository.stored_histories().await? {
-            if let Some(topic) = planning.topic(name, topic_id).await? {
-                topics.push(topic);
-            }
+            planning.topic(&name, topic_id).await?;
             if planning.report.interrupted {
                 break;
             }
         }
-        planning.missing_segments().await?;
+        planning.strays().await?;
+        planning.report.other_files = found::other_files(repository).await?;
+        topics = planning.finish();
+        planning.missing_segments();
     }
     planning.name_clusters();
     planning.compare_totals(&topics);
@@ -210,66 +214,131 @@ struct Planning<'a> {
     cluster_id: Option<(i64, String)>,
     /// How many of the segments that are used state each cluster; that of the base counts, too.
     clusters: BTreeMap<String, u64>,
+    planned: BTreeMap<PartitionId, PlannedPartition>,
+    /// Objects under the names of others, by the partition that they are of; `None` once their partitions are planned.
+    strays: Option<BTreeMap<PartitionId, Vec<ListedObject>>>,
 }
 
 impl Planning<'_> {
-    /// Plans one history of a topic; `None` where nothing is to be said of it.
-    async fn topic(
-        &mut self,
-        name: TopicName,
+    /// Plans the partitions of one history of a topic.
+    async fn topic(&mut self, name: &TopicName, topic_id: Id) -> Result<(), RebuildError> {
+        for (id, objects) in self.listed(name, topic_id).await? {
+            let planned = self.partition(&id, objects, Vec::new()).await?;
+            self.planned.insert(id, planned);
+            if self.stops() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the objects of one history of a topic, by partition.
+    async fn listed(
+        &self,
+        name: &TopicName,
         topic_id: Id,
-    ) -> Result<Option<PlannedTopic>, RebuildError> {
-        let mut partitions: BTreeMap<PartitionNumber, Vec<ListedObject>> = BTreeMap::new();
-        for object in self.repository.topic_segments(&name, topic_id).await? {
+    ) -> Result<BTreeMap<PartitionId, Vec<ListedObject>>, RebuildError> {
+        let mut partitions: BTreeMap<PartitionId, Vec<ListedObject>> = BTreeMap::new();
+        for object in self.repository.topic_segments(name, topic_id).await? {
             if let Key::Segment { partition, .. } = &object.key {
-                let number = partition.partition;
-                if number.index() > MAX_PARTITION {
+                if partition.partition.index() > MAX_PARTITION {
                     return Err(RebuildError::Partition {
                         key: object.key.to_string(),
-                        partition: number,
+                        partition: partition.partition,
                     });
                 }
-                partitions.entry(number).or_default().push(object);
+                let objects = partitions.entry(partition.clone()).or_default();
+                objects.push(object);
             }
         }
-        let snapshot = self.base.snapshot.as_ref();
-        let is_known = snapshot.is_some_and(|base| base.topic(&name, topic_id).is_some());
-        let mut topic = PlannedTopic {
-            name,
-            topic_id,
-            written_ms: i64::MIN,
-            partitions: BTreeMap::new(),
-        };
-        for (number, objects) in partitions {
-            let id = PartitionId {
-                topic: topic.name.clone(),
-                topic_id,
-                partition: number,
+        Ok(partitions)
+    }
+
+    /// Plans the partitions anew of which segments have the names of others.
+    async fn strays(&mut self) -> Result<(), RebuildError> {
+        for (id, strays) in self.strays.take().unwrap_or_default() {
+            if self.report.interrupted {
+                break;
+            }
+            let mut listed = self.listed(&id.topic, id.topic_id).await?;
+            let objects = listed.remove(&id).unwrap_or_default();
+            // Those of its own that are of other partitions are in their rows.
+            let rows = self.planned.remove(&id).map(|planned| planned.rows);
+            let known: BTreeSet<String> = rows.into_iter().flatten().map(|row| row.key).collect();
+            let objects = objects.into_iter();
+            let objects = objects.filter(|object| known.contains(&object.key.to_string()));
+            let planned = self.partition(&id, objects.collect(), strays).await?;
+            self.planned.insert(id, planned);
+            self.stops();
+        }
+        Ok(())
+    }
+
+    /// Returns whether a signal ended it.
+    fn stops(&mut self) -> bool {
+        self.report.interrupted |= self.events.is_stopped();
+        self.report.interrupted
+    }
+
+    /// Adds up what was planned, and returns the topics that have something that the base does not.
+    fn finish(&mut self) -> Vec<PlannedTopic> {
+        let mut topics: Vec<PlannedTopic> = Vec::new();
+        for (id, mut planned) in std::mem::take(&mut self.planned) {
+            // Nothing is left where all objects are of other partitions.
+            if planned.rows.is_empty() {
+                continue;
+            }
+            self.report.data_objects.append(&mut planned.rows);
+            if let Some(summary) = planned.summary.take() {
+                self.report.add(summary);
+            }
+            self.see_all(&planned);
+            let is_next = |topic: &&mut PlannedTopic| {
+                (&topic.name, topic.topic_id) == (&id.topic, id.topic_id)
             };
-            let planned = self.partition(&id, objects).await?;
             let created = planned.nodes.iter().filter_map(|node| node.created_ms);
-            topic.written_ms = created.fold(topic.written_ms, i64::max);
-            topic.partitions.insert(number, planned);
-            if self.events.is_stopped() {
-                self.report.interrupted = true;
-                return Ok(None);
+            let written_ms = created.fold(i64::MIN, i64::max);
+            match topics.last_mut().filter(is_next) {
+                Some(topic) => {
+                    topic.written_ms = topic.written_ms.max(written_ms);
+                    topic.partitions.insert(id.partition, planned);
+                }
+                None => topics.push(PlannedTopic {
+                    name: id.topic,
+                    topic_id: id.topic_id,
+                    written_ms,
+                    partitions: BTreeMap::from([(id.partition, planned)]),
+                }),
             }
         }
-        let adds = topic.partitions.values().any(|it| !it.items.is_empty());
-        match is_known {
-            // Everything that it has is known already.
-            true if !adds => return Ok(None),
-            true => {}
-            false if topic.partitions.is_empty() => return Ok(None),
-            false => self.report.new_topics = self.report.new_topics.saturating_add(1),
+        let base = self.base.snapshot.as_ref();
+        topics.retain(|topic| {
+            let is_known = base.is_some_and(|it| it.topic(&topic.name, topic.topic_id).is_some());
+            if !is_known {
+                self.report.new_topics = self.report.new_topics.saturating_add(1);
+            }
+            // Where it adds nothing, everything that it has is known already.
+            !is_known || topic.partitions.values().any(|it| !it.items.is_empty())
+        });
+        topics
+    }
+
+    fn see_all(&mut self, planned: &PlannedPartition) {
+        for item in &planned.items {
+            let used: Vec<usize> = match item {
+                Item::Whole(at) => vec![*at],
+                Item::New(segment) => segment.parts.iter().map(|(at, _)| *at).collect(),
+            };
+            let used = used.into_iter().filter_map(|at| planned.nodes.get(at));
+            used.for_each(|node| self.see(node));
         }
-        Ok(Some(topic))
     }
 
     async fn partition(
         &mut self,
         id: &PartitionId,
         objects: Vec<ListedObject>,
+        strays: Vec<ListedObject>,
     ) -> Result<PlannedPartition, RebuildError> {
         let (state, entries) = self.stated(id).await?;
         let has_been = |state: &PartitionState| state.segments > 0 || state.expired.is_some();
@@ -278,7 +347,9 @@ impl Planning<'_> {
         let mut rows: Vec<(ObjectRow, Option<usize>)> = Vec::new();
         // The first offset that something was of, whether or not that can be read.
         let mut first: Option<i64> = None;
-        for object in objects {
+        let own = objects.into_iter().map(|object| (object, false));
+        let strays = strays.into_iter().map(|object| (object, true));
+        for (object, is_stray) in own.chain(strays) {
             let key = object.key.to_string();
             if entries.contains_key(&key) {
                 rows.push((ObjectRow::new(id, &object, Fate::Kept), None));
@@ -288,7 +359,10 @@ impl Planning<'_> {
                 rows.push((ObjectRow::new(id, &object, Fate::Pruned), None));
                 continue;
             }
-            let inspected = inspect(self.repository, id, &object).await?;
+            let inspected = match is_stray {
+                true => inspect_stray(self.repository, id, &object).await?,
+                false => inspect(self.repository, id, &object).await?,
+            };
             self.events.bytes_checked(object.bytes);
             let mut row = ObjectRow::new(id, &object, Fate::Unreadable);
             let node = match inspected {
@@ -302,6 +376,18 @@ impl Planning<'_> {
                         first = Some(first.map_or(*base_offset, |it| it.min(*base_offset)));
                     }
                     rows.push((row, None));
+                    continue;
+                }
+                Inspected::Stray(other) => {
+                    if let Some(strays) = &mut self.strays
+                        && other.partition.index() <= MAX_PARTITION
+                    {
+                        strays.entry(other).or_default().push(object);
+                    } else {
+                        row.fate = Fate::Misplaced;
+                        row.detail = Some(format!("its header states that it is of {other}"));
+                        rows.push((row, None));
+                    }
                     continue;
                 }
                 Inspected::Node(node) => *node,
@@ -344,8 +430,8 @@ impl Planning<'_> {
         let arranged = arrange(&nodes, &histories, start, first);
         let mut planned = PlannedPartition {
             items: arranged.items,
-            expected: Vec::new(),
             nodes,
+            ..PlannedPartition::default()
         };
         let before = start.map(|start| i64::MIN..start);
         let taken = arranged.taken.iter().flat_map(Offsets::iter);
@@ -362,12 +448,14 @@ impl Planning<'_> {
             have,
             histories: &histories,
         };
+        let mut judged = Vec::with_capacity(rows.len());
         for (mut row, at) in rows {
             if let Some(at) = at {
                 judging.judge(&mut row, at);
             }
-            self.report.data_objects.push(row);
+            judged.push(row);
         }
+        planned.rows = judged;
         self.sum_up(id, &mut planned, &histories).await?;
         Ok(planned)
     }
@@ -409,6 +497,8 @@ impl Planning<'_> {
             lost_spans: Vec::new(),
             diverges_at: histories.fork.filter(|_| histories.is_contradictory),
             may_diverge_at: histories.fork.filter(|_| !histories.is_contradictory),
+            returned_records: histories.returned.count(),
+            may_be_stale: histories.may_be_stale,
         };
         let (mut start, mut end) = (None, None);
         let mut lost = Vec::new();
@@ -420,7 +510,6 @@ impl Planning<'_> {
                     };
                     row.adopted_segments = row.adopted_segments.saturating_add(1);
                     row.records = row.records.saturating_add(node.records);
-                    self.see(node);
                     (node.coverage.clone(), node.lost())
                 }
                 Item::New(segment) => {
@@ -429,13 +518,6 @@ impl Planning<'_> {
                     row.new_segments = row.new_segments.saturating_add(1);
                     row.records = row.records.saturating_add(expected.records);
                     planned.expected.push(expected);
-                    for (at, _) in &segment.parts {
-                        planned
-                            .nodes
-                            .get(*at)
-                            .iter()
-                            .for_each(|node| self.see(node));
-                    }
                     (segment.offsets.clone(), segment.lost())
                 }
             };
@@ -447,10 +529,16 @@ impl Planning<'_> {
         row.offsets = start.zip(end).map(|(start, end)| (start..end).into());
         row.lost_offsets = lost.count();
         row.lost_spans = lost.spans();
+        // What is lost may have been what removed them.
+        let returned = histories.returned.iter().next();
+        let last = lost.iter().last();
+        row.may_be_stale |= returned
+            .zip(last)
+            .is_some_and(|(first, last)| first.start < last.end);
         let base = self.base.snapshot.as_ref();
         let is_known = base.is_some_and(|base| base.partition(id).is_some());
         if !is_known || !planned.items.is_empty() || histories.fork.is_some() {
-            self.report.add(row);
+            planned.summary = Some(row);
         }
         Ok(())
     }
@@ -518,9 +606,9 @@ impl Planning<'_> {
     }
 
     /// Counts segments that the base names and that are not there.
-    async fn missing_segments(&mut self) -> Result<(), RebuildError> {
+    fn missing_segments(&mut self) {
         let Some(base) = &self.base.snapshot else {
-            return Ok(());
+            return;
         };
         let kept = self.report.count(Fate::Kept);
         let named = base.totals.segments;
@@ -528,121 +616,5 @@ impl Planning<'_> {
             true => 0,
             false => named.saturating_sub(kept),
         };
-        Ok(())
     }
-}
-
-/// What the objects of a partition are judged by.
-struct Judging<'a> {
-    nodes: &'a [Node],
-    /// Where what the base states ends.
-    start: Option<i64>,
-    /// Those that are named as they are.
-    whole: BTreeSet<usize>,
-    /// What is taken of each.
-    taken: &'a [Offsets],
-    /// The offsets that the new snapshot has.
-    have: Offsets,
-    histories: &'a Histories,
-}
-
-impl Judging<'_> {
-    /// Says what became of an object.
-    fn judge(&self, row: &mut ObjectRow, at: usize) {
-        let Some(node) = self.nodes.get(at) else {
-            return;
-        };
-        let missing = self.have.missing_of(node.coverage.clone());
-        row.lost_offsets = node.is_end_known.then_some(missing);
-        // What has the same records as another one is of its history.
-        let mut like = at;
-        while let Some(next) = self.histories.same.get(&like) {
-            like = *next;
-        }
-        // What ends there or before is not used in any case, and only matters where it differs.
-        let is_below = self.start.is_some_and(|start| node.coverage.end <= start);
-        if let Some(other) = self.histories.others.get(&like)
-            && (other.differs || !is_below)
-        {
-            (row.fate, row.detail) = (Fate::Contradictory, Some(other.detail.clone()));
-            return;
-        }
-        if like != at {
-            let key = self.nodes.get(like).map_or("", |it| &it.key);
-            (row.fate, row.detail) = (
-                Fate::Superseded,
-                Some(format!("{key} has the same records")),
-            );
-            return;
-        }
-        let is_empty = self.taken.get(at).is_none_or(Offsets::is_empty);
-        row.fate = match (self.whole.contains(&at), is_empty, node.entry.is_some()) {
-            (true, _, _) => Fate::Adopted,
-            (false, true, true) => Fate::Superseded,
-            (false, false, true) => Fate::Cut,
-            (false, true, false) if is_below || row.lost_offsets == Some(0) => Fate::Superseded,
-            (false, _, false) => Fate::Salvaged,
-        };
-    }
-}
-
-/// Searches the objects that a new segment is made of, in the order of its parts.
-pub(super) async fn load(
-    loader: &mut Loader<'_>,
-    nodes: &[Node],
-    segment: &NewSegment,
-) -> Result<BTreeMap<usize, Arc<Source>>, RebuildError> {
-    let mut sources = BTreeMap::new();
-    for (at, _) in &segment.parts {
-        if sources.contains_key(at) {
-            continue;
-        }
-        let Some(node) = nodes.get(*at) else { continue };
-        match loader.load(node).await? {
-            Some(source) => sources.insert(*at, source),
-            None => return Err(RebuildError::Changed(node.key.clone())),
-        };
-    }
-    Ok(sources)
-}
-
-/// Calls a function with the parts of a new segment.
-pub(super) fn with_parts<T>(
-    segment: &NewSegment,
-    sources: &BTreeMap<usize, Arc<Source>>,
-    work: impl FnOnce(&[Part<'_>]) -> T,
-) -> T {
-    let slices: BTreeMap<usize, Vec<&[u8]>> = sources
-        .iter()
-        .map(|(at, source)| (*at, source.slices()))
-        .collect();
-    let parts = segment.parts.iter().filter_map(|(at, offsets)| {
-        Some(Part {
-            salvage: &sources.get(at)?.salvage,
-            copies: slices.get(at)?,
-            offsets: offsets.clone(),
-        })
-    });
-    work(&parts.collect::<Vec<_>>())
-}
-
-/// Finds out what a new segment must hold.
-pub(super) async fn expect(
-    segment: &NewSegment,
-    sources: BTreeMap<usize, Arc<Source>>,
-) -> Result<Expected, RebuildError> {
-    let (segment, offsets) = (segment.clone(), segment.offsets.clone());
-    let summed = tokio::task::spawn_blocking(move || {
-        with_parts(&segment, &sources, |parts| {
-            sums(parts, segment.timestamp_type)
-        })
-    });
-    let changed = |error: String| RebuildError::Changed(error);
-    let summed = joined(summed.await).map_err(|error| changed(error.to_string()))?;
-    let (records, digests) = summed.map_err(|error: FormatError| changed(error.to_string()))?;
-    Ok(Expected {
-        offsets,
-        records,
-        content_digest: Some(digests.content),
-    })
 }

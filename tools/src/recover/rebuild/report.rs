@@ -28,7 +28,9 @@ pub enum Fate {
     Pruned,
     /// It has other records than those that are used, or may belong to a history that has: nothing proves that it does not.
     Contradictory,
-    /// It is a segment of another name.
+    /// It has the name of another segment, and what nothing else has of it is in new segments of the partition that its header states.
+    Moved,
+    /// It is a segment of another name, and its header or its blocks do not prove which one.
     Misplaced,
     /// It covers no offsets.
     Empty,
@@ -52,6 +54,7 @@ impl Fate {
             Fate::Outside => "outside",
             Fate::Pruned => "pruned",
             Fate::Contradictory => "contradictory",
+            Fate::Moved => "moved",
             Fate::Misplaced => "misplaced",
             Fate::Empty => "empty",
             Fate::Unsupported => "unsupported",
@@ -145,6 +148,10 @@ pub struct PartitionRebuild {
     pub lost_offsets: u64,
     /// These offsets.
     pub lost_spans: Vec<OffsetSpan>,
+    /// Number of the added records that another segment, which is used, too, states as removed by key.
+    pub returned_records: u64,
+    /// Whether these may be of keys that were deleted or written again since, by records of which no segment is left.
+    pub may_be_stale: bool,
     /// From which offset on there are two histories of the partition, of which one is used; null where there is one.
     pub diverges_at: Option<i64>,
     /// From which offset on there may be two histories, since records are gone that would tell, as compactions remove them; null where nothing is
@@ -161,6 +168,19 @@ pub struct IdentityRebuild {
     pub repository_id: String,
     /// An object that states this id; null where nothing does, and it is a new one.
     pub stated_by: Option<String>,
+}
+
+/// A file in `data` whose name no segment has.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherFile {
+    /// Where it is.
+    pub file: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Whether it begins as a segment does.
+    pub is_segment: bool,
+    /// The name that its header states; null where it has none that can be read.
+    pub stated_key: Option<String>,
 }
 
 /// A cluster that segments state.
@@ -205,6 +225,8 @@ pub struct RebuildReport {
     /// What is wrong with groups and ACLs that damaged snapshots, or the base, name, for people: the new snapshot has those of the newest snapshot of
     /// which they can be read, or none.
     pub unread: Vec<String>,
+    /// Files in `data` whose names no segment has: they are not used.
+    pub other_files: Vec<OtherFile>,
     /// Where the totals of a damaged snapshot can be read, and less was found; null otherwise.
     pub missing_totals: Option<MissingTotals>,
     /// The clusters that segments and the base state, where there are several.
@@ -252,6 +274,8 @@ impl RebuildReport {
             && self.unread.is_empty()
             && self.missing_totals.is_none()
             && self.clusters.is_empty()
+            && !self.other_files.iter().any(|it| it.is_segment)
+            && !self.rebuilt.iter().any(|it| it.may_be_stale)
             && !self.interrupted
             && !self.data_objects.iter().any(ObjectRow::is_damaged)
     }

@@ -16,8 +16,9 @@ use super::super::ranges::Offsets;
 use super::super::written::{Expected, write_segment};
 use super::arrange::{Item, NewSegment};
 use super::found::{Loader, Node};
-use super::plan::{PlannedPartition, RebuildError, RebuildPlan, load, with_parts};
+use super::plan::{PlannedPartition, RebuildError, RebuildPlan};
 use super::report::RebuildReport;
+use super::sources::{load, with_parts};
 use crate::import::INTERNAL;
 
 /// What the snapshot says of what committed it.

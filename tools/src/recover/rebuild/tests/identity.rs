@@ -2,7 +2,7 @@
 
 use kbk_format::repo::{Id, Key, PartitionState};
 use kbk_format::{
-    FileHeader, Headers, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
+    FileHeader, Headers, IsolationLevel, SegmentWriter, TimestampType, WriterOptions, layout,
 };
 
 use super::*;
@@ -95,24 +95,108 @@ async fn numbers_that_were_used_are_not_used_again() {
     );
 }
 
+/// Checks that the newest snapshot has every record that was ever stored.
+async fn check_all(world: &World) {
+    let found = world.read().await;
+    for (id, model) in &world.model {
+        assert_eq!(found[id].records, model.records, "{id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_segment_under_another_name_is_named() {
+async fn segments_under_the_names_of_others_are_used_where_they_belong() {
     let world = World::random(1).await;
     let entries = world.segments().await;
     let all: Vec<_> = entries.values().flatten().collect();
-    let (a, b) = (all[0].key.clone(), all[1].key.clone());
-    let (of_a, of_b) = (bytes(&world, &a).await, bytes(&world, &b).await);
-    put(&world, &a, of_b).await;
-    put(&world, &b, of_a).await;
+    // Two that were swapped, of different partitions, and one that has another name, too.
+    let (a, b, c) = (&all[0].key, &all.last().unwrap().key, &all[1].key);
+    let (of_a, of_b, of_c) = (
+        bytes(&world, a).await,
+        bytes(&world, b).await,
+        bytes(&world, c).await,
+    );
+    put(&world, a, of_b).await;
+    put(&world, b, of_a).await;
+    let copy = c.replace("/0/", "/2/");
+    put(&world, &copy, of_c).await;
     for key in keys(&world, "snapshots").await {
         delete(&world, &key).await;
     }
     let report = rebuilt(&world).await.unwrap();
-    assert_eq!(report.count(Fate::Misplaced), 2);
-    let mut rows = report.data_objects.iter();
-    let row = rows.find(|row| row.key == a).unwrap();
-    assert!(row.detail.as_deref().unwrap().contains(&b), "{row:?}");
+    assert_eq!(
+        (report.count(Fate::Moved), report.count(Fate::Superseded)),
+        (2, 1)
+    );
+    let rows = || report.data_objects.iter();
+    let row = rows().find(|row| row.key == *a).unwrap();
+    assert_eq!(
+        (row.fate, row.partition),
+        (Fate::Moved, 2.into()),
+        "{row:?}"
+    );
+    assert!(row.detail.as_deref().unwrap().contains(b), "{row:?}");
+    let row = rows().find(|row| row.key == copy).unwrap();
+    assert_eq!(
+        (row.fate, row.partition),
+        (Fate::Superseded, 0.into()),
+        "{row:?}"
+    );
+    check_all(&world).await;
+    check_verified(&world, &report, 1).await;
+    // No object was edited.
+    assert_eq!(rows().count(), all.len() + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_renamed_is_used_and_files_without_a_name_are_listed() {
+    let world = World::random(3).await;
+    let objects = keys(&world, "data").await;
+    for key in &objects {
+        let renamed = key.replacen("data/t/", "data/other/", 1);
+        put(&world, &renamed, bytes(&world, key).await).await;
+        delete(&world, key).await;
+    }
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    put(&world, "data/t/notes", b"text".to_vec()).await;
+    let report = rebuilt(&world).await.unwrap();
+    let intact = report.count(Fate::Moved) + report.count(Fate::Superseded);
+    assert_eq!((intact, report.new_topics), (objects.len() as u64, 1));
+    assert!(report.is_lossless() || report.lost_offsets > 0);
+    check_all(&world).await;
+    let files: Vec<_> = report
+        .other_files
+        .iter()
+        .map(|it| (&*it.file, it.is_segment))
+        .collect();
+    assert_eq!(files, [("data/t/notes", false)]);
+
+    // A segment under no name at all is named, with the name that it should have.
+    let world = World::random(3).await;
+    let key = &objects_of(&world).await[0];
+    put(&world, "data/t/first.kseg", bytes(&world, key).await).await;
+    delete(&world, key).await;
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let report = rebuilt(&world).await.unwrap();
+    let [file] = &report.other_files[..] else {
+        panic!("{:?}", report.other_files)
+    };
+    assert_eq!(
+        (file.is_segment, file.stated_key.as_ref()),
+        (true, Some(key))
+    );
     assert!(!report.is_lossless());
+}
+
+async fn objects_of(world: &World) -> Vec<String> {
+    keys(world, "data").await
 }
 
 /// Adds a segment of another history of the topic, with one record.
@@ -278,4 +362,45 @@ async fn many_small_segments_and_the_one_that_they_were_merged_into_are_told_apa
         assert_eq!((adopted, superseded), expected);
         assert!(report.is_lossless());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_version_does_not_make_a_segment_one_of_a_later_kbk() {
+    let world = World::random(4).await;
+    let objects = keys(&world, "data").await;
+    let major_of_trailer =
+        |stored: &[u8]| stored.len() - layout::trailer::LENGTH + layout::trailer::MAJOR;
+    for (at, key) in objects.iter().enumerate() {
+        let mut stored = bytes(&world, key).await;
+        let (header, trailer) = (layout::file_header::MAJOR, major_of_trailer(&stored));
+        match at % 3 {
+            0 => stored[trailer] ^= 8,
+            1 => stored[header] ^= 8,
+            // Both state one that is not known: nothing tells that it is damage.
+            _ => {
+                stored[trailer] ^= 8;
+                stored[header] ^= 8;
+                let at = stored.len() - layout::trailer::LENGTH;
+                let footer = stored[at..at + 8].try_into().unwrap();
+                stored[u64::from_le_bytes(footer) as usize..trailer].fill(0);
+            }
+        }
+        put(&world, key, stored).await;
+    }
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let report = rebuilt(&world).await.unwrap();
+    let found = world.read().await;
+    for (at, key) in objects.iter().enumerate() {
+        let row = report
+            .data_objects
+            .iter()
+            .find(|row| row.key == *key)
+            .unwrap();
+        assert_eq!(row.fate == Fate::Unsupported, at % 3 == 2, "{row:?}");
+    }
+    assert!(found.values().any(|model| !model.records.is_empty()));
 }
