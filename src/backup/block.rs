@@ -33,12 +33,16 @@ pub(super) struct OpenBatches {
 }
 
 impl OpenBatches {
-    /// Copies a batch into the block, as [`BatchesBuilder::try_push`] does.
+    /// Copies a batch into the block, as [`BatchesBuilder::try_push`] does. The block is also full once its records have `block_bytes`: whoever
+    /// reads it needs as much memory as for a block of records.
     pub(super) fn try_push(
         &mut self,
         batch: &RecordBatch<'_>,
         block_bytes: usize,
     ) -> Result<PushBatch, FormatError> {
+        if self.builder.columns().payload_bytes() >= block_bytes {
+            return Ok(PushBatch::Full);
+        }
         let pushed = self.builder.try_push(batch, block_bytes)?;
         if pushed == PushBatch::Pushed {
             self.records += u64::from(batch.header().record_count.unwrap_or_default());

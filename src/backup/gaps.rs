@@ -85,7 +85,8 @@ mod tests {
     fn markers_are_named_only_beside_other_gaps() {
         let mut gaps = SegmentGaps::default();
         gaps.add(&[], &[3..4, 4..6]);
-        gaps.add(&[LostRange::deleted(8, 10)], &[6..7]);
+        let more = 6..7;
+        gaps.add(&[LostRange::deleted(8, 10)], std::slice::from_ref(&more));
         let lost = gap(8, 10, GapReason::Lost);
         let hidden = gap(3, 7, GapReason::Transaction);
         let SegmentGaps {

@@ -71,8 +71,7 @@ pub struct Args {
     pub ignore_damaged_snapshot: Vec<SnapshotRange>,
 
     /// How records are stored: `batches`, as Kafka's own batches, byte for byte; `records`, by field, compressed anew; `auto`, as batches
-    /// where the source compresses them. Messages of formats v0 and v1 are stored by field in any case. Needs --client wire, but for
-    /// `records`
+    /// where the source compresses them. Messages of formats v0 and v1 are stored by field in any case. `batches` needs --client wire
     #[arg(
         long,
         value_enum,

@@ -95,7 +95,7 @@ fn both_clients_store_the_same_and_continue_each_other() {
     wire.verify_by_spec();
 }
 
-/// Markers and aborted records are told from what the cleaner removed; librdkafka cannot tell.
+/// Offsets of markers and aborted records have their reason, and those that the cleaner removed another one; librdkafka names none.
 fn reasons_are_exact(wire: &Repo, librdkafka: &Repo) {
     use GapReason::{NotDelivered, Transaction};
     for (topic, wire_reason) in [

@@ -3,6 +3,7 @@
 mod acls;
 mod acls_restore;
 mod bad_input;
+mod batches;
 mod claims;
 mod cleaned;
 mod client_files;

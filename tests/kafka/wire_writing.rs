@@ -197,13 +197,13 @@ fn transactions_before_kip_890() {
     run(&mut repo.backup(&broker, &["--topic", &topic])).expect_code(0);
     let target = topics::unique("restored-before-kip-890");
     let map = format!("{topic}={target}");
-    let slowly = ["--map", &map, "--rate-limit-records", "800"];
+    let slowly = ["--map", &map, "--rate-limit-records", "100"];
     let running = Running::spawn(&mut repo.restore(&broker, &slowly));
     wait::until("records in the target", || {
         let exists = consume::partitions(&broker, &target) > 0;
         (exists && consume::offsets(&broker, &target, 0).end > 0).then_some(())
     });
-    running.kill_after(Duration::from_secs(1));
+    running.kill_after(Duration::ZERO);
     let resume = ["--resume", "--rate-limit-records", "100000"];
     run(&mut repo.restore(&broker, &resume)).expect_code(0);
     consume::assert_same(&broker, (&topic, &target), 2);

@@ -44,7 +44,7 @@ fn zstd(mut bytes: &[u8]) -> Option<u64> {
         }
         let [descriptor] = take(&mut bytes)?;
         let is_single_segment = descriptor & 0x20 != 0;
-        let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+        let dictionary = [0, 1, 2, 4].get(usize::from(descriptor & 3))?;
         let size = match descriptor >> 6 {
             0 => usize::from(is_single_segment),
             code => 1 << code,

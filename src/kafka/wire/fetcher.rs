@@ -92,7 +92,7 @@ pub struct Fetcher {
     joining: BTreeMap<i32, Vec<Reading>>,
     /// Partitions whose leader is to be looked up, and when.
     homeless: Vec<(Instant, Reading)>,
-    /// Partitions that the caller has given up.
+    /// Partitions that the caller wants no more of.
     removed: BTreeSet<TopicPartition>,
     /// When the caller last asked again after a while: its own pauses are no stall of a leader's.
     resumed: Instant,

@@ -78,7 +78,7 @@ impl WireSource {
         ranges: Vec<PartitionRange>,
     ) -> Result<WireSource, KafkaError> {
         let addresses = settings.bootstrap_servers().to_owned();
-        let doing = "read";
+        let doing = "describe its topics";
         let wire = WireSettings::new(settings)
             .map_err(|error| error.into_kafka(&addresses, doing, None))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -448,9 +448,11 @@ impl WireSource {
         let is_about_topic = error.code().is_some_and(|code| {
             code.is_unknown_topic() || code == ErrorCode::TOPIC_AUTHORIZATION_FAILED
         });
-        let doing = match is_about_topic {
-            true => format!("read topic {topic}"),
-            false => format!("read {topic}/{partition} at offset {position}"),
+        let doing = match error {
+            _ if is_about_topic => format!("read topic {topic}"),
+            // "The cluster did not ..."
+            WireError::Timeout { .. } => format!("send {topic}/{partition} from offset {position}"),
+            _ => format!("read {topic}/{partition} at offset {position}"),
         };
         error
             .into_kafka(&self.addresses, &doing, Some(topic))
