@@ -29,18 +29,6 @@ impl SegmentKind {
         }
     }
 
-    /// Returns whether this run is for columns: for tests of what only these have, such as a stream to damage, or META that is read alone.
-    #[allow(dead_code, reason = "not all who include this file need it")]
-    pub(crate) fn is_columns() -> bool {
-        Self::of_this_run() == SegmentKind::Columns
-    }
-
-    /// Returns whether segments of this run state all numbers: for tests of what is known without decoding.
-    #[allow(dead_code, reason = "not all who include this file need it")]
-    pub(crate) fn is_computed() -> bool {
-        Self::of_this_run() != SegmentKind::NotComputed
-    }
-
     /// Returns a segment of columns, and what its writer said of it, as one of this kind.
     pub(crate) fn convert(
         self,
@@ -129,8 +117,10 @@ fn batches<'r, 'a>(
     records: &'r [Record<'a>],
     timestamp_type: TimestampType,
 ) -> Vec<&'r [Record<'a>]> {
+    // A batch has offsets of 31 bits.
     let same = |a: &Record<'_>, b: &Record<'_>| {
-        timestamp_type == TimestampType::CreateTime || a.timestamp == b.timestamp
+        let is_near = b.offset - a.offset < 1 << 20;
+        is_near && (timestamp_type == TimestampType::CreateTime || a.timestamp == b.timestamp)
     };
     let runs = records.chunk_by(same);
     runs.flat_map(|run| run.chunks(BATCH_RECORDS)).collect()

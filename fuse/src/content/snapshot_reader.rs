@@ -171,7 +171,15 @@ impl SnapshotReader {
             texts.push(match (entry.is_computed(), entry.records) {
                 (true, _) => entry.rendered,
                 (false, 0) => Some(ViewSizes::default()),
-                (false, _) => self.segment(partition, entry).await?.computed_text(),
+                (false, _) => match self.segment(partition, entry).await {
+                    Ok(segment) => segment.computed_text(),
+                    // Without the length of one, the text of the partition is not shown. A finding says why.
+                    Err(error) if error.is_permanent() => {
+                        self.noted(error).await;
+                        None
+                    }
+                    Err(error) => return Err(error),
+                },
             });
         }
         Ok(texts)

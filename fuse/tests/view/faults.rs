@@ -11,6 +11,7 @@ use object_store::path::Path;
 use crate::support::read::{find, list, names, read};
 use crate::support::records;
 use crate::support::watched::{Fault, watched};
+use crate::support::world::as_batches::SegmentKind;
 use crate::support::world::{Part, World};
 
 const FILE: &str = "latest/topics/orders/0/records.jsonl";
@@ -73,6 +74,10 @@ async fn unreadable_lines(view: &View) -> (Vec<i64>, Vec<ViewError>) {
 
 #[tokio::test]
 async fn a_flipped_byte_only_affects_the_records_of_its_block() {
+    // It is about what is known, or shown, without decoding.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     let world = world().await;
     let key = segments(&world).await[1].clone();
     let intact = bytes(&world, &key).await;
@@ -136,6 +141,10 @@ async fn a_flipped_byte_only_affects_the_records_of_its_block() {
 
 #[tokio::test]
 async fn a_damaged_or_missing_segment_only_affects_its_own_records() {
+    // It is about what is known, or shown, without decoding.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     let world = world().await;
     let key = segments(&world).await[1].clone();
     let intact = bytes(&world, &key).await;
@@ -175,6 +184,10 @@ async fn a_damaged_or_missing_segment_only_affects_its_own_records() {
 
 #[tokio::test]
 async fn damage_is_cached_and_store_failures_are_retried() {
+    // It is about what is known, or shown, without decoding.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     let world = world().await;
     let key = segments(&world).await[0].clone();
     let mut damaged = bytes(&world, &key).await;

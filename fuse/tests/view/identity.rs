@@ -7,6 +7,7 @@ use object_store::path::Path;
 
 use crate::support::read::{find, names, read};
 use crate::support::records::{self, Rec};
+use crate::support::world::as_batches::SegmentKind;
 use crate::support::world::{Part, World};
 
 const NO_ID: u8 = 0;
@@ -86,6 +87,10 @@ async fn a_followed_topic_that_was_recreated_is_another_one() {
 /// Damage in a deleted topic says nothing about the one that now has its name.
 #[tokio::test]
 async fn damage_is_reported_for_the_topic_that_has_it() {
+    // It is about what is known, or shown, without decoding.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     let world = World::new().await;
     world.backup(&[("orders", 1, 0, vec![part("old")])]).await;
     let new = ("orders", 2, 0, vec![part("new")]);

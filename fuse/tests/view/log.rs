@@ -11,6 +11,7 @@ use crate::support::log::{Files, files};
 use crate::support::read::{find, list, names, read, read_by};
 use crate::support::records::Rec;
 use crate::support::watched::{Watch, watched};
+use crate::support::world::as_batches::SegmentKind;
 use crate::support::world::{Part, World};
 
 const LOG: &str = "latest/topics/orders/0/log";
@@ -284,6 +285,10 @@ async fn watched_view(world: &World) -> (View, Watch) {
 
 #[tokio::test]
 async fn a_listing_reads_meta_alone_and_a_read_only_what_it_overlaps() {
+    // Of columns, META and single streams are read alone.
+    if SegmentKind::of_this_run() != SegmentKind::Columns {
+        return;
+    }
     let (world, _, log) = large().await;
     let (view, watch) = watched_view(&world).await;
     names(&view, LOG).await;
@@ -334,6 +339,10 @@ async fn last_segment(world: &World) -> (String, Segment) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_in_values_affects_the_batches_that_have_them() {
+    // Of columns, META and single streams are read alone.
+    if SegmentKind::of_this_run() != SegmentKind::Columns {
+        return;
+    }
     let (world, _, log) = large().await;
     let (key, segment) = last_segment(&world).await;
     let block = segment.index().entries()[5];
@@ -376,6 +385,10 @@ async fn damage_in_values_affects_the_batches_that_have_them() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_measured_has_no_files() {
+    // It is about what is known, or shown, without decoding.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     for missing in [false, true] {
         let world = World::new().await;
         let parts = vec![Part::plain(0, 200), Part::plain(200, 400)];

@@ -137,7 +137,7 @@ fn cost(
 #[test]
 fn one_key_reads_under_two_percent_with_a_filter_and_everything_without() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let (with, without) = (world(always), world(|_| None));
@@ -194,7 +194,7 @@ fn a_key_in_every_segment_is_found_in_each_and_so_where_some_have_no_filter() {
 #[test]
 fn a_damaged_page_costs_bytes_and_no_record() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let world = world(always);
@@ -240,7 +240,7 @@ fn a_damaged_page_costs_bytes_and_no_record() {
 #[test]
 fn a_page_that_the_store_does_not_return_is_an_error_and_not_an_absence() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let world = world(always);

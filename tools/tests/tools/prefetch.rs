@@ -152,7 +152,7 @@ fn the_first_blocks_come_with_the_footer_and_no_footer_is_read_twice() {
 #[test]
 fn small_segments_take_one_request_each_and_many_at_a_time() {
     // Of columns, META and single streams are read alone.
-    if !SegmentKind::is_columns() {
+    if SegmentKind::of_this_run() != SegmentKind::Columns {
         return;
     }
     let world = small();
@@ -467,7 +467,7 @@ fn verify_reads_small_segments_by_one_request_and_large_ones_ahead() {
 #[test]
 fn small_gaps_between_needed_blocks_are_read_with_them() {
     // Of columns, META and single streams are read alone.
-    if !SegmentKind::is_columns() {
+    if SegmentKind::of_this_run() != SegmentKind::Columns {
         return;
     }
     let world = World::new();

@@ -89,7 +89,7 @@ fn offsets(from: i64, to: i64) -> Selection {
 #[test]
 fn one_record_by_offset_or_by_time_takes_two_reads() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let world = World::sample();
@@ -133,7 +133,7 @@ fn segments_without_selected_records_are_not_opened() {
 #[test]
 fn records_without_a_timestamp_match_no_range_that_leaves_them_out() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let world = World::new();
@@ -231,7 +231,7 @@ fn missing_refused_truncated_and_foreign_segments_are_told_apart() {
 #[test]
 fn a_minute_of_a_day_reads_a_hundredth_of_the_day() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     const MINUTE_MS: i64 = 60_000;
@@ -376,7 +376,7 @@ proptest! {
 #[test]
 fn an_entry_that_contradicts_its_segment_is_refused() {
     // It is about what is known without decoding.
-    if !SegmentKind::is_computed() {
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
         return;
     }
     let world = World::sample();
