@@ -40,7 +40,7 @@ impl OpenBatches {
         batch: &RecordBatch<'_>,
         block_bytes: usize,
     ) -> Result<PushBatch, FormatError> {
-        if self.builder.columns().payload_bytes() >= block_bytes {
+        if self.builder.decoded_bytes() >= block_bytes {
             return Ok(PushBatch::Full);
         }
         let pushed = self.builder.try_push(batch, block_bytes)?;

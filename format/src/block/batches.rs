@@ -275,6 +275,12 @@ impl BatchesBuilder {
         self.raw.is_empty()
     }
 
+    /// Returns what the records of all batches take once they are decompressed; at most that much where the block is not computed.
+    #[must_use]
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded_bytes
+    }
+
     /// Returns the bytes of all batches.
     #[must_use]
     pub fn raw_length(&self) -> usize {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kbk_format::repo::{
-    Id, Key, ListedObject, RepoError, Repository, SegmentEntry, TableRef, TopicName,
+    ForeignFiles, Id, Key, ListedObject, RepoError, Repository, SegmentEntry, TableRef, TopicName,
 };
 use serde::Serialize;
 
@@ -27,7 +27,8 @@ pub struct Orphans {
     pub unread: BTreeSet<String>,
     /// The objects, by key.
     pub keys: Vec<Orphan>,
-    /// Number of files among the objects of the repository that are none, such as one in the place of a folder. Only a local disk is looked at.
+    /// Number of files among the objects of the repository that are none, such as one in the place of a folder. Only a local disk is looked at, and only
+    /// where no topics were selected.
     pub foreign_files: u64,
     /// The first of their names.
     pub foreign_names: Vec<String>,
@@ -48,6 +49,8 @@ pub(super) struct OrphanSearch {
     /// What nothing read so far names: sizes by key.
     unnamed: BTreeMap<String, u64>,
     unfinished: Vec<u64>,
+    /// Whether no topics were selected: what belongs to none is listed, too.
+    is_of_all: bool,
     /// Snapshots that have been read, and all objects that they name.
     snapshots: BTreeSet<u64>,
     /// Tables that have been read.
@@ -85,6 +88,7 @@ impl OrphanSearch {
                 .collect()
         };
         Ok(OrphanSearch {
+            is_of_all: topics.is_none(),
             listed: keeps_sizes.then(all),
             unnamed,
             unfinished: unfinished
@@ -132,7 +136,10 @@ impl OrphanSearch {
                 self.snapshot(repository, sequence).await;
             }
         }
-        let foreign = repository.foreign_files().await?;
+        let foreign = match self.is_of_all {
+            true => repository.foreign_files().await?,
+            false => ForeignFiles::default(),
+        };
         Ok(Orphans {
             foreign_files: foreign.files,
             foreign_names: foreign.names,

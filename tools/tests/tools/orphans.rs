@@ -62,6 +62,7 @@ fn objects_that_no_snapshot_names_are_listed_and_are_no_damage() {
         ),
         (1, 77)
     );
+    assert_eq!(report.orphans.foreign_names, ["data/orders/notes.txt"]);
 
     let of_one_topic = run(&world, &[2], Some("payments")).orphans;
     assert_eq!(of_one_topic, Orphans::default());
