@@ -154,6 +154,7 @@ mod tests {
         "its ",
         "jsonl ",
         "kept ",
+        "keys of ",
         "key_base64 ",
         "key_encoding ",
         "librdkafka's ",

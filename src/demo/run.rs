@@ -208,7 +208,7 @@ impl Demo<'_> {
             purge: false,
             verify: false,
             // The embedded cluster only pretends to have transactions, and librdkafka aborts the process when it deletes groups there.
-            client: ClientChoice::default(),
+            client: ClientChoice::Librdkafka,
             transactions: false,
             group_patterns: Vec::new(),
             groups: Vec::new(),

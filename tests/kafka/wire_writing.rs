@@ -221,10 +221,10 @@ fn leaders_that_are_killed_are_followed() {
     let started = Instant::now();
     let mut killed = None;
     for offset in 0..60_i64 {
-        for target in 0..3 {
+        for (target, expected) in expected.iter_mut().enumerate() {
             let value = format!("{target}/{offset}").into_bytes();
             sink.send(target, &record(offset, 7, &value)).expect("sent");
-            expected[target].push(value);
+            expected.push(value);
         }
         // A batch each, so that many are under way.
         sink.flush().expect("acknowledged by whoever leads");

@@ -265,10 +265,11 @@ fn by_chance(report: &RebuildReport, id: &PartitionId, ours: &BTreeSet<String>) 
     meet(&theirs, &ours) || meet(&ours, &theirs)
 }
 
-/// Makes a repository of these segments, each with its offsets that have a record, and returns the records and the fates.
-async fn rebuilt_of(
-    segments: &[(std::ops::Range<i64>, &dyn Fn(i64) -> bool)],
-) -> (RebuildReport, Vec<Fate>) {
+/// The offsets of a segment, and which of them have a record.
+type Kept<'a> = (std::ops::Range<i64>, &'a dyn Fn(i64) -> bool);
+
+/// Makes a repository of these segments, and returns the report and their fates.
+async fn rebuilt_of(segments: &[Kept<'_>]) -> (RebuildReport, Vec<Fate>) {
     let world = World::random(1).await;
     for folder in ["snapshots", "index", "data"] {
         for key in keys(&world, folder).await {
