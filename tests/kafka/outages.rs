@@ -247,7 +247,15 @@ const ENDED_SOON: (&str, &str) = (
 
 /// Begins a restore that always has an open transaction, and waits for its first records.
 fn slow_restore(broker: &Broker, (topic, repo): (&str, &Repo), target: &str) -> Running {
-    let args = ["--rate-limit", "1MiB", "-X", "transaction.timeout.ms=3000"];
+    // Records are sent as they come: one that waits in a batch is in no transaction yet.
+    let args = [
+        "--rate-limit",
+        "1MiB",
+        "-X",
+        "transaction.timeout.ms=3000",
+        "-X",
+        "linger.ms=5",
+    ];
     let running = Running::spawn(&mut restore(repo, broker, (topic, target), &args));
     wait_for_records(broker, target);
     running

@@ -262,6 +262,10 @@ fn digests_that_differ_are_named_where_no_record_does() {
 
 #[test]
 fn an_object_that_is_not_what_its_row_states_is_not_compared() {
+    // A row that states no digest cannot state a wrong one.
+    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
+        return;
+    }
     let (a, b) = (World::new(), World::new());
     for world in [&a, &b] {
         world.backup(&[("orders", 0, vec![rows(0, 30)])]);
