@@ -467,15 +467,19 @@ async fn snapshot(
     Ok(found)
 }
 
-/// Reads the newest snapshot that there is, and says if a newer one is missing.
+/// Reads the newest snapshot. An older one does not take its place where it is damaged or missing, unless the user names that one: what the newest
+/// one adds would be missing from a result that looks whole.
 async fn newest(repository: &Repository) -> Result<Digested<Snapshot>, CliError> {
     let found = repository.latest().await?;
     if let Some(missing) = repository.missing_newest().await? {
-        let error = repository.newest_missing(missing);
-        match &found {
-            Some(found) => tracing::warn!("this is snapshot {}: {error}", found.sequence),
-            None => return Err(error.into()),
-        }
+        let error = CliError::from(repository.newest_missing(missing));
+        return Err(match missing.newest {
+            Some(newest) => CliError::new(error.message()).hint(format!(
+                "restore this object from a copy; `--snapshot {newest}` takes the newest one that is there, and `kbk recover --rebuild` also what \
+                 only the missing one named"
+            )),
+            None => error,
+        });
     }
     found.ok_or_else(|| {
         CliError::new(format!("{} has no snapshots yet", repository.store().url()))

@@ -63,12 +63,19 @@ fn whoever_looks_is_told() {
         line.starts_with("snapshot 2 cannot be counted") && line.contains(NAMED),
         "{line}"
     );
-    let read = world.kbk(&["cat", "orders/0"]);
-    assert_eq!(read.code, Some(0));
-    assert!(
-        read.stderr.contains("this is snapshot 1: ") && read.stderr.contains(NAMED),
-        "{}",
-        read.stderr
+    // An older one does not pass for the newest, but where it is asked for.
+    for args in [&["cat", "orders/0"][..], &["ls"], &["ls", "orders"]] {
+        let refused = world.kbk(args);
+        assert_eq!((refused.code, &*refused.stdout), (Some(1), ""), "{args:?}");
+        assert!(
+            refused.stderr.contains(NAMED) && refused.stderr.contains("`--snapshot 1`"),
+            "{args:?}: {}",
+            refused.stderr
+        );
+    }
+    assert_eq!(
+        world.kbk(&["cat", "orders/0", "--snapshot", "1"]).code,
+        Some(0)
     );
 }
 

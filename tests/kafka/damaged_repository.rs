@@ -458,7 +458,9 @@ fn a_restore_that_can_only_not_be_compared_is_finished_without_that() {
         "--map",
         &map,
         "--rate-limit-records",
-        "40",
+        "20",
+        "-X",
+        "linger.ms=5",
     ];
     let running = Running::spawn(&mut repo.restore(broker, &slow));
     wait::until("the first records", || {
