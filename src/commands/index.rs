@@ -67,7 +67,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         older_snapshots: 0,
         report: IndexReport::default(),
     };
-    let Some(newest) = repository.latest().await? else {
+    let Some(newest) = repository.latest_to_change().await? else {
         return context.conclude(&indexing, Outcome::Clean);
     };
     let selection = args.topics.selection().internal_too();

@@ -90,6 +90,8 @@ fn whoever_changes_the_repository_stops() {
         &["forget", "--keep-last", "1", "--dry-run"],
         &["expire", "--older-than", "1d", "--yes"],
         &["compact"],
+        &["index"],
+        &["index", "--dry-run"],
         &["recover"],
     ] {
         let refused = world.kbk(args);

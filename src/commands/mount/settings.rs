@@ -283,6 +283,12 @@ impl Settings {
 
 /// Returns the newest snapshot that is not damaged. The others are mounted nevertheless, so each that is damaged is named.
 async fn newest_intact(repository: &Repository) -> Result<Option<Digested<Snapshot>>, CliError> {
+    if let Some(missing) = repository.missing_newest().await? {
+        tracing::warn!(
+            "`latest` is not the newest snapshot: {}",
+            repository.newest_missing(missing)
+        );
+    }
     for sequence in repository.sequences().await?.into_iter().rev() {
         match repository.snapshot(sequence).await {
             Err(error) if is_damage(error.kind()) => {
