@@ -41,15 +41,10 @@ impl WireError {
                 cause,
                 next: Cause::LOGIN,
             },
-            WireError::Timeout {
-                broker,
-                request,
-                waited,
-                cause,
-            } => KafkaError::Timeout {
+            WireError::Timeout { waited, .. } => KafkaError::Timeout {
                 doing: doing.to_owned(),
                 waited,
-                cause: format!("{broker} did not answer {}: {cause}", request.name()),
+                cause: self.as_cause(),
             },
             WireError::Broker {
                 broker,
@@ -88,6 +83,19 @@ impl WireError {
             | WireError::Missing { .. }
             | WireError::Truncated { .. }
             | WireError::Batch { .. }) => other(error.to_string()),
+        }
+    }
+
+    /// Describes it as the cause of a time-out, which says how long was waited for, and what to do next, itself.
+    pub(super) fn as_cause(&self) -> String {
+        match self {
+            WireError::Timeout {
+                broker,
+                request,
+                cause,
+                ..
+            } => format!("{broker} did not answer {}: {cause}", request.name()),
+            error => error.to_string(),
         }
     }
 

@@ -155,7 +155,7 @@ impl BatchProducer {
     /// Says why nothing is acknowledged.
     pub(super) fn silence(&self) -> String {
         if let Some(trouble) = &self.trouble {
-            return trouble.to_string();
+            return trouble.as_cause();
         }
         let silent = self.lanes.iter().filter(|(_, lane)| lane.under_way > 0);
         let names = silent.filter_map(|(broker, _)| self.client.broker_name(*broker).ok());
@@ -193,14 +193,15 @@ impl BatchProducer {
         }
     }
 
-    /// Takes the receipts that there are, and sends what may be sent. Then it waits for a receipt for at most `wait`, where one may come.
-    pub(super) async fn advance(&mut self, wait: Duration) {
+    /// Takes the receipts that there are, and sends what may be sent. Then it waits for a receipt for at most `wait`, where one may come. Finding
+    /// leaders takes `lookup` at most.
+    pub(super) async fn advance(&mut self, wait: Duration, lookup: Duration) {
         if self.failure.is_some() {
             self.drain(wait).await;
             return;
         }
         self.drain(Duration::ZERO).await;
-        self.find_leaders().await;
+        self.find_leaders(lookup.min(ATTEMPT)).await;
         self.ship();
         let now = Instant::now();
         let due = self.waiting.iter();
@@ -274,7 +275,7 @@ impl BatchProducer {
     }
 
     /// Looks up the leaders of partitions that are due and have none.
-    async fn find_leaders(&mut self) {
+    async fn find_leaders(&mut self, limit: Duration) {
         let now = Instant::now();
         let unknown = self.waiting.iter().copied().filter(|slot| {
             self.slots.get(*slot).is_some_and(|slot| {
@@ -289,7 +290,7 @@ impl BatchProducer {
             .iter()
             .filter_map(|slot| Some(Arc::clone(&self.slots.get(*slot)?.partition)))
             .collect();
-        let deadline = Deadline::after(ATTEMPT);
+        let deadline = Deadline::after(limit);
         let partitions = partitions.iter().map(|partition| &**partition);
         let mut failures = self.client.find_leaders(partitions, deadline).await;
         for number in unknown {

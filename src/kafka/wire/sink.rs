@@ -292,7 +292,11 @@ impl WireSink {
     /// Sends what may be sent, and waits for an answer for at most `wait`.
     fn advance(&mut self, wait: Duration) -> Result<(), KafkaError> {
         self.join()?;
-        self.runtime.block_on(self.producer.advance(wait));
+        // Not much longer than the whole wait may take.
+        let limit = self.options.stop.shorten(self.stall_timeout);
+        let lookup = limit.saturating_sub(self.producer.waited());
+        let lookup = lookup.max(Duration::from_secs(1));
+        self.runtime.block_on(self.producer.advance(wait, lookup));
         if !wait.is_zero() {
             self.outage.look(self.producer.waited());
         }
@@ -501,7 +505,7 @@ impl WireSink {
     fn judge_error(&self, error: &WireError, doing: &str, waited: Duration) -> TransactionError {
         // The time was up: what is in the way says why.
         let explained = match error.is_transient() {
-            true => self.no_answer(doing, waited, &error.to_string()),
+            true => self.no_answer(doing, waited, &error.as_cause()),
             false => self.explain(error.clone(), doing),
         };
         judged(error, explained)
