@@ -74,7 +74,7 @@ pub(super) fn appended(stored: &AllStored) -> Vec<TopicPartition> {
 }
 
 /// Leaves out of the plan the topics that were created again, and out of what was stored the partitions that may not be of
-/// the logs that were planned.
+/// the logs that were planned. A topic that no snapshot has stays, without records: the snapshot has to say what it lacks.
 pub(super) fn leave_out_changed(plan: &mut BackupPlan, stored: &mut AllStored, now: &LogsNow) {
     let BackupPlan {
         topics,
@@ -82,28 +82,52 @@ pub(super) fn leave_out_changed(plan: &mut BackupPlan, stored: &mut AllStored, n
         notices,
         ..
     } = plan;
-    topics.retain(|topic| {
+    topics.retain_mut(|topic| {
         let id = now.topics.get(&*topic.name);
         let recreated = id.is_some_and(|id| *id != topic.kafka_id);
-        if recreated {
-            unseen.push(UnseenTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                incomplete: Incomplete {
-                    reason: IncompleteReason::Unreadable,
-                    detail: "it was deleted and created again while it was read".to_owned(),
-                },
-            });
-            notices.push(BackupNotice::RecreatedMeanwhile {
-                topic: topic.name.clone(),
-            });
+        if !recreated {
+            return true;
         }
-        !recreated
+        notices.push(BackupNotice::RecreatedMeanwhile {
+            topic: topic.name.clone(),
+        });
+        if topic.last_seen.is_none() {
+            for partition in &mut topic.partitions {
+                let id = PartitionId {
+                    topic: topic.name.clone(),
+                    topic_id: topic.topic_id,
+                    partition: partition.partition,
+                };
+                if let Some(read) = stored.get_mut(&id) {
+                    *read = StoredPartition::default();
+                }
+                partition.unreadable = Some(RECREATED.to_owned());
+                // Its log is gone: a later backup misses nothing of it.
+                let start = partition.read.start;
+                partition.offsets = PartitionOffsets {
+                    log_start_offset: start,
+                    high_watermark: start,
+                    last_stable_offset: start,
+                };
+            }
+            return true;
+        }
+        unseen.push(UnseenTopic {
+            name: topic.name.clone(),
+            topic_id: topic.topic_id,
+            incomplete: Incomplete {
+                reason: IncompleteReason::Unreadable,
+                detail: RECREATED.to_owned(),
+            },
+        });
+        false
     });
     for topic in topics {
         notices.extend(unread(topic, stored, now));
     }
 }
+
+const RECREATED: &str = "it was deleted and created again while it was read";
 
 /// Clears what was stored of a topic's partitions that may not be theirs, and describes those that were not read to the end.
 fn unread(topic: &mut PlannedTopic, stored: &mut AllStored, now: &LogsNow) -> Vec<BackupNotice> {

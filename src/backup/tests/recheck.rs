@@ -59,6 +59,23 @@ fn a_topic_that_was_created_again_is_left_out() {
 }
 
 #[test]
+fn of_a_new_topic_that_was_created_again_the_snapshot_says_that_it_lacks_everything() {
+    let world = World::new();
+    world.cluster.append(&log(), (0..50).map(record));
+    let mut plan = world.plan();
+    let mut stored = world.read(&plan);
+    let now = LogsNow::of(TOPIC, Some(Hex([8; 16])), (log(), ends_at(1000)));
+    leave_out_changed(&mut plan, &mut stored, &now);
+    let notices = world.commit(plan, stored);
+    let topic = TOPIC.parse().unwrap();
+    assert_eq!(notices, [BackupNotice::RecreatedMeanwhile { topic }]);
+    assert!(notices[0].is_damage(true));
+    assert_eq!(world.records(&world.histories()[0]).len(), 0);
+    let incomplete = incomplete(&world).expect("it says that records are missing");
+    assert!(incomplete.detail.contains("created again"));
+}
+
+#[test]
 fn a_partition_that_was_truncated_is_left_out() {
     let world = half_backed_up();
     let mut plan = world.plan();
