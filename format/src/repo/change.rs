@@ -287,10 +287,17 @@ impl Change {
         }
     }
 
-    /// Marks a topic's partitions as incomplete, unless another run has seen the topic since the base.
+    /// Marks a topic's partitions as incomplete, unless another run has seen the topic since the base. Of a history that was to be begun and is not
+    /// there, those of the one that it was to follow.
     fn apply_unseen(&self, unseen: &UnseenTopic, topics: &mut Topics) {
         let id = (unseen.name.clone(), unseen.topic_id);
-        if let Some(topic) = topics.get_mut(&id)
+        let found = match topics.contains_key(&id) {
+            true => topics.get_mut(&id),
+            false => topics
+                .values_mut()
+                .find(|topic| topic.name == unseen.name && !topic.deleted),
+        };
+        if let Some(topic) = found
             && topic.last_seen <= self.read_after
         {
             for state in &mut topic.partitions {
