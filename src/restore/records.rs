@@ -131,7 +131,10 @@ pub(crate) fn restore(
     if plan.resumed {
         targets::check(&admin, &plan, &targets, &work.written())?;
     }
-    write_all(&shared, &producers, sinks)?;
+    if let Err(error) = write_all(&shared, &producers, sinks) {
+        sweep_if_done(&error, plan.offset_map, context);
+        return Err(error);
+    }
     // The producers' queues are freed before the comparison fills its own.
     memory::give_back();
     let unexpected = settle(&plan, &targets, &work, &admin, (kafka, cancel))?;
@@ -425,6 +428,32 @@ fn write_all<T: Transport>(
             .collect();
         written.into_iter().collect()
     })
+}
+
+/// Removes the offset map pages of a run that failed, if another run has finished the restore. That run removed such pages once done.json was
+/// durable, and this one may have written some since: it learns that it was fenced only when it sends something. Where there is no done.json yet,
+/// whoever writes it removes the pages.
+fn sweep_if_done(error: &RestoreError, keep_map: bool, context: RestoreContext<'_>) {
+    let RestoreContext {
+        manifest,
+        repository,
+        runtime,
+        ..
+    } = context;
+    // A repository that failed is not asked again.
+    if !keep_map || matches!(error, RestoreError::Repo(_)) {
+        return;
+    }
+    let swept = runtime.block_on(async {
+        match repository.restore_done(&manifest.restore).await? {
+            // What done.json leads to stays, whichever run wrote it: runs may write the same page.
+            Some(done) => sweep_map_pages(repository, &done).await,
+            None => Ok(()),
+        }
+    });
+    if let Err(error) = swept {
+        tracing::debug!("offset map pages of uncommitted transactions stay: {error}");
+    }
 }
 
 /// Waits until everything that is written can be read, and checks that the targets still hold it. Returns the targets that hold more. After

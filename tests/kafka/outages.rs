@@ -335,6 +335,61 @@ fn a_restore_that_was_taken_over_while_it_was_suspended_stops_at_once() {
     }
 }
 
+/// A run that has nothing to send when it wakes writes the offset map of its transaction before the broker refuses the commit.
+#[test]
+fn a_restore_that_was_taken_over_between_two_records_leaves_no_page_of_its_offset_map() {
+    const RECORDS: usize = 200;
+    /// A sixth of the transaction timeout: a transaction of that age is committed.
+    const AGE: Duration = Duration::from_secs(2);
+    let broker = Broker::shared();
+    let topic = topics::unique("idle");
+    topics::create(broker, &topic, 1, &[]);
+    produce_bulk(
+        broker,
+        "lz4",
+        (&topic, 1),
+        samples::documents(1).take(RECORDS),
+    );
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic, "--no-groups"])).expect_code(0);
+    for is_committed in [true, false] {
+        let target = topics::unique("idle-restore");
+        // A record takes 50 ms, and is sent at once: between two of them nothing is under way.
+        let args = [
+            "--rate-limit",
+            "20KiB",
+            "-X",
+            "transaction.timeout.ms=12000",
+            "-X",
+            "linger.ms=0",
+        ];
+        let first = Running::spawn(&mut restore(&repo, broker, (&topic, &target), &args));
+        wait::until("the first records", || {
+            if consume::partitions(broker, &target) == 0 {
+                return None;
+            }
+            let committed = consume::offsets(broker, &target, 0).end;
+            let [_, _, end] = consume::bounds(broker, &target, 0);
+            let (more, least) = (end > committed, i64::from(is_committed));
+            (more && committed >= least).then_some(())
+        });
+        first.signal(libc::SIGSTOP);
+        thread::sleep(AGE);
+        let resume = ["--resume", "--rate-limit", "100MiB"];
+        run(&mut repo.restore(broker, &resume)).expect_code(0);
+        first.signal(libc::SIGCONT);
+        let lost = first.finish().expect_code(1);
+        says(
+            &lost,
+            &["another run, which has finished it, has taken it over"],
+        );
+        consume::assert_same(broker, (&topic, &target), 1);
+        let restores = offset_map::restores(&repo);
+        let last = restores.last().expect("it has begun");
+        offset_map::assert_exact(broker, &repo, last, (&topic, &target), 1);
+    }
+}
+
 #[test]
 fn what_a_broker_refuses_is_the_error_and_is_not_retried() {
     let broker = Broker::shared();

@@ -423,7 +423,11 @@ impl<'a, T: Transport> Writer<'a, T> {
             return Ok(());
         };
         let targets = self.jobs.iter().flat_map(|job| job.route.targets());
-        claims.confirm(targets).map_err(Stopped::Failed)
+        claims.confirm(targets).map_err(|lost| {
+            // A run that took this restore over has released the claims when it finished.
+            let taken_over = self.check_run().err();
+            Stopped::Failed(taken_over.unwrap_or(lost))
+        })
     }
 
     fn write_pages(&self, extended: &[Extended]) -> Result<(), RepoError> {
