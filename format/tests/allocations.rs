@@ -162,15 +162,19 @@ fn decode(bytes: &[u8]) -> u64 {
     COUNT.get() - before
 }
 
-/// Counts the allocations of storing as many records as batches of about 16 KiB.
-fn store_batches<W: io::Write>(codec: BatchCodec, out: W) -> (u64, W) {
+/// Counts the allocations of storing as many records as batches of about 16 KiB, decoded or not.
+fn store_batches<W: io::Write>((codec, computed): (BatchCodec, bool), out: W) -> (u64, W) {
     let features = SegmentFeatures {
         batches: true,
+        not_computed: !computed,
         ..SegmentFeatures::default()
     };
     let mut assembler = SegmentAssembler::with_features(out, header(7, 0), features).unwrap();
     let mut encoder = Encoder::new(Compression::None);
-    let mut block = BatchesBuilder::new(0, TimestampType::CreateTime);
+    let mut block = match computed {
+        true => BatchesBuilder::new(0, TimestampType::CreateTime),
+        false => BatchesBuilder::computed_where_cheap(0, TimestampType::CreateTime),
+    };
     let mut batches = BatchBuilder::new(BatchOptions {
         codec,
         ..BatchOptions::default()
@@ -202,13 +206,20 @@ fn store_batches<W: io::Write>(codec: BatchCodec, out: W) -> (u64, W) {
 
 #[test]
 fn a_million_records_in_batches_need_at_most_ten_allocations() {
-    for codec in [BatchCodec::None, BatchCodec::Lz4, BatchCodec::Zstd] {
-        let (allocations, _) = store_batches(codec, io::sink());
+    for (codec, computed) in [
+        (BatchCodec::None, true),
+        (BatchCodec::Lz4, true),
+        (BatchCodec::Zstd, true),
+        (BatchCodec::Snappy, false),
+        (BatchCodec::Lz4, false),
+        (BatchCodec::Zstd, false),
+    ] {
+        let (allocations, _) = store_batches((codec, computed), io::sink());
         assert!(
             allocations <= MAX_ALLOCATIONS,
-            "storing {codec:?}: {allocations} allocations"
+            "storing {codec:?}, computed: {computed}: {allocations} allocations"
         );
-        let (_, bytes) = store_batches(codec, Vec::new());
+        let (_, bytes) = store_batches((codec, computed), Vec::new());
         let allocations = decode(&bytes);
         assert!(
             allocations <= MAX_ALLOCATIONS,

@@ -5,7 +5,7 @@ use std::io::Write;
 use kbk_format::batch::RecordBatch;
 use kbk_format::{
     BatchesBuilder, BlockBody, BlockBuilder, EncodedBlock, Encoder, FormatError, PushBatch,
-    Renderer, SegmentAssembler, Statistics, TimestampType, WriteError,
+    Renderer, SegmentAssembler, SegmentFeatures, Statistics, TimestampType, WriteError,
 };
 
 /// What a block is to hold.
@@ -33,8 +33,8 @@ pub(super) struct OpenBatches {
 }
 
 impl OpenBatches {
-    /// Copies a batch into the block, as [`BatchesBuilder::try_push`] does. The block is also full once its records have `block_bytes`: whoever
-    /// reads it needs as much memory as for a block of records.
+    /// Copies a batch into the block, as [`BatchesBuilder::try_push`] does, which decompresses it only if it has to. The block is also full once
+    /// its records have `block_bytes`: whoever reads it needs as much memory as for a block of records.
     pub(super) fn try_push(
         &mut self,
         batch: &RecordBatch<'_>,
@@ -59,7 +59,7 @@ impl OpenBlock {
                 OpenBlock::Records(BlockBuilder::with_capacity(base_offset, block_bytes))
             }
             BlockContent::Batches(timestamp_type) => OpenBlock::Batches(OpenBatches {
-                builder: BatchesBuilder::new(base_offset, timestamp_type),
+                builder: BatchesBuilder::computed_where_cheap(base_offset, timestamp_type),
                 timestamp_type,
                 records: 0,
             }),
@@ -169,9 +169,13 @@ impl StoredBlock {
         }
     }
 
-    /// Returns whether it holds batches, which the header of its segment must say.
-    pub(super) fn has_batches(&self) -> bool {
-        matches!(self, StoredBlock::Batches(_))
+    /// Returns what the header of its segment must say.
+    pub(super) fn features(&self) -> SegmentFeatures {
+        SegmentFeatures {
+            key_filter: None,
+            batches: matches!(self, StoredBlock::Batches(_)),
+            not_computed: self.statistics().computed.is_none(),
+        }
     }
 
     /// Appends it to a segment.

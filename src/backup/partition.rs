@@ -253,8 +253,8 @@ pub(super) struct PartitionWriter {
     id: PartitionId,
     settings: SegmentSettings,
     open: Option<SegmentAssembler<SegmentUpload>>,
-    /// Whether its header says that it has blocks of batches.
-    has_batches: bool,
+    /// What its header says of its blocks.
+    features: SegmentFeatures,
     /// Those of the open segment.
     gaps: SegmentGaps,
     /// The previous segment, which becomes durable while the next one is written. At most one, so that entries stay in offset
@@ -269,7 +269,7 @@ impl PartitionWriter {
             id,
             settings,
             open: None,
-            has_batches: false,
+            features: SegmentFeatures::default(),
             gaps: SegmentGaps::default(),
             sealing: None,
             stored: StoredPartition::default(),
@@ -285,7 +285,7 @@ impl PartitionWriter {
         let fits = self.open.as_ref().is_some_and(|open| {
             open.header().timestamp_type == block.timestamp_type
                 && open.has_room()
-                && (self.has_batches || !block.encoded.has_batches())
+                && covers(self.features, block.encoded.features())
                 && self.gaps.has_room(&block.lost)
         });
         if !fits {
@@ -294,7 +294,7 @@ impl PartitionWriter {
         let mut segment = match self.open.take() {
             Some(segment) => segment,
             None => {
-                self.has_batches = block.encoded.has_batches();
+                self.features = block.encoded.features();
                 self.begin(block)?
             }
         };
@@ -342,11 +342,8 @@ impl PartitionWriter {
             created_at: Some(jiff::Timestamp::now().as_millisecond()),
             compression: None,
         };
-        let features = SegmentFeatures {
-            batches: block.encoded.has_batches(),
-            ..SegmentFeatures::default()
-        };
-        SegmentAssembler::with_features(upload, header, features).map_err(|error| self.error(error))
+        SegmentAssembler::with_features(upload, header, self.features)
+            .map_err(|error| self.error(error))
     }
 
     /// Writes the end of the open segment, and starts to make it durable in the background.
@@ -421,4 +418,10 @@ impl PartitionWriter {
             },
         }
     }
+}
+
+/// Returns whether a segment whose header says `features` can have a block that needs `block`. Each kind of blocks begins at most one more
+/// segment, since those that the header says more of take all others.
+fn covers(features: SegmentFeatures, block: SegmentFeatures) -> bool {
+    (features.batches || !block.batches) && (features.not_computed || !block.not_computed)
 }

@@ -36,6 +36,8 @@ pub struct BackupReport {
     pub stored_bytes: u64,
     /// Segments that were added.
     pub segments: usize,
+    /// Segments among them whose batches were not decoded: digests, times and sizes are not computed.
+    pub not_computed_segments: usize,
     /// Everything that the user should know.
     pub findings: Vec<BackupNotice>,
     /// Whether a signal stopped the run. What was read until then is in the snapshot.
@@ -88,6 +90,7 @@ pub(super) fn report(
         raw_bytes: segments().map(|segment| segment.raw_bytes).sum(),
         stored_bytes: segments().map(|segment| segment.size).sum(),
         segments: segments().count(),
+        not_computed_segments: segments().filter(|it| !it.is_computed()).count(),
         findings: notices,
         interrupted,
         seconds: elapsed.as_secs_f64(),

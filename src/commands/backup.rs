@@ -27,7 +27,11 @@ same repository stores only what is new; after an interruption, run the same com
 
 It lists what is stored of the topics that it continues: exit code 3 where a segment or a part of the index is
 missing or has another size than the index states. It does not read segments again; `kbk verify` does. With
---refresh --topic TOPIC, a topic whose stored records are damaged is stored again from the cluster.";
+--refresh --topic TOPIC, a topic whose stored records are damaged is stored again from the cluster.
+
+With --encoding auto or batches, compressed batches are stored without a look at their records. `kbk verify --depth
+records` decodes them and finds those that a faulty producer has written, and `kbk index` computes their digests,
+times and sizes, which restores and mounts otherwise compute when they need them.";
 
 /// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
@@ -71,7 +75,8 @@ pub struct Args {
     pub ignore_damaged_snapshot: Vec<SnapshotRange>,
 
     /// How records are stored: `batches`, as Kafka's own batches, byte for byte; `records`, by field, compressed anew; `auto`, as batches
-    /// where the source compresses them. Messages of formats v0 and v1 are stored by field in any case. `batches` needs --client wire
+    /// where the source compresses them. Messages of formats v0 and v1 are stored by field in any case. `batches` needs --client wire.
+    /// Batches that are compressed with snappy, lz4 or zstd are not decompressed: their checksums are compared, and no more
     #[arg(
         long,
         value_enum,
@@ -301,6 +306,14 @@ impl Report for BackupReport {
             human::bytes(self.raw_bytes),
             human::bytes(self.stored_bytes),
             human::counted(self.segments as u64, "segment"),
-        )
+        )?;
+        match self.not_computed_segments as u64 {
+            0 => Ok(()),
+            segments => writeln!(
+                out,
+                "not decoded: the batches of {}, of which the checksums were compared; `kbk index` computes their digests, times and sizes",
+                human::counted(segments, "segment"),
+            ),
+        }
     }
 }

@@ -89,7 +89,8 @@ pub trait Events: Send + Sync {
         let _ = (partition, done);
     }
 
-    /// More was written to where the run writes. `newest_ms` is the largest timestamp of these records that have one.
+    /// More was written to where the run writes. `newest_ms` is the largest timestamp of these records that have one; of
+    /// batches that were not decoded, what their headers say.
     fn written(&self, partition: PartitionSlot, done: Done, newest_ms: Option<i64>) {
         let _ = (partition, done, newest_ms);
     }

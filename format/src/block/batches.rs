@@ -1,7 +1,8 @@
 //! Blocks of kind 2: Kafka's own record batches, stored as they were (SPEC 2.10).
 //!
 //! A block states the same of its records whatever they are stored as, so writing one decodes every batch, unless it is *not computed*
-//! (SPEC 2.11): then one pass over the bytes, for the checksum, is all. Reading one gives the same [`Columns`] as reading a block of records.
+//! (SPEC 2.11): then one pass over the bytes, for the checksum, is all. A writer that has to be fast computes a block where that needs no
+//! decompression ([`BatchesBuilder::computed_where_cheap`]). Reading one gives the same [`Columns`] as reading a block of records.
 //! The bytes of the batches are copied once, from where they are lent into the block.
 
 use std::fmt;
@@ -63,10 +64,21 @@ pub enum PushBatch {
 /// than a block may, of which each takes two bytes, so that every reader can decode it.
 const UNREAD_BYTES: usize = 2 * limits::BLOCK_HEADERS;
 
+/// Which blocks are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Computing {
+    Always,
+    Never,
+    /// Those of which every batch has to be decoded in any case, or is not compressed.
+    WhereCheap,
+}
+
 /// Collects the batches of a block.
 pub struct BatchesBuilder {
     /// Without records where they are not computed.
     columns: Columns,
+    computing: Computing,
+    /// Whether this block is computed, as far as its batches tell.
     is_computed: bool,
     records: usize,
     max_timestamp: i64,
@@ -98,6 +110,7 @@ impl BatchesBuilder {
     pub fn new(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
         BatchesBuilder {
             columns: Columns::new(),
+            computing: Computing::Always,
             is_computed: true,
             records: 0,
             max_timestamp: i64::MIN,
@@ -118,7 +131,19 @@ impl BatchesBuilder {
     #[must_use]
     pub fn not_computed(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
         BatchesBuilder {
+            computing: Computing::Never,
             is_computed: false,
+            ..BatchesBuilder::new(base_offset, timestamp_type)
+        }
+    }
+
+    /// Creates an empty block that is computed as long as that needs no decompression: its batches are not compressed, or have to be decoded to
+    /// find out how large they are, as those of gzip. With the first other batch it becomes one that is not computed, which
+    /// [`Statistics::computed`](crate::Statistics::computed) says once it is encoded.
+    #[must_use]
+    pub fn computed_where_cheap(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
+        BatchesBuilder {
+            computing: Computing::WhereCheap,
             ..BatchesBuilder::new(base_offset, timestamp_type)
         }
     }
@@ -127,7 +152,7 @@ impl BatchesBuilder {
     /// be, or would decompress to much more than blocks of records do. A block without batches is never full.
     ///
     /// Where the block is not computed, a batch is decoded only if it alone decompresses to more than 8 MiB, or if its codec is gzip, which does
-    /// not tell; any other one whose checksum matches is accepted, even if its records are malformed.
+    /// not say; any other one whose checksum matches is accepted, even if its records are malformed.
     ///
     /// The batch must not be one of an aborted transaction: it does not say so itself.
     ///
@@ -165,7 +190,8 @@ impl BatchesBuilder {
         }
         // What is stored here gets a checksum over it, so it must be what was produced.
         batch.check_crc()?;
-        let decoded = match self.is_computed {
+        let is_read = self.is_computed && self.reads(batch);
+        let decoded = match is_read {
             true => self.append_decoded(batch, block_bytes),
             false => self.measure(batch),
         };
@@ -173,6 +199,10 @@ impl BatchesBuilder {
             Measured::Bytes(decoded) => decoded,
             Measured::NoRoom => return Ok(no_room),
         };
+        if self.is_computed && !is_read {
+            self.is_computed = false;
+            self.columns.clear();
+        }
         self.decoded_bytes = self.decoded_bytes.saturating_add(decoded);
         self.raw.extend_from_slice(batch.bytes());
         self.crc.push(batch);
@@ -181,6 +211,21 @@ impl BatchesBuilder {
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
         self.end_offset = header.last_offset.saturating_add(1);
         Ok(PushBatch::Pushed)
+    }
+
+    /// Whether a block that is computed so far reads the records of this batch, too.
+    fn reads(&self, batch: &RecordBatch<'_>) -> bool {
+        let is_bounded = || {
+            let bound = batch.decoded_bound();
+            bound.is_some_and(|bound| bound <= UNREAD_BYTES as u64)
+        };
+        match self.computing {
+            Computing::Always => true,
+            Computing::Never => false,
+            Computing::WhereCheap => {
+                batch.header().attributes.codec() == Some(BatchCodec::None) || !is_bounded()
+            }
+        }
     }
 
     /// Decodes the records of a batch, unless the block has no room for them.
@@ -343,6 +388,7 @@ impl BlockBody for BatchesBuilder {
 
     fn restart(&mut self, base_offset: i64) {
         self.columns.clear();
+        self.is_computed = self.computing != Computing::Never;
         self.records = 0;
         self.max_timestamp = i64::MIN;
         self.raw.clear();

@@ -253,3 +253,83 @@ fn no_block_decompresses_to_more_than_a_reader_accepts() {
     let pushed = block.try_push(&bomb, usize::MAX).unwrap();
     assert_eq!(pushed, PushBatch::Cannot(NotStorable::TooLarge));
 }
+
+#[test]
+fn a_block_is_computed_as_long_as_that_needs_no_decompression() {
+    use BatchCodec::{Gzip, Lz4, None, Snappy, Zstd};
+    let mut block = BatchesBuilder::computed_where_cheap(0, TimestampType::CreateTime);
+    let mut encoder = Encoder::new(Compression::None);
+    // The same buffers each time: a block does not depend on the one before it.
+    let cases: [(&[BatchCodec], bool); 9] = [
+        (&[Zstd], false),
+        (&[None], true),
+        (&[None, Lz4], false),
+        (&[None, Gzip, None], true),
+        (&[Gzip], true),
+        (&[Gzip, Snappy, None, Gzip], false),
+        (&[Lz4, None], false),
+        (&[Snappy, Zstd], false),
+        (&[None, None], true),
+    ];
+    for (codecs, is_computed) in cases {
+        let batches: Vec<Batch> = (0..)
+            .zip(codecs)
+            .map(|(at, codec)| of_codec(*codec, 3 * at, 3))
+            .collect();
+        block = filled(block, 0, &batches);
+        let features = SegmentFeatures {
+            not_computed: !is_computed,
+            ..FEATURES
+        };
+        let begun = SegmentAssembler::with_features(Vec::new(), header(7, 0), features);
+        let mut assembler = begun.unwrap();
+        let encoded = block.encode(assembler.renderer(), &mut encoder);
+        let expected = match is_computed {
+            true => BatchesBuilder::new(0, TimestampType::CreateTime),
+            false => BatchesBuilder::not_computed(0, TimestampType::CreateTime),
+        };
+        let expected = filled(expected, 0, &batches).encode(assembler.renderer(), &mut encoder);
+        assert_eq!(encoded.statistics(), expected.statistics(), "{codecs:?}");
+        assert_eq!(encoded.text(), expected.text(), "{codecs:?}");
+        assembler.append(&encoded).unwrap();
+        let (bytes, _) = assembler.seal(GapReason::NotDelivered).unwrap();
+        let segment = verify::verify_whole(&bytes, true).unwrap();
+        assert_eq!(segment.is_computed(), is_computed, "{codecs:?}");
+        let all: Vec<Owned> = batches.into_iter().flat_map(|it| it.records).collect();
+        assert_eq!(read(&bytes).unwrap(), all, "{codecs:?}");
+        block = encoded.recycle(0);
+    }
+
+    // One that has to be decoded to know how large it is.
+    let large = expanding(Zstd, 0, 12 << 20);
+    let large = RecordBatch::parse(&large, 0).unwrap();
+    assert_eq!(
+        block.try_push(&large, usize::MAX).unwrap(),
+        PushBatch::Pushed
+    );
+    let next = of_codec(Lz4, 1, 3);
+    let next = RecordBatch::parse(&next.bytes, 0).unwrap();
+    assert_eq!(block.try_push(&next, usize::MAX).unwrap(), PushBatch::Full);
+    let mut assembler =
+        SegmentAssembler::with_features(Vec::new(), header(7, 0), FEATURES).unwrap();
+    append_batches(&mut assembler, block, Compression::None).unwrap();
+    let (bytes, summary) = assembler.seal(GapReason::NotDelivered).unwrap();
+    assert!(summary.statistics.computed.is_some());
+    verify::verify_whole(&bytes, true).unwrap();
+}
+
+#[test]
+fn what_cannot_be_bounded_is_decoded_and_what_cannot_be_decoded_is_refused() {
+    for codec in [BatchCodec::Gzip, BatchCodec::Zstd] {
+        let mut bytes = of_codec(codec, 0, 3).bytes;
+        // The magic of the codec, and a checksum that matches all the same.
+        bytes[61] ^= 1;
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let batch = RecordBatch::parse(&bytes, 0).unwrap();
+        let mut block = BatchesBuilder::computed_where_cheap(0, TimestampType::CreateTime);
+        let refused = block.try_push(&batch, usize::MAX).unwrap_err();
+        assert_eq!(refused.class, ErrorClass::Inconsistent, "{codec:?}");
+        assert!(block.is_empty());
+    }
+}
