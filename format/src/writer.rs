@@ -2,7 +2,6 @@
 //!
 //! [`SegmentAssembler`] takes encoded blocks in order; [`SegmentWriter`] takes records and cuts blocks itself.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 
 use crate::block::encode::block_numbers;
@@ -97,15 +96,6 @@ pub struct SegmentAssembler<W> {
     gaps: Vec<Gap>,
     failed: bool,
     scratch: Vec<u8>,
-}
-
-/// What the footer states of a block.
-struct BlockSummary<'a> {
-    statistics: &'a Statistics,
-    /// `None` of a block that is not computed.
-    text: Option<&'a BlockText>,
-    /// Only of a block of a segment with a key filter.
-    key_hashes: Option<Cow<'a, [u64]>>,
 }
 
 /// Blocks that a segment has room for without growing its index: 24 KB, which is enough for most segments.
@@ -260,6 +250,46 @@ impl<W: Write> SegmentAssembler<W> {
         &mut self,
         block: &EncodedBlock<B>,
     ) -> Result<(), WriteError> {
+        let header = self.header_of(block)?;
+        self.add_keys(block)?;
+        self.write_block(header, |out| block.write_streams(out))?;
+        self.state(block.statistics(), block.text());
+        Ok(())
+    }
+
+    /// Appends a block as [`append`](Self::append) does. The buffers of Kafka's own batches are handed over to `take`, which writes their bytes
+    /// to the output, and may leave another buffer in their place. What the block states stays, and it can be recycled.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append).
+    pub fn append_handing_over<B: BlockBody>(
+        &mut self,
+        block: &mut EncodedBlock<B>,
+        take: impl FnMut(&mut W, &mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        if self.failed {
+            return Err(WriteError::Latched);
+        }
+        let written = self.hand_over_unlatched(block, take);
+        self.failed = written.is_err();
+        written
+    }
+
+    fn hand_over_unlatched<B: BlockBody>(
+        &mut self,
+        block: &mut EncodedBlock<B>,
+        take: impl FnMut(&mut W, &mut Vec<u8>) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        let header = self.header_of(block)?;
+        self.add_keys(block)?;
+        self.write_block(header, |out| block.hand_streams_over(out, take))?;
+        self.state(block.statistics(), block.text());
+        Ok(())
+    }
+
+    /// Returns the header of a block that can be appended.
+    fn header_of<B: BlockBody>(&self, block: &EncodedBlock<B>) -> Result<BlockHeader, WriteError> {
         if block.statistics().base_offset != self.end_offset() {
             return Err(self.refuse(
                 ErrorClass::Inconsistent,
@@ -288,15 +318,15 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "its text was measured for another topic or partition".to_owned();
             return Err(self.refuse(ErrorClass::Inconsistent, detail));
         }
-        let header = block.header(self.header.salt(), self.position, self.next_sequence()?);
-        let summary = BlockSummary {
-            statistics: block.statistics(),
-            text: block.text(),
-            key_hashes: self
-                .key_hasher()
-                .and_then(|hasher| block.key_hashes(hasher)),
-        };
-        self.place(header, &summary, |out| block.write_streams(out))
+        Ok(block.header(self.header.salt(), self.position, self.next_sequence()?))
+    }
+
+    fn add_keys<B: BlockBody>(&mut self, block: &EncodedBlock<B>) -> Result<(), WriteError> {
+        let hasher = self.key_hasher();
+        match hasher.and_then(|hasher| block.key_hashes(hasher)) {
+            Some(hashes) => self.add_hashes(&hashes),
+            None => Ok(()),
+        }
     }
 
     /// Appends a block of another segment without compressing it again. `columns` are its decoded records, and `header` is its own, but
@@ -352,15 +382,13 @@ impl<W: Write> SegmentAssembler<W> {
             ..header
         };
         let text = BlockText::of(columns, &self.renderer);
-        let summary = BlockSummary {
-            statistics: &statistics,
-            text: Some(&text),
-            key_hashes: self
-                .key_hasher()
-                .map(|hasher| Cow::Owned(hasher.of_block(columns))),
-        };
+        if let Some(hasher) = self.key_hasher() {
+            self.add_hashes(&hasher.of_block(columns))?;
+        }
         let streams = block.get(placed.header_length()..).unwrap_or_default();
-        self.place(placed, &summary, |out| out.write_all(streams))
+        self.write_block(placed, |out| out.write_all(streams))?;
+        self.state(&statistics, Some(&text));
+        Ok(())
     }
 
     fn next_sequence(&self) -> Result<u32, WriteError> {
@@ -375,11 +403,22 @@ impl<W: Write> SegmentAssembler<W> {
             })
     }
 
-    /// Writes a block and adds it to everything that the footer states.
-    fn place(
+    /// Adds the keys of the next block to the key filter, which there is.
+    fn add_hashes(&mut self, hashes: &[u64]) -> Result<(), WriteError> {
+        if let Some(filter) = &mut self.key_filter
+            && !filter.push(hashes)
+        {
+            let most = limits::KEY_FILTER_ENTRIES;
+            let detail = format!("its key filter may have at most {most} entries");
+            return Err(self.refuse(ErrorClass::Limit, detail));
+        }
+        Ok(())
+    }
+
+    /// Writes a block, and adds it to the index.
+    fn write_block(
         &mut self,
         mut header: BlockHeader,
-        block: &BlockSummary<'_>,
         write_streams: impl FnOnce(&mut W) -> io::Result<()>,
     ) -> Result<(), WriteError> {
         if header.kind == BlockKind::Batches && (!self.batches || header.record_count == 0) {
@@ -393,21 +432,19 @@ impl<W: Write> SegmentAssembler<W> {
             let detail = "it is not computed, and the file header does not say that a block is not";
             return Err(self.refuse(ErrorClass::Inconsistent, detail.to_owned()));
         }
-        if let (Some(filter), Some(hashes)) = (&mut self.key_filter, &block.key_hashes)
-            && !filter.push(hashes)
-        {
-            let most = limits::KEY_FILTER_ENTRIES;
-            let detail = format!("its key filter may have at most {most} entries");
-            return Err(self.refuse(ErrorClass::Limit, detail));
-        }
         header.encode(&mut self.scratch);
         self.out.write_all(&self.scratch)?;
         write_streams(&mut self.out)?;
         self.position += header.block_length() as u64;
         self.index.push(IndexEntry::of(&header));
-        self.statistics.append(block.statistics);
+        Ok(())
+    }
+
+    /// Adds a block that was written to everything else that the footer states. `text` is `None` where the block is not computed.
+    fn state(&mut self, statistics: &Statistics, text: Option<&BlockText>) {
+        self.statistics.append(statistics);
         // Where a block may be without them, none of these is stated.
-        if let Some(text) = block.text {
+        if let Some(text) = text {
             if let Some(rendered) = &mut self.rendered {
                 rendered.push(text.view_sizes);
             }
@@ -417,7 +454,6 @@ impl<W: Write> SegmentAssembler<W> {
                 .take()
                 .and_then(|mut hours| hours.push(&text.hours).then_some(hours));
         }
-        Ok(())
     }
 
     fn refuse(&self, class: ErrorClass, detail: String) -> WriteError {

@@ -1,8 +1,7 @@
 //! A block of a backup, of records or of Kafka's own batches: while it is filled, and once it is encoded.
 
-use std::io::Write;
-
 use kbk_format::batch::RecordBatch;
+use kbk_format::repo::SegmentUpload;
 use kbk_format::{
     BatchesBuilder, BlockBody, BlockBuilder, EncodedBlock, Encoder, FormatError, PushBatch,
     Renderer, SegmentAssembler, SegmentFeatures, Statistics, TimestampType, WriteError,
@@ -178,14 +177,16 @@ impl StoredBlock {
         }
     }
 
-    /// Appends it to a segment.
-    pub(super) fn append_to<W: Write>(
-        &self,
-        segment: &mut SegmentAssembler<W>,
+    /// Appends it to a segment. The buffer of batches goes to the upload, which leaves another one: their bytes are not copied again.
+    pub(super) fn append_to(
+        &mut self,
+        segment: &mut SegmentAssembler<SegmentUpload>,
     ) -> Result<(), WriteError> {
         match self {
             StoredBlock::Records(block) => segment.append(block),
-            StoredBlock::Batches(block) => segment.append(block),
+            StoredBlock::Batches(block) => {
+                segment.append_handing_over(block, SegmentUpload::write_buffer)
+            }
         }
     }
 

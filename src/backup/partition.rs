@@ -150,9 +150,9 @@ impl PartitionLine {
                 return Ok(());
             }
         };
-        while let Some(block) = state.next_block() {
+        while let Some(mut block) = state.next_block() {
             drop(state);
-            let written = writer.write(&block);
+            let written = writer.write(&mut block);
             state = self.lock();
             if written.is_ok() {
                 state.report(&block);
@@ -276,7 +276,7 @@ impl PartitionWriter {
         }
     }
 
-    fn write(&mut self, block: &BlockToWrite) -> Result<(), PartitionError> {
+    fn write(&mut self, block: &mut BlockToWrite) -> Result<(), PartitionError> {
         let covered = block.encoded.statistics();
         if covered.base_offset == covered.end_offset {
             // Nothing was read since the previous block, and a page cannot list an empty segment.

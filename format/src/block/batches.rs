@@ -406,6 +406,13 @@ impl BlockBody for BatchesBuilder {
     fn compressed(&self, _: StreamId) -> &[u8] {
         &self.stored
     }
+
+    fn stored_buffer(&mut self, _: StreamId, codec: Codec) -> Option<&mut Vec<u8>> {
+        Some(match codec {
+            Codec::None => &mut self.raw,
+            _ => &mut self.stored,
+        })
+    }
 }
 
 /// Appends the records of a batch, which decompresses to at most `room` bytes, and returns how many these are. After an error there may be

@@ -55,6 +55,11 @@ pub trait BlockBody: sealed::Sealed {
 
     /// Returns a stream after it; undefined where that did not pay.
     fn compressed(&self, id: StreamId) -> &[u8];
+
+    /// Returns the buffer of a stream as it is stored, `codec` included, for whoever takes it over; `None` where it must be copied.
+    fn stored_buffer(&mut self, _id: StreamId, _codec: Codec) -> Option<&mut Vec<u8>> {
+        None
+    }
 }
 
 /// What is known of the records of a block that is to be written.
@@ -504,7 +509,6 @@ impl<B: BlockBody> EncodedBlock<B> {
 
     /// Writes what follows the block header: the streams and their padding.
     pub(crate) fn write_streams(&self, out: &mut impl Write) -> io::Result<()> {
-        const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
         for entry in self.directory.iter() {
             let bytes = match entry.codec {
                 Codec::None => self.body.raw(entry.id),
@@ -512,6 +516,28 @@ impl<B: BlockBody> EncodedBlock<B> {
             };
             out.write_all(bytes)?;
         }
+        self.write_padding(out)
+    }
+
+    /// Writes the same, and hands each buffer over that may be. The block can only be recycled afterwards.
+    pub(crate) fn hand_streams_over<W: Write>(
+        &mut self,
+        out: &mut W,
+        mut take: impl FnMut(&mut W, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let directory = self.directory;
+        for entry in directory.iter() {
+            match (self.body.stored_buffer(entry.id, entry.codec), entry.codec) {
+                (Some(buffer), _) => take(out, buffer)?,
+                (None, Codec::None) => out.write_all(self.body.raw(entry.id))?,
+                (None, _) => out.write_all(self.body.compressed(entry.id))?,
+            }
+        }
+        self.write_padding(out)
+    }
+
+    fn write_padding(&self, out: &mut impl Write) -> io::Result<()> {
+        const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
         // The header's length is aligned, so the padding follows from the streams alone.
         let padding = self.directory.stored_length().next_multiple_of(ALIGNMENT)
             - self.directory.stored_length();

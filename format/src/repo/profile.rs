@@ -47,6 +47,7 @@ impl StoreProfile {
                 whole_below: 0,
                 part_bytes: 512 * KIB,
                 parts_in_flight: 1,
+                any_part_size: true,
             },
             max_concurrent_uploads: Semaphore::MAX_PERMITS,
         }
@@ -72,6 +73,7 @@ impl StoreProfile {
                 whole_below: 5 * MIB,
                 part_bytes: 5 * MIB,
                 parts_in_flight: 4,
+                any_part_size: false,
             },
             max_concurrent_uploads: 8,
         }
@@ -109,6 +111,7 @@ impl StoreProfile {
             whole_below,
             part_bytes,
             parts_in_flight,
+            any_part_size,
         } = self.upload;
         let requests = options.parallel_requests.unwrap_or(self.parallel_requests);
         let profile = self.with_requests(requests.max(1));
@@ -121,6 +124,7 @@ impl StoreProfile {
                 whole_below: options.multipart_threshold.unwrap_or(whole_below),
                 part_bytes: options.multipart_part_size.unwrap_or(part_bytes).max(1),
                 parts_in_flight,
+                any_part_size,
             },
             ..profile
         }

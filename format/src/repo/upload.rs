@@ -6,11 +6,15 @@
 //! A bucket gets a small segment by one request, and a larger one in parts, of which readers see nothing before the last request.
 //! Its answer may be lost, and then the request is repeated and finds no upload any more: the object tells that it took effect.
 //! Its name has a random id, so that no other writer can have written it.
+//!
+//! Bytes are copied once, into the part that is being filled, or not at all where a caller hands over a whole buffer
+//! ([`SegmentUpload::write_buffer`]). The buffers of parts that were sent are filled again.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
@@ -22,7 +26,8 @@ use super::id::{Digest, Hex};
 use super::keys::Key;
 use super::store::{Store, path};
 
-/// The memory of one upload: one part that fills, and `parts_in_flight` that are being sent.
+/// The memory of one upload: one part that fills, and `parts_in_flight` that are being sent, each with a buffer that was handed over where these
+/// may have any size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadBuffers {
     /// A segment of fewer bytes is in memory until it is complete, and is written by one request; 0 for none.
@@ -31,6 +36,8 @@ pub struct UploadBuffers {
     pub part_bytes: usize,
     /// Parts in flight at a time, at least 1.
     pub parts_in_flight: usize,
+    /// Whether parts of any size will do, as for a file: then a whole buffer is a part, and is not copied.
+    pub any_part_size: bool,
 }
 
 /// The outcome of the task that sent a part, and within it that of the request.
@@ -47,8 +54,55 @@ pub struct SegmentUpload {
     upload: Upload,
     in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
     buffer: Vec<u8>,
+    spare: SpareBuffers,
     hash: Sha256,
     size: u64,
+}
+
+/// Buffers of parts that have been sent.
+#[derive(Clone, Debug)]
+struct SpareBuffers {
+    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// How many are kept.
+    most: usize,
+}
+
+impl SpareBuffers {
+    /// Returns an empty buffer, which has room for `bytes` if one of them has.
+    fn take(&self, bytes: usize) -> Vec<u8> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = |buffer: &Vec<u8>| buffer.capacity() >= bytes;
+        match idle.iter().position(has_room) {
+            Some(found) => idle.swap_remove(found),
+            None => idle.pop().unwrap_or_default(),
+        }
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.most {
+            idle.push(buffer);
+        }
+    }
+}
+
+/// The bytes of a part, whose buffer is used again once the store has them.
+struct PartBuffer {
+    bytes: Vec<u8>,
+    spare: SpareBuffers,
+}
+
+impl AsRef<[u8]> for PartBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for PartBuffer {
+    fn drop(&mut self) {
+        self.spare.give(std::mem::take(&mut self.bytes));
+    }
 }
 
 /// How far it is.
@@ -82,6 +136,11 @@ impl SegmentUpload {
             upload: Upload::NotBegun,
             in_flight: VecDeque::new(),
             buffer: Vec::new(),
+            spare: SpareBuffers {
+                idle: Arc::default(),
+                // Each part may be the rest of a buffer, and one that was handed over.
+                most: 2 * buffers.parts_in_flight.saturating_add(1),
+            },
             hash: Sha256::new(),
             size: 0,
         };
@@ -129,6 +188,32 @@ impl SegmentUpload {
         Ok(())
     }
 
+    /// Appends a whole buffer, and leaves an empty one in its place, which may have the capacity of an earlier one. Where parts of any size will do,
+    /// the bytes are not copied. Blocks, like writing.
+    ///
+    /// # Errors
+    ///
+    /// As writing: the first error, whose source is a [`RepoError`].
+    pub fn write_buffer(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let is_part = bytes.len() >= self.buffers.part_bytes / 2 && self.buffers.any_part_size;
+        let written = match self.upload {
+            Upload::Parts(_) if is_part => self.hand_over(bytes),
+            _ => self.append(bytes).map(|()| bytes.clear()),
+        };
+        written.map_err(io::Error::other)
+    }
+
+    /// Sends what is in the buffer, and `bytes`, as one part.
+    fn hand_over(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
+        self.hash.update(&bytes);
+        self.size += bytes.len() as u64;
+        let second = std::mem::replace(bytes, self.spare.take(bytes.len()));
+        let first = std::mem::replace(&mut self.buffer, self.spare.take(0));
+        self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
+        let permit = self.runtime.block_on(permit(self.store.uploads()));
+        self.start_part([first, second], permit)
+    }
+
     /// Returns the SHA-256 of the bytes that were written so far.
     #[must_use]
     pub fn sha256(&self) -> Digest {
@@ -166,7 +251,7 @@ impl SegmentUpload {
         if !self.buffer.is_empty() {
             let permit = permit(self.store.uploads()).await;
             let part = std::mem::take(&mut self.buffer);
-            self.start_part(part, permit)?;
+            self.start_part([part], permit)?;
         }
         while let Some(part) = self.in_flight.pop_front() {
             self.part_done(part.await)?;
@@ -185,19 +270,30 @@ impl SegmentUpload {
     /// Sends all full parts of the buffer.
     fn send_parts(&mut self, part_bytes: usize) -> Result<()> {
         while self.buffer.len() >= part_bytes {
-            let rest = self.buffer.split_off(part_bytes);
-            let part = std::mem::replace(&mut self.buffer, rest);
+            let mut rest = self.spare.take(part_bytes);
+            rest.extend_from_slice(self.buffer.get(part_bytes..).unwrap_or_default());
+            let mut part = std::mem::replace(&mut self.buffer, rest);
+            part.truncate(part_bytes);
             self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
             // Before another part fills: the parts that wait would be memory without bound.
             let permit = self.runtime.block_on(permit(self.store.uploads()));
-            self.start_part(part, permit)?;
+            self.start_part([part], permit)?;
         }
         Ok(())
     }
 
-    fn start_part(&mut self, part: Vec<u8>, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
+    /// Sends a part, whose bytes are in one buffer or more.
+    fn start_part<const N: usize>(
+        &mut self,
+        buffers: [Vec<u8>; N],
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<()> {
         let mut upload = self.take_upload()?;
-        let sent = upload.put_part(part.into());
+        let buffers = buffers.into_iter().map(|bytes| {
+            let spare = self.spare.clone();
+            Bytes::from_owner(PartBuffer { bytes, spare })
+        });
+        let sent = upload.put_part(buffers.collect());
         self.in_flight.push_back(self.runtime.spawn(async move {
             let _permit = permit;
             sent.await

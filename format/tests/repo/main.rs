@@ -13,6 +13,7 @@ mod incomplete;
 mod index_reads;
 mod location;
 mod lost_response;
+mod one_copy;
 mod race;
 mod stores;
 mod upload;

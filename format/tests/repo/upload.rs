@@ -43,6 +43,7 @@ fn the_object_is_what_was_written() {
             whole_below: 0,
             part_bytes,
             parts_in_flight,
+            any_part_size: false,
         };
         let store = world::store(&objects);
         let mut upload =
@@ -63,6 +64,53 @@ fn the_object_is_what_was_written() {
 }
 
 #[test]
+fn whole_buffers_are_handed_over_where_parts_may_have_any_size() {
+    let runtime = world::runtime();
+    for (any_part_size, parts_in_flight, whole_below) in
+        [(true, 1, 0), (true, 3, 0), (false, 2, 0), (true, 1, 5_000)]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let objects = world::local(&folder);
+        let buffers = UploadBuffers {
+            whole_below,
+            part_bytes: 1_000,
+            parts_in_flight,
+            any_part_size,
+        };
+        let store = world::store(&objects);
+        let mut upload =
+            SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();
+        let (mut expected, mut buffer) = (Vec::new(), Vec::new());
+        let mut buffers = std::collections::BTreeSet::new();
+        for round in 0..40_usize {
+            // Small ones, ones of just a part, and larger ones; before them, nothing, a few bytes, or most of a part.
+            let written = vec![1; [0, 7, 900][round % 3]];
+            upload.write_all(&written).unwrap();
+            let length = [10, 500, 1_000, 3_001][round % 4];
+            buffer.extend((0..length).map(|at| (at * 31 + round) as u8));
+            expected.extend_from_slice(&written);
+            expected.extend_from_slice(&buffer);
+            if length == 3_001 {
+                buffers.insert(buffer.as_ptr());
+            }
+            upload.write_buffer(&mut buffer).unwrap();
+            assert!(buffer.is_empty(), "it is left for what follows");
+        }
+        // Those that were handed over come back.
+        assert!(
+            buffers.len() <= 2 * (parts_in_flight + 1) + 1,
+            "{}",
+            buffers.len()
+        );
+        let uploaded = runtime.block_on(upload.complete()).unwrap();
+        assert_eq!(uploaded.sha256, Hex(Sha256::digest(&expected).into()));
+        assert_eq!(uploaded.size, expected.len() as u64);
+        let stored = runtime.block_on(world::get(&objects, &key().to_string()));
+        assert!(stored == expected, "any size: {any_part_size}");
+    }
+}
+
+#[test]
 fn an_upload_that_is_dropped_leaves_nothing() {
     let runtime = world::runtime();
     let folder = tempfile::tempdir().unwrap();
@@ -71,6 +119,7 @@ fn an_upload_that_is_dropped_leaves_nothing() {
         whole_below: 0,
         part_bytes: 10,
         parts_in_flight: 1,
+        any_part_size: false,
     };
     let mut upload =
         SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();
@@ -92,6 +141,7 @@ fn after_a_failed_part_nothing_can_be_appended() {
         whole_below: 0,
         part_bytes: 10,
         parts_in_flight: 1,
+        any_part_size: false,
     };
     let mut upload =
         SegmentUpload::start(&store, key(), runtime.handle().clone(), buffers).unwrap();

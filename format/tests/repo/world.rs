@@ -228,6 +228,7 @@ fn store_segment(
         whole_below: 0,
         part_bytes: 16,
         parts_in_flight: 2,
+        any_part_size: false,
     };
     let store = repository.store();
     let mut upload = SegmentUpload::start(store, key, runtime.handle().clone(), buffers)?;
