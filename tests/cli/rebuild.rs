@@ -200,6 +200,31 @@ fn what_is_damaged_is_asked_for_and_named() {
 }
 
 #[test]
+fn what_an_object_held_of_which_nothing_is_left_is_not_known() {
+    let world = World::sample();
+    let key = world.entries("orders", 0).pop().unwrap().key;
+    fs::write(world.path(&key), vec![0; 3_000]).unwrap();
+    remove(&world, &["index", "snapshots"]);
+    let planned = world.kbk(&["recover", "--rebuild", "--dry-run"]);
+    assert_eq!(planned.code, Some(3), "{}", planned.stderr);
+    let words = "how many offsets are lost is not known, and 1 object cannot be used";
+    assert!(first(&planned).contains(words), "{}", planned.stdout);
+    let done = world.kbk(&["recover", "--rebuild", "--yes", "--json"]);
+    assert_eq!(done.code, Some(3), "{}", done.stderr);
+    let done = done.json();
+    assert_eq!(
+        (&done["lost_offsets"], &done["stated_lost_offsets"]),
+        (&Value::Null, &0.into())
+    );
+    let mut rows = done["data_objects"].as_array().unwrap().iter();
+    let row = rows.find(|row| row["key"] == key).unwrap();
+    assert_eq!(
+        (&row["fate"], &row["lost_offsets"]),
+        (&"unreadable".into(), &Value::Null)
+    );
+}
+
+#[test]
 fn an_older_snapshot_that_is_intact_is_the_base() {
     let world = World::sample();
     let newest = format!("snapshots/{:020}.json", world.latest().sequence);

@@ -98,6 +98,7 @@ pub mod share;
 mod task;
 #[cfg(test)]
 mod testing;
+mod unusable;
 pub mod verify;
 
 pub use compute::compute;

@@ -223,6 +223,24 @@ impl RepoErrorKind {
                 | RepoErrorKind::NewestMissing { .. }
         )
     }
+
+    /// Returns whether it may be about one object although the store returns others: a permission, an archive, or a medium that fails in one
+    /// place. [`Store::is_about_one_object`](super::Store::is_about_one_object) finds out.
+    #[must_use]
+    pub fn may_be_about_one_object(&self) -> bool {
+        matches!(
+            self,
+            RepoErrorKind::NotReadable { .. }
+                | RepoErrorKind::Archived
+                | RepoErrorKind::Locked {
+                    operation: Operation::Read,
+                    ..
+                }
+                | RepoErrorKind::Unavailable {
+                    operation: Operation::Read
+                }
+        )
+    }
 }
 
 /// How an object differs from what was written.

@@ -135,7 +135,7 @@ async fn apply(
     let report = &planned.report;
     if !args.yes && !report.is_lossless() && !report.interrupted {
         context.output.step(&planned)?;
-        let lost = human::counted(report.lost_offsets, "offset");
+        let lost = human::counted(report.stated_lost_offsets, "offset");
         let unusable = human::counted(report.unusable(), "object");
         let question = format!("this states that {lost} are lost, and leaves {unusable} out");
         context.confirm(&question, &lost)?;
@@ -197,18 +197,7 @@ impl Rebuilding {
             Some(base) => format!(" on top of snapshot {base}"),
             None => String::new(),
         };
-        let lost = match (report.lost_offsets, report.unusable()) {
-            (0, 0) if !report.data_objects.iter().any(ObjectRow::is_damaged) => {
-                "nothing of these segments is lost".to_owned()
-            }
-            (0, 0) => "some objects are damaged".to_owned(),
-            (lost, 0) => format!("{} are lost", human::counted(lost, "offset")),
-            (lost, unusable) => format!(
-                "{} are lost, and {} cannot be used",
-                human::counted(lost, "offset"),
-                human::counted(unusable, "object")
-            ),
-        };
+        let lost = self.lost();
         let stale = report.rebuilt.iter().filter(|row| row.may_be_stale);
         let lost = match stale.count() as u64 {
             0 => lost,
@@ -240,6 +229,30 @@ impl Rebuilding {
                 )
             }
             (false, None) => "kbk.json was written again, and nothing else".to_owned(),
+        }
+    }
+
+    /// Says how many offsets are lost, as far as that is known.
+    fn lost(&self) -> String {
+        let report = &self.report;
+        let known = match (report.stated_lost_offsets, report.lost_offsets) {
+            (0, Some(_)) => None,
+            (0, None) => Some("how many offsets are lost is not known".to_owned()),
+            (lost, Some(_)) => Some(format!("{} are lost", human::counted(lost, "offset"))),
+            (lost, None) => Some(format!(
+                "at least {} are lost",
+                human::counted(lost, "offset")
+            )),
+        };
+        let unusable = human::counted(report.unusable(), "object");
+        match (known, report.unusable()) {
+            (None, 0) if report.data_objects.iter().any(ObjectRow::is_damaged) => {
+                "some objects are damaged".to_owned()
+            }
+            (None, 0) => "nothing of these segments is lost".to_owned(),
+            (None, _) => format!("{unusable} cannot be used"),
+            (Some(known), 0) => known,
+            (Some(known), _) => format!("{known}, and {unusable} cannot be used"),
         }
     }
 
@@ -521,6 +534,9 @@ fn meaning(fate: Fate) -> &'static str {
         }
         Fate::Empty => "without offsets",
         Fate::Unsupported => "written by a later kbk",
+        Fate::Inaccessible => {
+            "the store does not return them: make them readable before this snapshot is built, which states as lost what only they have"
+        }
         Fate::Unreadable => "nothing of them proves itself",
     }
 }

@@ -19,6 +19,7 @@ use super::run::Run;
 use super::source;
 use super::{CompactError, KeyFilters};
 use crate::task::joined;
+use crate::unusable::Unusable;
 use crate::verify::{UnindexedSegment, UnindexedSegmentError};
 
 /// Threads that encode the blocks of a group, at most: each has the buffers of a block and of a compressor.
@@ -33,8 +34,8 @@ pub(super) struct Form {
 
 /// Why a group was not merged.
 pub(super) enum GroupError {
-    /// The segment in this place of the group is damaged.
-    Damaged(usize, String),
+    /// The segment in this place of the group cannot be used.
+    Unusable(usize, Unusable),
     /// The segment in this place is of another source than those before it: another isolation level or cluster.
     OtherSource(usize),
     Fatal(CompactError),
@@ -136,8 +137,7 @@ impl Run<'_> {
             let store = self.repository.store();
             let checked = read_back(store, id, source, Keys::Ignored, Held::default()).await;
             if let Err(error) = checked {
-                let message = self.damage(error).await?;
-                return Ok(GroupError::Damaged(at, message));
+                return Ok(GroupError::Unusable(at, self.unusable(error).await?));
             }
         }
         let key = added.first().map_or_else(String::new, |it| it.key.clone());
@@ -164,7 +164,7 @@ impl Run<'_> {
         while let Some(opened) = opened.next().await {
             let reader = match opened {
                 Ok(reader) => reader,
-                Err(error) => return Err(GroupError::Damaged(at, self.damage(error).await?)),
+                Err(error) => return Err(GroupError::Unusable(at, self.unusable(error).await?)),
             };
             let segment = reader.segment();
             let header = segment.header();
@@ -232,13 +232,12 @@ impl Run<'_> {
             detail: error.to_string(),
         })?;
         if let Err(source::Unread { at, error }) = sent {
-            let message = self.damage(error).await?;
-            return Err(GroupError::Damaged(at, message));
+            return Err(GroupError::Unusable(at, self.unusable(error).await?));
         }
         merged.map_err(|error| match error {
             MergeError::Damaged(at, error) => {
                 let key = sources.get(at).map_or("", |it| it.key.as_str());
-                GroupError::Damaged(at, format!("{key}: {error}"))
+                GroupError::Unusable(at, Unusable::damaged(format!("{key}: {error}")))
             }
             MergeError::Store(error) => error.into(),
             MergeError::Ended => {

@@ -41,8 +41,8 @@ impl Run<'_> {
             done.push(match opened {
                 Ok(done) => done,
                 Err(error) => {
-                    let message = self.damage(error).await?;
-                    compacted.note_damage(id, entry, &message, damaged);
+                    let found = self.unusable(error).await?;
+                    compacted.note(id, entry, &found, damaged);
                     true
                 }
             });
@@ -86,9 +86,9 @@ impl Run<'_> {
                         .for_each(|group| queue.push_front(group));
                     continue;
                 }
-                Err(GroupError::Damaged(at, message)) => {
+                Err(GroupError::Unusable(at, found)) => {
                     if let Some(entry) = sources.get(at) {
-                        compacted.note_damage(id, entry, &message, damaged);
+                        compacted.note(id, entry, &found, damaged);
                     }
                     let again = self.plan(all, done, damaged, group);
                     again

@@ -14,6 +14,7 @@ use super::partition_result::PartitionResult;
 use super::plan::{Candidate, groups, within};
 use super::run::Run;
 use super::source;
+use crate::unusable::Unusable;
 
 impl Run<'_> {
     /// Keeps the latest record per key of a partition's first segments. All of it is committed or nothing: a tombstone must not go where
@@ -46,22 +47,22 @@ impl Run<'_> {
             Ok(superseded) => Arc::new(superseded),
             Err(latest::FindError::Ended(error)) => return Err(error.into()),
             Err(latest::FindError::Unread(source::Unread { at, error })) => {
-                let message = self.damage(error).await?;
+                let found = self.unusable(error).await?;
                 return Ok(Again::without(
                     compacted,
                     id,
                     range.get(at),
-                    &message,
+                    &found,
                     damaged,
                 ));
             }
             Err(latest::FindError::Damaged(at, error)) => {
-                let message = error.to_string();
+                let found = Unusable::damaged(error.to_string());
                 return Ok(Again::without(
                     compacted,
                     id,
                     range.get(at),
-                    &message,
+                    &found,
                     damaged,
                 ));
             }
@@ -122,13 +123,13 @@ impl Run<'_> {
                 Ok(Some(done)) => proved.push((group, done)),
                 Ok(None) => planned.push(group),
                 Err(GroupError::Fatal(error)) => return Err(error),
-                Err(GroupError::Damaged(at, message)) => {
+                Err(GroupError::Unusable(at, found)) => {
                     // What is there of it may have superseded others, which must stay then.
                     return Ok(Again::without(
                         compacted,
                         id,
                         sources.get(at),
-                        &message,
+                        &found,
                         damaged,
                     ));
                 }
@@ -204,12 +205,12 @@ impl Again {
         compacted: &mut PartitionResult,
         id: &PartitionId,
         entry: Option<&SegmentEntry>,
-        message: &str,
+        found: &Unusable,
         damaged: &mut HashSet<String>,
     ) -> Again {
         match entry {
             Some(entry) => {
-                compacted.note_damage(id, entry, message, damaged);
+                compacted.note(id, entry, found, damaged);
                 Again::Yes
             }
             None => Again::No,

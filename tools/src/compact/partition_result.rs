@@ -6,6 +6,7 @@ use kbk_format::repo::{PartitionId, Replacement, SegmentEntry};
 
 use super::prove::Proved;
 use super::report::{CompactFinding, CompactFindingKind, CompactRow};
+use crate::unusable::Unusable;
 
 /// What became of a partition: what of it is proved, and what could not be merged.
 pub(super) struct PartitionResult {
@@ -26,15 +27,16 @@ impl PartitionResult {
 }
 
 impl PartitionResult {
-    pub(super) fn note_damage(
+    pub(super) fn note(
         &mut self,
         id: &PartitionId,
         entry: &SegmentEntry,
-        message: &str,
+        found: &Unusable,
         damaged: &mut HashSet<String>,
     ) {
         if damaged.insert(entry.key.clone()) {
-            let kind = CompactFindingKind::DamagedSegment;
+            let kind = CompactFindingKind::of_segment(found);
+            let message = &found.message;
             self.findings.push(finding(kind, id, Some(entry), message));
         }
     }

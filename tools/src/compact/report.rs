@@ -4,6 +4,8 @@ use kbk_format::repo::{PartitionId, Replacement, SegmentEntry};
 use kbk_format::{OffsetSpan, PartitionNumber};
 use serde::Serialize;
 
+use crate::unusable::Unusable;
+
 /// What a compaction did, or would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CompactReport {
@@ -89,8 +91,19 @@ pub struct CompactFinding {
 pub enum CompactFindingKind {
     /// A segment is damaged or missing: it stays as it is.
     DamagedSegment,
+    /// The store does not return a segment, although it returns other objects: it stays as it is.
+    UnreadableSegment,
     /// The rows of a partition's segments cannot be read: nothing of it was merged.
     DamagedIndex,
+}
+
+impl CompactFindingKind {
+    pub(crate) fn of_segment(found: &Unusable) -> CompactFindingKind {
+        match found.is_damaged {
+            true => CompactFindingKind::DamagedSegment,
+            false => CompactFindingKind::UnreadableSegment,
+        }
+    }
 }
 
 impl CompactRow {

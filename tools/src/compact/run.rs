@@ -13,6 +13,7 @@ use kbk_format::{KeyFilter, Segment};
 use super::partition_result::{PartitionResult, finding};
 use super::report::{CompactFindingKind, CompactReport, CompactRow};
 use super::{CompactError, CompactEvents, CompactOptions, KeyFilters};
+use crate::unusable::Unusable;
 
 /// Partitions that are worked on at a time: one computes while another one waits for its store.
 const PARTITIONS: usize = 2;
@@ -164,9 +165,10 @@ impl Run<'_> {
         let all = match self.repository.segments(self.snapshot, &id, state).await {
             Ok(all) => all,
             Err(error) => {
-                let message = self.damage(error).await?;
+                let found = self.unusable(error).await?;
                 let kind = CompactFindingKind::DamagedIndex;
-                compacted.findings.push(finding(kind, &id, None, &message));
+                let message = &found.message;
+                compacted.findings.push(finding(kind, &id, None, message));
                 return Ok(compacted);
             }
         };
@@ -189,18 +191,13 @@ impl Run<'_> {
         Ok(compacted)
     }
 
-    /// Returns what is wrong with an object, in words.
+    /// Returns what is wrong with an object.
     ///
     /// # Errors
     ///
-    /// Where it is not damage: the snapshot was forgotten, or the store failed.
-    pub(super) async fn damage(&self, error: RepoError) -> Result<String, CompactError> {
-        let sequence = self.snapshot.sequence;
-        let error = self.repository.explain(sequence, error).await;
-        match error.kind().is_about_content() {
-            true => Ok(error.to_string()),
-            false => Err(error.into()),
-        }
+    /// Where it is not the object's fault: the snapshot was forgotten, or the store failed.
+    pub(super) async fn unusable(&self, error: RepoError) -> Result<Unusable, RepoError> {
+        Unusable::of(self.repository, self.snapshot.sequence, error).await
     }
 
     /// Returns whether a segment is old enough.

@@ -13,6 +13,7 @@ use kbk_format::repo::{
 
 use super::error::SnapshotError;
 use super::report::{CopyFinding, CopyFindingKind, FoundIn};
+use crate::unusable::Unusable;
 
 /// A snapshot that is going to be copied.
 pub(super) struct SnapshotPlan {
@@ -311,18 +312,29 @@ pub(super) fn not_copied(detail: &str) -> Incomplete {
 ///
 /// # Errors
 ///
-/// Where it is not damage: the snapshot was forgotten, or the store failed.
+/// As [`unusable`].
 pub(super) async fn damage(
     origin: &Repository,
     sequence: u64,
     error: RepoError,
 ) -> Result<String, SnapshotError> {
-    let error = origin.explain(sequence, error).await;
-    if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) {
-        return Err(SnapshotError::Forgotten);
-    }
-    match error.kind().is_about_content() {
-        true => Ok(error.to_string()),
-        false => Err(error.into()),
+    Ok(unusable(origin, sequence, error).await?.message)
+}
+
+/// Returns what is wrong with an object of the origin.
+///
+/// # Errors
+///
+/// Where it is not the object's fault: the snapshot was forgotten, or the store failed.
+pub(super) async fn unusable(
+    origin: &Repository,
+    sequence: u64,
+    error: RepoError,
+) -> Result<Unusable, SnapshotError> {
+    match Unusable::of(origin, sequence, error).await {
+        Err(error) if matches!(error.kind(), RepoErrorKind::Forgotten { .. }) => {
+            Err(SnapshotError::Forgotten)
+        }
+        found => Ok(found?),
     }
 }

@@ -175,6 +175,8 @@ impl FoundIn {
 pub enum CopyFindingKind {
     /// A segment is missing in the origin, or is not what its index states.
     DamagedSegment,
+    /// The origin does not return a segment, although it returns other objects.
+    UnreadableSegment,
     /// The index of the origin does not show the segments of a partition.
     DamagedIndex,
     /// The segments of the origin do not continue those of the copy.
@@ -202,6 +204,9 @@ impl CopyFindingKind {
             | CopyFindingKind::DamagedAcls
             | CopyFindingKind::DamagedSnapshot => {
                 "restore the object in the original from another copy of it, then run the same command again"
+            }
+            CopyFindingKind::UnreadableSegment => {
+                "make the object readable in the original, or restore it there from another copy, then run the same command again"
             }
             CopyFindingKind::ForgottenSnapshot => {
                 "nothing can be done for this snapshot: what newer ones have of it is copied with them, by this run or the next"

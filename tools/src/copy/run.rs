@@ -13,13 +13,14 @@ use kbk_format::repo::{
 use kbk_format::{OffsetSpan, counted};
 
 use super::error::{CopyError, SnapshotError};
-use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied};
+use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied, unusable};
 use super::repair::Repair;
 use super::report::{Accounted, CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport, FoundIn};
 use super::selection::SelectedSnapshots;
 use super::transfer::{TRANSFERS, Transfer, TransferError, Transferred};
 use super::{CopyEvents, CopyOptions, CopySelection, resume, selection};
 use crate::claims::{self, ClaimEvents, ClaimRequest, HeldClaim};
+use crate::unusable::Unusable;
 
 /// How often a snapshot is planned again since others have committed meanwhile.
 const TRIES: u32 = 8;
@@ -112,8 +113,8 @@ struct Run<'a> {
     listed: HashSet<PartitionId>,
     /// Segments that this run has stored or checked.
     durable: HashSet<String>,
-    /// Segments that this run found damaged in the origin.
-    damaged: HashMap<String, String>,
+    /// Segments that the origin does not return as they were written.
+    damaged: HashMap<String, Unusable>,
     report: CopyReport,
 }
 
@@ -433,7 +434,9 @@ impl Run<'_> {
         while let Some((entry, ended)) = ended.next().await {
             match ended {
                 Ok(None) => stopped = true,
-                Ok(Some(Transferred::Damaged(detail))) => now_damaged.push((entry.key, detail)),
+                Ok(Some(Transferred::Damaged(detail))) => {
+                    now_damaged.push((entry.key, Unusable::damaged(detail)));
+                }
                 Ok(Some(how)) => {
                     self.events.stored(entry.records, entry.size);
                     match how {
@@ -447,8 +450,8 @@ impl Run<'_> {
                 }
                 Err(TransferError::Origin(error)) => {
                     let sequence = copy.origin.sequence;
-                    match damage(self.origin, sequence, error).await {
-                        Ok(detail) => now_damaged.push((entry.key, detail)),
+                    match unusable(self.origin, sequence, error).await {
+                        Ok(found) => now_damaged.push((entry.key, found)),
                         Err(error) => failed = Some(error),
                     }
                 }
@@ -469,7 +472,7 @@ impl Run<'_> {
         Ok(!stopped)
     }
 
-    /// Ends partitions before the first segment that is damaged in the origin.
+    /// Ends partitions before the first segment that the origin does not return as it was written.
     fn cut(&self, copy: &mut SnapshotCopy, findings: &mut Vec<CopyFinding>) {
         for (id, copied) in &mut copy.partitions {
             let mut segments = copied.segments.iter();
@@ -479,8 +482,10 @@ impl Run<'_> {
             let Some(segment) = copied.segments.get(at) else {
                 continue;
             };
-            let reason = self.damaged.get(&segment.key);
-            let reason = reason.map_or("it is damaged", String::as_str);
+            let Some(found) = self.damaged.get(&segment.key) else {
+                continue;
+            };
+            let reason = &found.message;
             let span = OffsetSpan::from(segment.base_offset..segment.end_offset);
             let end = segment.base_offset;
             let later = copied.segments.len() - at - 1;
@@ -490,7 +495,11 @@ impl Run<'_> {
             };
             let detail = format!("{span} cannot be copied{later}: {reason}");
             copied.incomplete = Some(not_copied(&detail));
-            let (kind, sequence) = (CopyFindingKind::DamagedSegment, copy.origin.sequence);
+            let kind = match found.is_damaged {
+                true => CopyFindingKind::DamagedSegment,
+                false => CopyFindingKind::UnreadableSegment,
+            };
+            let sequence = copy.origin.sequence;
             let message = format!("{id}: {detail}");
             findings.push(CopyFinding {
                 partition: Some(found_in(id, end)),

@@ -13,6 +13,7 @@ use super::report::{IndexReport, IndexRow};
 use super::segment::{SegmentError, compute};
 use super::{IndexError, IndexEvents, IndexOptions};
 use crate::compact::{CompactFinding, CompactFindingKind, finding};
+use crate::unusable::Unusable;
 
 /// Partitions that are worked on at a time: one computes while another one waits for its store.
 const PARTITIONS: usize = 2;
@@ -114,9 +115,10 @@ impl Run<'_> {
         let all = match self.repository.segments(self.snapshot, &id, state).await {
             Ok(all) => all,
             Err(error) => {
-                let message = self.damage(error).await?;
+                let found = self.unusable(error).await?;
                 let kind = CompactFindingKind::DamagedIndex;
-                result.findings.push(finding(kind, &id, None, &message));
+                let message = &found.message;
+                result.findings.push(finding(kind, &id, None, message));
                 return Ok(result);
             }
         };
@@ -137,12 +139,11 @@ impl Run<'_> {
                     new: computed.added,
                     content: computed.content,
                 }),
-                Err(SegmentError::Damaged(error)) => {
-                    let message = self.damage(error).await?;
-                    let kind = CompactFindingKind::DamagedSegment;
-                    result
-                        .findings
-                        .push(finding(kind, &id, Some(&old), &message));
+                Err(SegmentError::Unread(error)) => {
+                    let found = self.unusable(error).await?;
+                    let kind = CompactFindingKind::of_segment(&found);
+                    let finding = finding(kind, &id, Some(&old), &found.message);
+                    result.findings.push(finding);
                 }
                 Err(SegmentError::Fatal(error)) => return Err(error),
             }
@@ -150,17 +151,13 @@ impl Run<'_> {
         Ok(result)
     }
 
-    /// Returns what is wrong with an object, in words.
+    /// Returns what is wrong with an object.
     ///
     /// # Errors
     ///
-    /// Where it is not damage: the snapshot was forgotten, or the store failed.
-    async fn damage(&self, error: RepoError) -> Result<String, IndexError> {
-        let error = self.repository.explain(self.snapshot.sequence, error).await;
-        match error.kind().is_about_content() {
-            true => Ok(error.to_string()),
-            false => Err(error.into()),
-        }
+    /// Where it is not the object's fault: the snapshot was forgotten, or the store failed.
+    async fn unusable(&self, error: RepoError) -> Result<Unusable, RepoError> {
+        Unusable::of(self.repository, self.snapshot.sequence, error).await
     }
 
     /// Commits what is proved.

@@ -23,8 +23,8 @@ pub(super) struct Computed {
 
 /// Why a segment was not computed.
 pub(super) enum SegmentError {
-    /// The old one is damaged.
-    Damaged(RepoError),
+    /// The old one is damaged, or cannot be read.
+    Unread(RepoError),
     /// The run ends.
     Fatal(IndexError),
 }
@@ -76,14 +76,14 @@ pub(super) async fn compute(
     let sent = send(store, id, std::slice::from_ref(old), sender).await;
     let copied = joined(copied.await).map_err(|error| failed(error.to_string()))?;
     // Why it could not be read says more than that it was not copied.
-    sent.map_err(|unread| SegmentError::Damaged(unread.error))?;
+    sent.map_err(|unread| SegmentError::Unread(unread.error))?;
     let Copied {
         upload,
         summary,
         digests,
         gaps,
     } = copied.map_err(|failure| match failure {
-        Failure::Damaged(error) => SegmentError::Damaged(error),
+        Failure::Damaged(error) => SegmentError::Unread(error),
         Failure::Store(error) => error.into(),
         Failure::Write(detail) => failed(detail).into(),
         Failure::Ended => failed("its blocks were not read to the end".to_owned()).into(),

@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use kbk_format::repo::{Repository, SegmentEntry, Snapshot};
 
 use super::{IndexError, IndexOptions, IndexReport, index};
+use crate::compact::CompactFindingKind;
 use crate::compact::tests::world::{World, id, options as compact_options};
 use crate::testing::as_batches::SegmentKind;
+use crate::testing::faulty::Withheld;
 use crate::testing::random::Random;
 
 fn options(dry_run: bool) -> IndexOptions {
@@ -131,6 +133,26 @@ async fn what_another_run_replaces_meanwhile_is_left_to_it() {
     assert_eq!(done.segments, 0);
     assert!(done.outdated_segments > 0 && done.snapshots.is_empty());
     world.check(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_read_stays_and_all_others_are_computed() {
+    for (seed, is_denied) in [(1, true), (2, false)] {
+        let world = World::random_of(seed, SegmentKind::NotComputed).await;
+        let key = not_computed(&world).await[0].key.clone();
+        let withheld = Withheld::new(is_denied, [key.clone()]);
+        let repository = world.open_without(withheld).await;
+        let done = run(&repository, &*world.latest().await, false).await;
+        let done = done.unwrap();
+        let [finding] = &done.findings[..] else {
+            panic!("{:?}", done.findings);
+        };
+        assert_eq!(finding.kind, CompactFindingKind::UnreadableSegment);
+        assert_eq!(finding.key.as_ref(), Some(&key));
+        let left = not_computed(&world).await;
+        assert_eq!(left.iter().map(|it| &it.key).collect::<Vec<_>>(), [&key]);
+        world.check(seed).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

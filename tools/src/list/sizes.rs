@@ -107,7 +107,7 @@ impl Needed {
 ///
 /// # Errors
 ///
-/// The error of the store. A snapshot that cannot be read is a row with `damage`.
+/// The error of the store, where it does not return other objects either. A snapshot that cannot be read is a row with `damage`.
 pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
     let mut sizes = Sizes {
         topics: topics(repository).await?,
@@ -124,7 +124,7 @@ pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
                 unique_objects: Some(0),
                 unique_bytes: Some(0),
             },
-            Err(error) if error.kind().is_about_content() => {
+            Err(error) if repository.store().is_about_one_object(&error).await => {
                 SnapshotSize::damaged(sequence, &error)
             }
             Err(error) => return Err(error),
@@ -144,7 +144,7 @@ pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
                     needed.add(key, (first, last), entry.size);
                 }
             }
-            Err(error) if error.kind().is_about_content() => {
+            Err(error) if repository.store().is_about_one_object(&error).await => {
                 for row in sizes.snapshots.iter_mut().take(last + 1).skip(first) {
                     *row = SnapshotSize::damaged(row.sequence, &error);
                 }
@@ -202,7 +202,9 @@ async fn topics(repository: &Repository) -> Result<Vec<TopicSize>, RepoError> {
         Ok(Some(snapshot)) => snapshot,
         Ok(None) => return Ok(Vec::new()),
         // Its row says so.
-        Err(error) if error.kind().is_about_content() => return Ok(Vec::new()),
+        Err(error) if repository.store().is_about_one_object(&error).await => {
+            return Ok(Vec::new());
+        }
         Err(error) => return Err(error),
     };
     let size = |topic: &kbk_format::repo::TopicState| TopicSize {
@@ -234,6 +236,35 @@ impl SnapshotSize {
             stored_bytes: None,
             unique_objects: None,
             unique_bytes: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compact::tests::world::World;
+    use crate::testing::faulty::Withheld;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_snapshot_or_a_table_that_cannot_be_read_is_named_and_the_others_are_counted() {
+        let world = World::random(1).await;
+        let keys = world.keys().await;
+        let table = keys.iter().find(|key| key.starts_with("index/")).unwrap();
+        let snapshot = format!("snapshots/{:020}.json", 2);
+        for (key, is_denied) in [(&snapshot, true), (&snapshot, false), (table, true)] {
+            let withheld = Withheld::new(is_denied, [key.clone()]);
+            let sizes = sizes(&world.open_without(withheld).await).await.unwrap();
+            assert_eq!(sizes.snapshots.len(), 3);
+            let damaged = sizes.snapshots.iter().filter_map(|it| it.damage.as_ref());
+            let damaged: Vec<&String> = damaged.collect();
+            assert!(
+                !damaged.is_empty() && damaged.iter().all(|it| it.contains(key.as_str())),
+                "{damaged:?}"
+            );
+            if *key == snapshot {
+                assert_eq!(damaged.len(), 1);
+            }
         }
     }
 }

@@ -64,8 +64,12 @@ impl Displaced {
             let key = object.key.to_string();
             let is_of_it = matches!(&object.key, Key::Segment { partition, .. } if partition == id);
             if is_of_it && !named.contains(&*key) {
-                let found = segment_id(repository, &key).await?;
-                self.add(found, &key);
+                match segment_id(repository, &key).await {
+                    Ok(found) => self.add(found, &key),
+                    // It is another segment, as far as anyone knows.
+                    Err(error) if repository.store().is_about_one_object(&error).await => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())

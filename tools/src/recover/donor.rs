@@ -12,12 +12,12 @@ use std::collections::BTreeSet;
 
 use kbk_format::OffsetSpan;
 use kbk_format::repo::{
-    Digest, Digested, PartitionId, PartitionState, RepoError, RepoErrorKind, Repository,
-    SegmentEntry, Snapshot,
+    Digest, Digested, PartitionId, PartitionState, RepoError, Repository, SegmentEntry, Snapshot,
 };
 use tokio::sync::OnceCell;
 
 use super::ranges::Offsets;
+use crate::unusable::Unusable;
 
 /// A repository to take records from, and its newest snapshot.
 #[derive(Debug)]
@@ -131,11 +131,8 @@ impl Donor {
             Ok(entries) => entries,
             Err(error) => {
                 let sequence = self.snapshot.sequence;
-                let error = self.repository.explain(sequence, error).await;
-                return match error.kind().is_about_content() {
-                    true => Ok(Err(NotTaken::Unreadable(error.to_string()))),
-                    false => Err(error),
-                };
+                let found = Unusable::of(&self.repository, sequence, error).await?;
+                return Ok(Err(NotTaken::Unreadable(found.message)));
             }
         };
         if entries.is_empty() {
@@ -173,8 +170,7 @@ impl Donor {
 async fn digest(repository: &Repository, sequence: u64) -> Result<Option<Digest>, RepoError> {
     match repository.manifest(sequence).await {
         Ok(manifest) => Ok(Some(manifest.sha256)),
-        Err(error) if error.kind().is_about_content() => Ok(None),
-        Err(error) if matches!(error.kind(), RepoErrorKind::NoSuchSnapshot { .. }) => Ok(None),
+        Err(error) if repository.store().is_about_one_object(&error).await => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -141,14 +141,14 @@ impl<'a> OlderSnapshots<'a> {
         Ok(read)
     }
 
-    /// Accepts that a snapshot is damaged or gone, and no other error.
+    /// Accepts that a snapshot is damaged or gone, or cannot be read although others can, and no other error.
     async fn unreadable(&self, sequence: u64, error: RepoError) -> Result<(), RepoError> {
         let error = self.repository.explain(sequence, error).await;
         let is_gone = matches!(
             error.kind(),
             RepoErrorKind::NoSuchSnapshot { .. } | RepoErrorKind::Forgotten { .. }
         );
-        match is_gone || error.kind().is_about_content() {
+        match is_gone || self.repository.store().is_about_one_object(&error).await {
             true => Ok(()),
             false => Err(error),
         }

@@ -80,8 +80,13 @@ pub async fn plan(
         lost_before: 0,
     };
     let mut damaged = Damaged::default();
+    // What is left of a segment is read as a whole, and may be whole where it cannot be.
+    let unread = report.findings.iter();
+    let unread = unread.filter(|it| it.kind == FindingKind::Unreadable);
+    let unread: BTreeSet<String> = unread.filter_map(|it| it.key.clone()).collect();
     for finding in report.findings {
         match (&finding.key, finding.kind) {
+            (Some(key), _) if unread.contains(key) => plan.findings.push(finding.of_newest_only()),
             // A new segment has no key filter, which is missed by nobody; a compaction makes one.
             (Some(key), kind)
                 if kind.is_damage_of_segment() || kind == FindingKind::DamagedKeyFilter =>
@@ -160,7 +165,7 @@ async fn targets(
         Ok(entries) => entries,
         Err(error) => {
             let error = repository.explain(snapshot.sequence, error).await;
-            return match error.kind().is_about_content() {
+            return match repository.store().is_about_one_object(&error).await {
                 // A finding of the verification.
                 true => Ok(Vec::new()),
                 false => Err(error),

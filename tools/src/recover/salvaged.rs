@@ -15,9 +15,6 @@ use crate::task::joined;
 /// Bytes that are read of an object beyond the size that its row states: it may have been lengthened.
 const MORE_BYTES: u64 = 64 << 20;
 
-/// Why an object of another repository is of no use.
-const MISSING: &str = "it is missing there";
-
 /// What is left of a segment. Clones share the bytes.
 pub(super) struct Salvaged {
     /// What its own object and a copy of it prove.
@@ -117,12 +114,12 @@ impl Salvaged {
         if let Some((donor, partition)) = donor
             && let Some(copy) = partition.entries.iter().find(is_copy)
         {
-            match fetch(donor.repository.store(), &copy.key, limit).await? {
-                Some(bytes) => {
+            match fetch_of(donor, copy, limit).await? {
+                Ok(bytes) => {
                     copies.push(Arc::new(bytes));
                     from.push((Some(donor.url().to_owned()), copy.key.clone()));
                 }
-                None => missing_copy = Some((donor, copy)),
+                Err(why) => missing_copy = Some((donor, copy, why)),
             }
         }
         let known = Known {
@@ -133,8 +130,8 @@ impl Salvaged {
         let own = search(repository, entry, copies, known).await?;
         let mut salvaged = Salvaged::of_source(Source { from, ..own }, id, lost_before.clone());
         salvaged.is_missing = is_missing;
-        if let Some((donor, copy)) = missing_copy {
-            salvaged.refuse(donor, copy, MISSING);
+        if let Some((donor, copy, why)) = missing_copy {
+            salvaged.refuse(donor, copy, &why);
         }
         if let Some((donor, partition)) = donor {
             salvaged.fill(entry, donor, partition).await?;
@@ -184,9 +181,12 @@ impl Salvaged {
                 continue;
             }
             let limit = other.size.saturating_add(MORE_BYTES);
-            let Some(bytes) = fetch(donor.repository.store(), &other.key, limit).await? else {
-                self.refuse(donor, other, MISSING);
-                continue;
+            let bytes = match fetch_of(donor, other, limit).await? {
+                Ok(bytes) => bytes,
+                Err(why) => {
+                    self.refuse(donor, other, &why);
+                    continue;
+                }
             };
             let known = Known {
                 salt: other.segment_id.0.first_chunk().copied(),
@@ -478,6 +478,21 @@ fn known_offsets(source: &Source) -> Result<Offsets, FormatError> {
 }
 
 /// Searches copies of a segment on a thread of its own.
+/// Reads an object of the other repository; the inner error is why that is of no use, for people.
+async fn fetch_of(
+    donor: &Donor,
+    entry: &SegmentEntry,
+    limit: u64,
+) -> Result<Result<ObjectBytes, String>, RepoError> {
+    let store = donor.repository.store();
+    match fetch(store, &entry.key, limit).await {
+        Ok(Some(bytes)) => Ok(Ok(bytes)),
+        Ok(None) => Ok(Err("it is missing there".to_owned())),
+        Err(error) if store.is_about_one_object(&error).await => Ok(Err(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
 async fn search(
     repository: &Repository,
     entry: &SegmentEntry,

@@ -1,6 +1,7 @@
-//! A store that fails some calls, some of them after they took effect, and all of them once the process has crashed; something else may
-//! happen before it returns a segment.
+//! A store that fails some calls, some of them after they took effect, and all of them once the process has crashed; that does not return some of
+//! its objects; something else may happen before it returns a segment.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +24,42 @@ pub(crate) struct Faults {
     percent: u64,
     /// The calls that are left before the crash.
     calls: Option<u64>,
+    withheld: Withheld,
+}
+
+/// The objects whose bytes are never returned, although they are listed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Withheld {
+    /// By key.
+    pub(crate) keys: BTreeSet<String>,
+    /// Whether the user may not read them; otherwise the medium fails there.
+    pub(crate) is_denied: bool,
+}
+
+impl Withheld {
+    pub(crate) fn new(is_denied: bool, keys: impl IntoIterator<Item = String>) -> Withheld {
+        Withheld {
+            keys: keys.into_iter().collect(),
+            is_denied,
+        }
+    }
+
+    fn error(&self, location: &Path) -> Option<object_store::Error> {
+        if !self.keys.contains(location.as_ref()) {
+            return None;
+        }
+        let path = location.to_string();
+        Some(match self.is_denied {
+            true => object_store::Error::PermissionDenied {
+                path,
+                source: "withheld".into(),
+            },
+            false => object_store::Error::Generic {
+                store: "faulty",
+                source: "Input/output error".into(),
+            },
+        })
+    }
 }
 
 enum Step {
@@ -37,7 +74,13 @@ impl Faults {
             random,
             percent,
             calls,
+            withheld: Withheld::default(),
         }))
+    }
+
+    /// Never returns the bytes of these objects.
+    pub(crate) fn withhold(&mut self, withheld: Withheld) {
+        self.withheld = withheld;
     }
 
     fn step(&mut self) -> Step {
@@ -154,6 +197,10 @@ impl ObjectStore for FaultyStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.read_step()?;
+        let withheld = self.faults.lock().unwrap().withheld.error(location);
+        if let Some(error) = withheld.filter(|_| !options.head) {
+            return Err(error);
+        }
         if location.as_ref().starts_with("data/") {
             self.meanwhile.happen();
         }

@@ -5,4 +5,5 @@ pub(crate) mod as_batches;
 #[path = "../../../tests/support/delegate.rs"]
 pub(crate) mod delegate;
 pub(crate) mod faulty;
+pub(crate) mod lying;
 pub(crate) mod random;

@@ -149,7 +149,7 @@ async fn index(repository: &Repository, snapshot: &Snapshot) -> Result<SizeCheck
     for table in &tables {
         match repository.table_segments(table).await {
             Ok(_) => {}
-            Err(error) if error.kind().is_about_content() => {
+            Err(error) if repository.store().is_about_one_object(&error).await => {
                 check.add(Finding::of_error(&error, damaged, missing));
             }
             Err(error) => return Err(error),
@@ -182,7 +182,7 @@ async fn topic_findings(
         let partition = topic.partition_id(state.partition);
         match repository.segments(snapshot, &partition, state).await {
             Ok(entries) => findings.extend(differences(&partition, &entries, &listed)),
-            Err(error) if error.kind().is_about_content() => {
+            Err(error) if repository.store().is_about_one_object(&error).await => {
                 let (damaged, missing) = (FindingKind::DamagedTable, FindingKind::MissingTable);
                 let finding = Finding::of_error(&error, damaged, missing).partition(&partition);
                 findings.push(finding.offsets(state.base_offset, state.end_offset));

@@ -17,6 +17,7 @@
 //! | wait between attempts of our own | `pause` |
 //! | sign requests | `crypto` |
 //! | find out whether two writers can create the same object | `probe` |
+//! | find out whether other objects can be read where one cannot | `reach` |
 //! | remove many objects | `removal` |
 //! | list what there is | `list` |
 //! | create and flush folders of a local disk | `folder` |
@@ -32,6 +33,7 @@ mod location;
 mod options;
 mod pause;
 mod probe;
+mod reach;
 mod removal;
 mod s3;
 mod variables;

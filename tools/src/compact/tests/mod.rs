@@ -11,6 +11,7 @@ use self::world::{World, id, options};
 use super::{CompactError, CompactFindingKind, CompactOptions, KeepLatest, KeyFilters};
 use crate::read::GapReasons;
 use crate::testing::as_batches::SegmentKind;
+use crate::testing::faulty::Withheld;
 use crate::testing::random::Random;
 
 /// Seeds of each test: many more where there is time.
@@ -204,6 +205,10 @@ async fn a_store_that_fails_now_and_then_costs_a_run_and_nothing_else() {
         for round in 0..6 {
             let ended = world.compact_faulty(&options, 1 + round, None).await;
             failed += u64::from(ended.is_err());
+            // A segment that fails again and again stays as it is, and what is around it is merged.
+            if ended.is_ok_and(|report| !report.is_whole()) {
+                continue;
+            }
             let found = world.read().await;
             assert!(found == old || found == new, "seed {seed}");
         }
@@ -211,6 +216,33 @@ async fn a_store_that_fails_now_and_then_costs_a_run_and_nothing_else() {
         world.check(seed).await;
     }
     assert!(failed > 10, "{failed} failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_read_stays_and_all_others_are_merged() {
+    let mut merged = 0;
+    for seed in seeds(12) {
+        let world = World::random(seed).await;
+        let mut options = options();
+        if seed % 2 == 0 {
+            options.keep = Some(KeepLatest {
+                tombstones_from: None,
+            });
+        }
+        let all = world.entries_of(&id(0)).await;
+        let key = all[seed as usize % all.len()].key.clone();
+        let withheld = Withheld::new(seed % 3 == 0, [key.clone()]);
+        let report = world.compact_without(&options, withheld).await.unwrap();
+        assert!(!report.is_whole() || report.findings.is_empty());
+        for finding in &report.findings {
+            assert_eq!(finding.kind, CompactFindingKind::UnreadableSegment);
+            assert_eq!(finding.key.as_ref(), Some(&key));
+        }
+        let after = world.entries_of(&id(0)).await;
+        assert!(after.iter().any(|it| it.key == key), "seed {seed}");
+        merged += report.segments;
+    }
+    assert!(merged > 20, "{merged}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

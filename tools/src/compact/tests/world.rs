@@ -1,10 +1,8 @@
 //! A repository of random segments, and what it must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures_util::stream::StreamExt;
 use jiff::Timestamp;
 use kbk_format::repo::{
@@ -17,13 +15,13 @@ use kbk_format::{
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutOptions, PutPayload, PutResult};
+use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
 
 use crate::compact::{CompactError, CompactOptions, CompactReport, KeyFilters, compact};
 use crate::testing::as_batches::SegmentKind;
-use crate::testing::delegate::delegate_to;
-use crate::testing::faulty::{Faults, FaultyStore};
+use crate::testing::faulty::{Faults, FaultyStore, Withheld};
+use crate::testing::lying::Lying;
 use crate::testing::random::Random;
 use crate::verify::{VerifyDepth, VerifyOptions, verify};
 
@@ -172,6 +170,23 @@ impl World {
         Repository::open(store).await.unwrap()
     }
 
+    /// Opens a store that does not return some of its objects.
+    pub(crate) fn store_without(&self, withheld: Withheld) -> Store {
+        let faults = Faults::new(Random::new(1), 0, None);
+        faults.lock().unwrap().withhold(withheld);
+        let objects = FaultyStore {
+            objects: Arc::clone(&self.objects),
+            faults,
+            meanwhile: Arc::default(),
+        };
+        Store::new(Arc::new(objects), "memory").with_profile(profile())
+    }
+
+    pub(crate) async fn open_without(&self, withheld: Withheld) -> Repository {
+        let store = self.store_without(withheld);
+        Repository::open(store).await.unwrap()
+    }
+
     pub(crate) async fn latest(&self) -> Digested<Snapshot> {
         self.open().await.latest().await.unwrap().unwrap()
     }
@@ -182,6 +197,16 @@ impl World {
     ) -> Result<CompactReport, CompactError> {
         let snapshot = self.latest().await;
         self.compact_of(&snapshot, options).await
+    }
+
+    /// Compacts on a store that does not return some of its objects.
+    pub(crate) async fn compact_without(
+        &self,
+        options: &CompactOptions,
+        withheld: Withheld,
+    ) -> Result<CompactReport, CompactError> {
+        let snapshot = self.latest().await;
+        run(&self.open_without(withheld).await, &snapshot, options).await
     }
 
     pub(crate) async fn compact_of(
@@ -666,38 +691,4 @@ fn borrowed<'a>(
 pub(crate) struct Prepared {
     change: Change,
     added: Vec<(PartitionId, Model)>,
-}
-
-/// A store that returns other bytes of everything in `data` that was written since.
-#[derive(Clone, Debug)]
-struct Lying {
-    objects: Arc<InMemory>,
-    known: BTreeSet<String>,
-}
-
-impl fmt::Display for Lying {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("lying")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for Lying {
-    delegate_to!([objects] put_multipart_opts, get_opts, delete_stream, list, list_with_delimiter, copy_opts);
-
-    async fn put_opts(
-        &self,
-        location: &Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> object_store::Result<PutResult> {
-        let key = location.to_string();
-        if !key.starts_with("data/") || self.known.contains(&key) {
-            return self.objects.put_opts(location, payload, options).await;
-        }
-        let mut bytes: Vec<u8> = payload.iter().flat_map(|part| part.to_vec()).collect();
-        let at = bytes.len() / 3;
-        bytes[at] ^= 4;
-        self.objects.put_opts(location, bytes.into(), options).await
-    }
 }

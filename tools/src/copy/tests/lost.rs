@@ -15,6 +15,7 @@ use crate::copy::repair::Repair;
 use crate::copy::transfer::Transfer;
 use crate::copy::{CopyFindingKind, CopySelection};
 use crate::recover::{self, RecoverEvents, RecoverOptions};
+use crate::testing::faulty::Withheld;
 
 #[test]
 fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
@@ -61,6 +62,34 @@ fn a_damaged_segment_ends_its_partition_and_is_copied_once_it_is_intact() {
         let to = world.to.open().await.latest().await.unwrap().unwrap();
         assert_eq!(to.origin.as_ref().unwrap().sequence, 4);
         assert!(to.is_complete());
+        world.check(&NAMES).await;
+    });
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_ends_its_partition_and_is_copied_once_it_can_be() {
+    run(async {
+        let mut world = with_segments_in_each(3).await;
+        let from = world.from.open().await;
+        let newest = from.latest().await.unwrap().unwrap();
+        let mut rows = from.segment_rows(&newest).await.unwrap();
+        let (id, entry) = rows.next().await.unwrap().unwrap();
+        for is_denied in [true, false] {
+            let withheld = Withheld::new(is_denied, [entry.key.clone()]);
+            *world.from.withheld.lock().unwrap() = withheld;
+            let report = copied(&mut world).await;
+            assert!(!report.is_whole());
+            for finding in &report.findings {
+                assert_eq!(finding.kind, CopyFindingKind::UnreadableSegment);
+                assert!(finding.message.contains(&entry.key), "{finding:?}");
+            }
+            let to = world.to.open().await.latest().await.unwrap().unwrap();
+            let incomplete = to.partition(&id).unwrap().incomplete.as_ref().unwrap();
+            assert_eq!(incomplete.reason, IncompleteReason::NotCopied);
+        }
+        *world.from.withheld.lock().unwrap() = Withheld::default();
+        let report = copied(&mut world).await;
+        assert!(report.is_whole(), "{report:?}");
         world.check(&NAMES).await;
     });
 }

@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 use crate::copy::{
     CopyError, CopyEvents, CopyFindingKind, CopyOptions, CopyReport, CopySelection, copy,
 };
-use crate::testing::faulty::{Faults, FaultyStore, Meanwhile};
+use crate::testing::faulty::{Faults, FaultyStore, Meanwhile, Withheld};
 use crate::testing::random::Random;
 
 pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -36,6 +36,8 @@ pub(super) struct Side {
     url: &'static str,
     /// What others do while the next process reads segments.
     meanwhile: Mutex<Meanwhile>,
+    /// What the store does not return.
+    pub(super) withheld: Mutex<Withheld>,
 }
 
 impl Side {
@@ -44,6 +46,7 @@ impl Side {
             objects: Arc::new(InMemory::new()),
             url,
             meanwhile: Mutex::default(),
+            withheld: Mutex::default(),
         };
         let created = Repository::create(side.store(0, None, Random::new(1)), identity);
         created.await.unwrap();
@@ -51,9 +54,12 @@ impl Side {
     }
 
     fn store(&self, percent: u64, calls: Option<u64>, random: Random) -> Store {
+        let faults = Faults::new(random, percent, calls);
+        let withheld = self.withheld.lock().unwrap().clone();
+        faults.lock().unwrap().withhold(withheld);
         let objects = FaultyStore {
             objects: Arc::clone(&self.objects),
-            faults: Faults::new(random, percent, calls),
+            faults,
             meanwhile: Arc::new(take(&mut *self.meanwhile.lock().unwrap())),
         };
         // Small, so that segments have several ranges, and some of them parts.

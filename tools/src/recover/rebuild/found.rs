@@ -1,6 +1,6 @@
 //! What an object proves by itself: nothing vouches for it but its own checksums and its name.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -486,6 +486,8 @@ async fn search(
 pub(super) struct Loader<'a> {
     repository: &'a Repository,
     loaded: VecDeque<(String, Arc<Source>)>,
+    /// The segments of the base that the store does not return, by key, and why. The others are known to be readable.
+    pub(super) unread: BTreeMap<String, String>,
 }
 
 impl<'a> Loader<'a> {
@@ -493,16 +495,25 @@ impl<'a> Loader<'a> {
         Loader {
             repository,
             loaded: VecDeque::new(),
+            unread: BTreeMap::new(),
         }
     }
 
-    /// Searches an object; `None` where it is gone.
+    /// Searches an object; `None` where it is gone, or one of the base that cannot be read.
     pub(super) async fn load(&mut self, node: &Node) -> Result<Option<Arc<Source>>, RepoError> {
         let mut loaded = self.loaded.iter();
         if let Some((_, source)) = loaded.find(|(key, _)| *key == node.key) {
             return Ok(Some(Arc::clone(source)));
         }
-        let found = search(self.repository, &node.key, node.bytes, node.salt).await?;
+        let found = match search(self.repository, &node.key, node.bytes, node.salt).await {
+            Err(error)
+                if node.is_stated && self.repository.store().is_about_one_object(&error).await =>
+            {
+                self.unread.insert(node.key.clone(), error.to_string());
+                None
+            }
+            found => found?,
+        };
         Ok(found.map(|source| {
             let source = Arc::new(source);
             if self.loaded.len() == LOADED {

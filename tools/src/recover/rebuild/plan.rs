@@ -163,6 +163,8 @@ pub async fn plan_rebuild(
         clusters: BTreeMap::new(),
         planned: BTreeMap::new(),
         strays: Some(BTreeMap::new()),
+        is_readable: false,
+        inaccessible: None,
     };
     let stated = base.manifest().and_then(|base| base.cluster_id.clone());
     planning.clusters.extend(stated.map(|id| (id, 0)));
@@ -179,8 +181,16 @@ pub async fn plan_rebuild(
         topics = planning.finish();
         planning.missing_segments();
     }
+    // Without a base, there is nothing to build a snapshot of, and what keeps one object from being read keeps all of them.
+    if base.snapshot.is_none()
+        && !planning.is_readable
+        && let Some(error) = planning.inaccessible.take()
+    {
+        return Err(error.into());
+    }
     planning.name_clusters();
     planning.compare_totals(&topics);
+    planning.report.sum_up();
     let Planning {
         report,
         newest_ms,
@@ -217,6 +227,10 @@ struct Planning<'a> {
     planned: BTreeMap<PartitionId, PlannedPartition>,
     /// Objects under the names of others, by the partition that they are of; `None` once their partitions are planned.
     strays: Option<BTreeMap<PartitionId, Vec<ListedObject>>>,
+    /// Whether an object could be read.
+    is_readable: bool,
+    /// Why the first of those could not be that the store does not return.
+    inaccessible: Option<RepoError>,
 }
 
 impl Planning<'_> {
@@ -359,17 +373,16 @@ impl Planning<'_> {
                 rows.push((ObjectRow::new(id, &object, Fate::Pruned), None));
                 continue;
             }
-            let inspected = match is_stray {
-                true => inspect_stray(self.repository, id, &object).await?,
-                false => inspect(self.repository, id, &object).await?,
-            };
+            let inspected = self.inspect(id, &object, is_stray).await?;
             self.events.bytes_checked(object.bytes);
             let mut row = ObjectRow::new(id, &object, Fate::Unreadable);
             let node = match inspected {
                 Inspected::Unusable(fate, detail) => {
                     (row.fate, row.detail) = (fate, Some(detail));
+                    // What it held is not known.
+                    row.lost_offsets = (fate == Fate::Empty).then_some(0);
                     if let (
-                        Fate::Unreadable | Fate::Unsupported,
+                        Fate::Unreadable | Fate::Unsupported | Fate::Inaccessible,
                         Key::Segment { base_offset, .. },
                     ) = (fate, &object.key)
                     {
@@ -384,7 +397,7 @@ impl Planning<'_> {
                     {
                         strays.entry(other).or_default().push(object);
                     } else {
-                        row.fate = Fate::Misplaced;
+                        (row.fate, row.lost_offsets) = (Fate::Misplaced, None);
                         row.detail = Some(format!("its header states that it is of {other}"));
                         rows.push((row, None));
                     }
@@ -453,11 +466,39 @@ impl Planning<'_> {
             if let Some(at) = at {
                 judging.judge(&mut row, at);
             }
+            if let Some(error) = self.loader.unread.get(&row.key) {
+                row.detail = Some(error.clone());
+            }
             judged.push(row);
         }
         planned.rows = judged;
         self.sum_up(id, &mut planned, &histories).await?;
         Ok(planned)
+    }
+
+    /// Reads an object. What the store does not return is of no use, and is no reason to leave out everything else.
+    async fn inspect(
+        &mut self,
+        id: &PartitionId,
+        object: &ListedObject,
+        is_stray: bool,
+    ) -> Result<Inspected, RebuildError> {
+        let inspected = match is_stray {
+            true => inspect_stray(self.repository, id, object).await,
+            false => inspect(self.repository, id, object).await,
+        };
+        match inspected {
+            Ok(inspected) => {
+                self.is_readable = true;
+                Ok(inspected)
+            }
+            Err(error) if self.repository.store().is_about_one_object(&error).await => {
+                let detail = error.to_string();
+                self.inaccessible.get_or_insert(error);
+                Ok(Inspected::Unusable(Fate::Inaccessible, detail))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads what the base states of a partition.

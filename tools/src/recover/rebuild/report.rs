@@ -36,6 +36,8 @@ pub enum Fate {
     Empty,
     /// A later version of kbk wrote it.
     Unsupported,
+    /// The store does not return it, although it returns others: what it holds is not known.
+    Inaccessible,
     /// Nothing of it proves itself.
     Unreadable,
 }
@@ -58,6 +60,7 @@ impl Fate {
             Fate::Misplaced => "misplaced",
             Fate::Empty => "empty",
             Fate::Unsupported => "unsupported",
+            Fate::Inaccessible => "inaccessible",
             Fate::Unreadable => "unreadable",
         }
     }
@@ -71,6 +74,7 @@ impl Fate {
                 | Fate::Contradictory
                 | Fate::Misplaced
                 | Fate::Unsupported
+                | Fate::Inaccessible
                 | Fate::Unreadable
         )
     }
@@ -97,7 +101,7 @@ pub struct ObjectRow {
     pub records: Option<u64>,
     /// Number of offsets between its first and the last one that is known of it of which it proves nothing.
     pub damaged_offsets: u64,
-    /// Of these, those that nothing else has; null where it is not known where the object ended.
+    /// Of these, those that nothing else has; null where they are not known: where the object ended is not, or what it held.
     pub lost_offsets: Option<u64>,
     /// What is wrong with it, or why it is not used, for people; null where there is nothing to say.
     pub detail: Option<String>,
@@ -107,7 +111,12 @@ impl ObjectRow {
     /// Returns whether records of it may be missing.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
-        self.fate.is_loss() || self.lost_offsets != Some(0)
+        self.fate.is_loss() || self.lost_offsets != Some(0) || self.is_not_compared()
+    }
+
+    /// Returns whether it is of the newest readable snapshot, and could not be read to compare it with others.
+    fn is_not_compared(&self) -> bool {
+        self.fate == Fate::Kept && self.detail.is_some()
     }
 
     pub(super) fn new(id: &PartitionId, object: &ListedObject, fate: Fate) -> ObjectRow {
@@ -243,8 +252,10 @@ pub struct RebuildReport {
     pub missing_segments: u64,
     /// Number of records that are added.
     pub records: u64,
-    /// Number of offsets that are added and of which nothing is left.
-    pub lost_offsets: u64,
+    /// Number of offsets that are added and of which nothing is left: the new snapshot states them as lost.
+    pub stated_lost_offsets: u64,
+    /// The same number, where that is all that is lost of the objects; null where it is not known what one of them held.
+    pub lost_offsets: Option<u64>,
     /// Every object of `data`, and what became of it.
     pub data_objects: Vec<ObjectRow>,
     /// Whether a signal ended it: nothing was committed.
@@ -269,7 +280,7 @@ impl RebuildReport {
     /// Returns whether every object is accounted for without a loss. What no object has is not known.
     #[must_use]
     pub fn is_lossless(&self) -> bool {
-        self.lost_offsets == 0
+        self.stated_lost_offsets == 0
             && self.missing_segments == 0
             && self.unread.is_empty()
             && self.missing_totals.is_none()
@@ -282,7 +293,14 @@ impl RebuildReport {
 
     pub(super) fn add(&mut self, row: PartitionRebuild) {
         self.records = self.records.saturating_add(row.records);
-        self.lost_offsets = self.lost_offsets.saturating_add(row.lost_offsets);
+        self.stated_lost_offsets = self.stated_lost_offsets.saturating_add(row.lost_offsets);
         self.rebuilt.push(row);
+    }
+
+    /// States whether what is lost is all known, once every object was judged.
+    pub(super) fn sum_up(&mut self) {
+        let mut objects = self.data_objects.iter();
+        let is_known = objects.all(|object| object.lost_offsets.is_some());
+        self.lost_offsets = is_known.then_some(self.stated_lost_offsets);
     }
 }

@@ -17,6 +17,7 @@ use super::{Donor, RecoverOptions, Recovery, RecoveryError, RecoveryPlan, plan, 
 use crate::compact::tests::world::{World, id, options as compact_options};
 use crate::compact::{CompactOptions, KeepLatest};
 use crate::list::Completeness;
+use crate::testing::faulty::Withheld;
 use crate::testing::random::Random;
 use crate::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
 
@@ -67,6 +68,63 @@ async fn fork(world: &World) -> World {
         keys: world.keys,
         kind: world.kind,
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_stays_and_what_is_damaged_is_replaced() {
+    let world = World::random(1).await;
+    let all = world.entries_of(&id(0)).await;
+    let with_records: Vec<_> = all.iter().filter(|it| it.records > 3).collect();
+    let (damaged, unread) = (&with_records[0].key, &with_records[1].key);
+    let path = Path::from(damaged.as_str());
+    let found = world.objects.get(&path).await.unwrap();
+    let mut bytes = found.bytes().await.unwrap().to_vec();
+    bytes[400] ^= 1;
+    world.objects.put(&path, bytes.into()).await.unwrap();
+    let older = format!("snapshots/{:020}.json", 1);
+    for is_denied in [true, false] {
+        let world = fork(&world).await;
+        let withheld = Withheld::new(is_denied, [unread.clone(), older.clone()]);
+        let repository = world.open_without(withheld).await;
+        let snapshot = world.latest().await;
+        let plan = planned(&repository, &snapshot, false).await;
+        let options = options();
+        let done = recover(&repository, &snapshot, &plan, None, &options, silent());
+        let done = done.await.unwrap();
+        let replaced: Vec<&String> = done.recovered.iter().map(|it| &it.key).collect();
+        assert_eq!(replaced, [damaged]);
+        let [finding] = &done.findings[..] else {
+            panic!("{:?}", done.findings);
+        };
+        assert_eq!(finding.kind, FindingKind::Unreadable);
+        assert_eq!(finding.key.as_ref(), Some(unread));
+        assert!(!done.is_whole());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_copy_what_cannot_be_read_is_named_and_the_rest_is_used() {
+    let world = World::random(1).await;
+    let copy = fork(&world).await;
+    let all = world.entries_of(&id(0)).await;
+    let with_records: Vec<_> = all.iter().filter(|it| it.records > 3).collect();
+    for entry in &with_records[..2] {
+        let path = Path::from(entry.key.as_str());
+        world.objects.delete(&path).await.unwrap();
+    }
+    let unread = with_records[0].key.clone();
+    let withheld = Withheld::new(true, [unread.clone()]);
+    let donor = Donor::open(copy.open_without(withheld).await).await;
+    let donor = donor.unwrap().unwrap();
+    let done = recovered(&world, Some(&donor), &options()).await.unwrap();
+    let lost = |key: &str| {
+        let mut rows = done.recovered.iter();
+        rows.find(|it| it.key == key).unwrap()
+    };
+    assert!(lost(&unread).lost_offsets > 0);
+    let refused = &lost(&unread).refused;
+    assert!(refused.iter().any(|it| it.contains(&unread)), "{refused:?}");
+    assert_eq!(lost(&with_records[1].key).lost_offsets, 0);
 }
 
 async fn donor(world: &World) -> Donor {

@@ -3,6 +3,7 @@
 mod evidence;
 mod forks;
 mod identity;
+mod unreadable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -353,7 +354,7 @@ async fn everything_that_proves_itself_is_in_the_new_snapshot_and_nothing_else()
         if report.snapshot.is_none() {
             continue;
         }
-        lost += report.lost_offsets;
+        lost += report.stated_lost_offsets;
         adopted += report.count(Fate::Adopted);
         salvaged += report.count(Fate::Salvaged);
         doubtful += report.count(Fate::Contradictory);
