@@ -300,7 +300,7 @@ pub struct Block<'a> {
     timestamp_type: TimestampType,
 }
 
-impl Block<'_> {
+impl<'a> Block<'a> {
     /// Returns the block header.
     #[must_use]
     pub fn header(&self) -> &BlockHeader {
@@ -333,10 +333,10 @@ impl Block<'_> {
     /// # Errors
     ///
     /// As [`BlockDecoder::batches`].
-    pub fn batches<'b>(
-        &'b self,
-        decoder: &'b mut BlockDecoder,
-    ) -> Result<Option<RecordBatches<'b>>> {
+    pub fn batches<'b>(&self, decoder: &'b mut BlockDecoder) -> Result<Option<RecordBatches<'b>>>
+    where
+        'a: 'b,
+    {
         decoder.batches(&self.header, self.bytes, Some(self.timestamp_type))
     }
 

@@ -104,6 +104,7 @@ pub mod verify;
 pub use compute::compute;
 pub use filter::{KeySelection, RecordFilter};
 pub use read::{
-    Batch, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection, offset_for_time,
+    Batch, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection, StoredBatch,
+    StoredBatches, StoredBlock, offset_for_time,
 };
 pub use segment_file::{SegmentFile, SegmentFileError};

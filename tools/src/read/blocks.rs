@@ -3,8 +3,10 @@
 //! A task on the runtime fetches them: see `fetch`. Whoever asks for them decodes them, on whatever thread.
 
 use bytes::Bytes;
+use kbk_format::batch::RecordBatches;
+use kbk_format::block::BlockKind;
 use kbk_format::repo::{Operation, RepoError};
-use kbk_format::{IndexEntry, Streams, TimestampType};
+use kbk_format::{BlockDecoder, FormatError, IndexEntry, Streams, TimestampType};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
@@ -187,10 +189,43 @@ impl FetchedBlock {
     ) -> Result<(), RepoError> {
         let block = (self.segment.segment(), self.number);
         let decoded = scratch.decode(block, (&self.bytes, self.part), selection, streams);
-        decoded.map_err(|error| {
-            let damaged = self.segment.damaged(error);
-            self.segment
-                .in_blocks(damaged, self.number..self.number + 1)
-        })
+        decoded.map_err(|error| self.damaged(error))
+    }
+
+    /// Returns whether all of it was read, and it is one of batches.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage::Segment`](kbk_format::repo::Damage::Segment) where its header is damaged.
+    pub(super) fn is_of_batches(&self) -> Result<bool, RepoError> {
+        let block = self.segment.segment().block(self.number, &self.bytes);
+        let block = block.map_err(|error| self.damaged(error))?;
+        Ok(self.part == BlockPart::Whole && block.header().kind == BlockKind::Batches)
+    }
+
+    /// Lends its batches, after the checks of their headers and checksums; none where it has records.
+    ///
+    /// # Errors
+    ///
+    /// [`Damage::Segment`](kbk_format::repo::Damage::Segment).
+    pub(super) fn batches<'a>(
+        &'a self,
+        decoder: &'a mut BlockDecoder,
+    ) -> Result<RecordBatches<'a>, RepoError> {
+        let block = self.segment.segment().block(self.number, &self.bytes);
+        let batches = block.and_then(|block| block.batches(decoder));
+        let batches = batches.map_err(|error| self.damaged(error))?;
+        Ok(batches.unwrap_or_else(|| RecordBatches::new(&[], 0)))
+    }
+
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns an error about its content as one about what is stored.
+    pub(super) fn damaged(&self, error: FormatError) -> RepoError {
+        let damaged = self.segment.damaged(error);
+        self.segment
+            .in_blocks(damaged, self.number..self.number + 1)
     }
 }

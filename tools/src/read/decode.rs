@@ -119,6 +119,12 @@ impl DecodeScratch {
         }
     }
 
+    /// Returns what decodes blocks, for whoever takes them as they are stored. No block is decoded then.
+    pub(super) fn decoder(&mut self) -> &mut BlockDecoder {
+        self.columns.clear();
+        &mut self.decoder
+    }
+
     /// Returns every record of the block, selected or not.
     pub(super) fn columns(&self) -> &Columns {
         &self.columns

@@ -28,6 +28,7 @@ mod reader;
 mod runs;
 mod selection;
 mod source;
+mod stored;
 
 pub use cursor::RecordCursor;
 pub use gap_reasons::GapReasons;
@@ -38,6 +39,7 @@ pub use order::Order;
 pub use plan::ReadPlan;
 pub use reader::{Batch, PartitionReader};
 pub use selection::Selection;
+pub use stored::{StoredBatch, StoredBatches, StoredBlock};
 
 pub(crate) use blocks::{BlockReader, FetchedBlock};
 pub(crate) use decode::DecodeScratch;

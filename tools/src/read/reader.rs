@@ -15,12 +15,13 @@ use kbk_format::repo::RepoError;
 use kbk_format::{Columns, Record, TimestampType};
 use tokio::runtime::Handle;
 
-use super::blocks::BlockReader;
+use super::blocks::{BlockReader, FetchedBlock};
 use super::decode::DecodeScratch;
 use super::fetch::{AfterDamage, Blocks};
 use super::options::ReadOptions;
 use super::selection::Selection;
 use super::source::Source;
+use super::stored::{StoredBatches, StoredBlock};
 use crate::segment_file::SegmentFile;
 
 /// Reads the selected records of a [`ReadPlan`](super::ReadPlan), or of one file.
@@ -29,6 +30,8 @@ use crate::segment_file::SegmentFile;
 /// Readers on separate threads use separate cores; a thread outside the runtime calls it inside [`Handle::block_on`].
 pub struct PartitionReader {
     blocks: BlockReader,
+    /// The block that was fetched last.
+    current: Option<FetchedBlock>,
     /// Whether a block was damaged.
     failed: bool,
     selection: Selection,
@@ -59,6 +62,7 @@ impl PartitionReader {
         let selected = selection.clone();
         PartitionReader {
             blocks: BlockReader::start(source, selected, wanted, options, after, runtime),
+            current: None,
             failed: false,
             selection,
             options,
@@ -106,24 +110,86 @@ impl PartitionReader {
         }
     }
 
+    /// Returns the next block as it is stored: the batches of one of batches, of which some may be selected, and the selected records of any
+    /// other. `None` after the last one, and after an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub async fn next_stored(&mut self) -> Result<Option<StoredBlock<'_>>, RepoError> {
+        // What a filter selects, only decoding tells.
+        let lends = self.selection.filter.selects_all();
+        loop {
+            if !self.fetch_next().await? {
+                return Ok(None);
+            }
+            let Some(block) = &self.current else {
+                return Ok(None);
+            };
+            let is_of_batches = block.is_of_batches();
+            if lends && self.latch(is_of_batches)? {
+                break;
+            }
+            self.decode()?;
+            if self.batch().records().next().is_some() {
+                return Ok(Some(StoredBlock::Records(self.batch())));
+            }
+        }
+        let Some(block) = &self.current else {
+            return Ok(None);
+        };
+        let lent = block.batches(self.scratch.decoder());
+        match lent {
+            Ok(batches) => {
+                let batches = StoredBatches::new(block, batches, &self.selection);
+                Ok(Some(StoredBlock::Batches(batches)))
+            }
+            Err(error) => {
+                self.failed = true;
+                self.blocks.stop();
+                Err(error)
+            }
+        }
+    }
+
     async fn decode_next(&mut self) -> Result<bool, RepoError> {
+        let is_fetched = self.fetch_next().await?;
+        if is_fetched {
+            self.decode()?;
+        }
+        Ok(is_fetched)
+    }
+
+    async fn fetch_next(&mut self) -> Result<bool, RepoError> {
+        self.current = None;
         if self.failed {
             return Ok(false);
         }
-        let Some(block) = self.blocks.next().await? else {
-            return Ok(false);
+        self.current = self.blocks.next().await?;
+        Ok(self.current.is_some())
+    }
+
+    /// Decodes the block that was fetched last.
+    fn decode(&mut self) -> Result<(), RepoError> {
+        let Some(block) = &self.current else {
+            return Ok(());
         };
         let streams = self.options.streams;
-        let decoded = block.decode(&mut self.scratch, &self.selection, streams);
-        if decoded.is_err() {
-            // Later calls must find the end, not the blocks after a damaged one: a caller would take the gap for the data.
-            self.failed = true;
-            self.blocks.stop();
-        }
         let length = block.entry().map_or(0, |entry| entry.block_length);
         self.stored_bytes = u64::from(length);
         self.timestamp_type = block.timestamp_type();
-        decoded.map(|()| true)
+        let decoded = block.decode(&mut self.scratch, &self.selection, streams);
+        self.latch(decoded)
+    }
+
+    /// Ends the reader with the first error of a block: later calls must find the end, not the blocks after a damaged one, since a caller would
+    /// take the gap for the data.
+    fn latch<T>(&mut self, done: Result<T, RepoError>) -> Result<T, RepoError> {
+        if done.is_err() {
+            self.failed = true;
+            self.blocks.stop();
+        }
+        done
     }
 }
 
