@@ -77,7 +77,7 @@ pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
 pub use kbk_format::batch::BatchCodec;
 pub use mock::EmbeddedCluster;
-pub use options::{SinkOptions, SourceOptions, StopRequest};
+pub use options::{SinkOptions, SourceOptions, StopRequest, WholeBatches};
 pub use outage::{Outages, outages};
 pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};

@@ -36,6 +36,8 @@ pub struct SinkOptions {
     pub batch_bytes: usize,
     /// The codec of batches, by topic, unless the user has set one for all; batches of other topics are not compressed.
     pub codecs: BTreeMap<String, BatchCodec>,
+    /// Which batches may be written as they are, by topic; to other topics, none.
+    pub whole_batches: BTreeMap<String, WholeBatches>,
     /// Whether the caller wants to stop, which cuts waits for the cluster short.
     pub stop: StopRequest,
     /// How long a transaction may stay open before its coordinator aborts it.
@@ -50,11 +52,21 @@ impl Default for SinkOptions {
             queue_bytes: 32 << 20,
             batch_bytes: 1_000_000,
             codecs: BTreeMap::new(),
+            whole_batches: BTreeMap::new(),
             stop: StopRequest::default(),
             transaction_timeout: TRANSACTION_TIMEOUT,
             transactional_id: None,
         }
     }
+}
+
+/// Which batches may be written to a topic as they are, unless something in them has to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WholeBatches {
+    /// The only codec that they may have; `None` for any.
+    pub codec: Option<BatchCodec>,
+    /// The size of the largest one that the topic takes.
+    pub most_bytes: usize,
 }
 
 /// Answers whether the caller wants to stop; by default, never. Clones ask the same caller.

@@ -111,7 +111,7 @@ impl Families {
             bytes_read: on.counters(
                 "kbk_bytes_read_total",
                 &["topic"],
-                "Bytes read: by backup and restore of keys, values and headers; by verify, recover, copy, compact, index and export of stored bytes, and by import of logs, without a topic",
+                "Bytes read: by backup and restore of keys, values and headers, and of batches that are written as they are; by verify, recover, copy, compact, index and export of stored bytes, and by import of logs, without a topic",
             ),
             records_written: on.counters(
                 "kbk_records_written_total",
@@ -121,7 +121,7 @@ impl Families {
             bytes_written: on.counters(
                 "kbk_bytes_written_total",
                 &["topic"],
-                "Bytes written: by backup after compression, by restore of keys, values and headers",
+                "Bytes written: by backup after compression, by restore of keys, values and headers, and of batches as they are",
             ),
             stages: on.histograms(
                 "kbk_stage_duration_seconds",

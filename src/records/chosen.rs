@@ -3,13 +3,15 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
+use kbk_format::batch::RecordBatch;
 use kbk_format::record::Record;
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    Delivered, KafkaError, Librdkafka, PartitionRange, Positions, RecordHandler, RecordSink,
-    RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError,
-    Transport, Wire,
+    BatchCodec, Delivered, KafkaError, Librdkafka, PartitionRange, Positions, RecordHandler,
+    RecordSink, RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition,
+    TransactionError, Transport, Wire,
 };
 use crate::kafka::wire::{WireSink, WireSource};
 use crate::kafka::{ClientSettings, Consumer, Producer};
@@ -153,6 +155,25 @@ impl RecordSink for ChosenSink {
     #[inline]
     fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
         chosen!(self, sink => sink.send(target, record))
+    }
+
+    #[inline]
+    fn send_as(
+        &mut self,
+        target: usize,
+        record: &Record<'_>,
+        codec: Option<BatchCodec>,
+    ) -> Result<(), KafkaError> {
+        chosen!(self, sink => RecordSink::send_as(&mut **sink, target, record, codec))
+    }
+
+    fn send_batch(
+        &mut self,
+        target: usize,
+        batch: &RecordBatch<'_>,
+        bytes: impl FnOnce() -> Bytes,
+    ) -> Result<bool, KafkaError> {
+        chosen!(self, sink => RecordSink::send_batch(&mut **sink, target, batch, bytes))
     }
 
     fn flush(&mut self) -> Result<(), KafkaError> {

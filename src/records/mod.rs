@@ -31,6 +31,7 @@ mod wire;
 pub use crate::kafka::{
     BatchCodec, Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler,
     SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
+    WholeBatches,
 };
 pub use chosen::{ChosenSink, ChosenSource, ChosenTransport, ClientChoice};
 pub use librdkafka::Librdkafka;

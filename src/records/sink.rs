@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use kbk_format::batch::RecordBatch;
 use kbk_format::record::Record;
 
-use super::{Delivered, KafkaError, Positions, TopicPartition, TransactionError};
+use super::{BatchCodec, Delivered, KafkaError, Positions, TopicPartition, TransactionError};
 
 /// Writes records to partitions; see [`Transport::open_sink`](super::Transport::open_sink).
 ///
@@ -19,6 +21,28 @@ pub trait RecordSink: Send {
 
     /// Enqueues a copy of the record for the target with this index; blocks while the sink's memory is full.
     fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError>;
+
+    /// Enqueues a copy of a record that was in a batch with this codec: a sink that builds batches itself uses the same one, unless another
+    /// one is asked for.
+    fn send_as(
+        &mut self,
+        target: usize,
+        record: &Record<'_>,
+        _codec: Option<BatchCodec>,
+    ) -> Result<(), KafkaError> {
+        self.send(target, record)
+    }
+
+    /// Enqueues a whole batch for the target with this index, as it is or as a part of a larger one; `bytes` returns its bytes in memory that
+    /// is shared. Blocks while the sink's memory is full. Returns `false`, and does nothing, where its records have to be sent one by one.
+    fn send_batch(
+        &mut self,
+        _target: usize,
+        _batch: &RecordBatch<'_>,
+        _bytes: impl FnOnce() -> Bytes,
+    ) -> Result<bool, KafkaError> {
+        Ok(false)
+    }
 
     /// Waits until every record sent is acknowledged by all replicas. Fails if none is for too long.
     fn flush(&mut self) -> Result<(), KafkaError>;

@@ -4,6 +4,7 @@ mod acls;
 mod acls_restore;
 mod bad_input;
 mod batches;
+mod batches_restored;
 mod claims;
 mod cleaned;
 mod client_files;

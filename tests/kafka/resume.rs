@@ -16,6 +16,11 @@ const PARTITIONS: i32 = 4;
 
 /// Creates a topic of 1 KB documents, with no record at every tenth offset, and backs it up.
 fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
+    saved_as(broker, (name, &[]), records)
+}
+
+/// Does the same with further arguments of the backup.
+fn saved_as(broker: &Broker, (name, args): (&str, &[&str]), records: usize) -> (String, Repo) {
     let topic = topics::unique(name);
     topics::create(broker, &topic, PARTITIONS, &[]);
     let mut documents = samples::documents(1);
@@ -37,7 +42,8 @@ fn saved(broker: &Broker, name: &str, records: usize) -> (String, Repo) {
         }
     }
     let repo = Repo::new();
-    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let args = [&["--topic", &topic], args].concat();
+    run(&mut repo.backup(broker, &args)).expect_code(0);
     (topic, repo)
 }
 
@@ -60,13 +66,23 @@ fn resume(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
 
 #[test]
 fn a_killed_restore_is_resumed_exactly_once() {
+    killed_and_resumed("records");
+}
+
+#[test]
+fn a_killed_restore_of_batches_is_resumed_exactly_once() {
+    killed_and_resumed("batches");
+}
+
+fn killed_and_resumed(encoding: &str) {
     let (kills, records) = if soak() {
         (20, 1_000_000)
     } else {
         (8, 150_000)
     };
     let broker = Broker::shared();
-    let (topic, repo) = saved(broker, "kill-restore", records);
+    let args = ["--encoding", encoding];
+    let (topic, repo) = saved_as(broker, ("kill-restore", &args), records);
     let mut whole = restore_time(&repo, broker, &topic);
     let mut random = Random::new(seed());
     let mut left = kills;

@@ -222,6 +222,12 @@ impl BatchMerger {
         }
     }
 
+    /// Drops what was merged so far.
+    pub fn clear(&mut self) {
+        self.raw.clear();
+        self.open = None;
+    }
+
     /// Appends the merged batch to `out`, with `adoption` in its header, and begins the next one. Its first offset is that of the first batch.
     /// Without a record it does nothing.
     ///

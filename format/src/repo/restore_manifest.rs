@@ -55,7 +55,7 @@ pub struct RestoreManifest {
 /// How fast a restore may write, over all its producers; null means no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateLimit {
-    /// Bytes of keys, values and headers per second, before compression.
+    /// Bytes per second: of keys, values and headers before compression, and of batches that are written as they are.
     pub bytes: Option<u64>,
     /// Records per second.
     pub records: Option<u64>,

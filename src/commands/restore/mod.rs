@@ -49,10 +49,13 @@ read everything therefore shows a lag of 1, and programs that wait for the offse
 the end, as old readers of _schemas do, wait for ever: restore such topics with
 --no-transactions.
 
-Batches are compressed as the compression.type of their target says. Where it leaves that to
-producers, they get lz4, since backups do not store which codec a producer chose;
--X compression.type=zstd sets one for all topics. A record that exceeds max.message.bytes of
-an existing target is written in a batch of its own, and restored if that compresses enough.
+Batches are compressed as the compression.type of their target says;
+-X compression.type=zstd sets one for all topics. Without either, Kafka's own batches, where the
+backup has them (backup --encoding), are written as they are, byte for byte; small ones become
+one, and those that no broker accepts again, or of which not all records are restored, are built
+anew with the same codec. Of other records, backups do not store which codec a producer chose:
+they get lz4. A record that exceeds max.message.bytes of an existing target is written in a batch
+of its own, and restored if that compresses enough.
 
 --resume finishes everything that the restore was begun with, --groups
 and --acls included.
@@ -182,7 +185,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["only_config", "resume", "keep_retention_off"])]
     pub restore_retention: bool,
 
-    /// Write at most SIZE bytes of keys, values and headers per second over all partitions, for example 10MiB
+    /// Write at most SIZE bytes per second over all partitions, for example 10MiB: of keys, values and headers, or of whole batches
     #[arg(long, value_name = "SIZE", conflicts_with = "only_config")]
     pub rate_limit: Option<ByteRate>,
 

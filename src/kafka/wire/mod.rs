@@ -85,7 +85,7 @@
 //! | reading one broker; reading all of them | `reader`; `fetcher` |
 //! | ranges of partitions, record by record, for the engine; its failures as those of the engine | `source`; `failure` |
 //! | which batches are visible; damaged ones | `fetched` |
-//! | writing records; batches that are being filled | `sink`; `filling` |
+//! | writing records; batches that are being filled; those of a backup; refusals | `sink`; `filling`; `whole_batch`; `refusal` |
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
 //! | transactions; who coordinates them | `transactions`; `coordinators` |
 //! | outages of all brokers | `outage_watch` |
@@ -112,6 +112,7 @@ mod pool;
 mod producer;
 pub mod protocol;
 mod reader;
+mod refusal;
 mod session;
 mod settings;
 mod sink;
@@ -122,6 +123,7 @@ mod stream;
 mod tests;
 mod tls;
 mod transactions;
+mod whole_batch;
 
 pub use address::Address;
 pub use client::WireClient;

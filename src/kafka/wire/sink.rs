@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use kbk_format::batch::{BatchCodec, RecordSize, record_size};
+use bytes::Bytes;
+use kbk_format::batch::{BatchCodec, RecordBatch, RecordSize, record_size};
 use kbk_format::record::Record;
 use kbk_format::{FormatError, counted};
 use tokio::runtime::Runtime;
@@ -18,14 +19,16 @@ use super::deadline::Deadline;
 use super::error::WireError;
 use super::filling::OpenBatches;
 use super::outage_watch::OutageWatch;
-use super::producer::{BatchProducer, ProduceFailure};
+use super::producer::BatchProducer;
 use super::protocol::{ErrorCode, InitProducerIdRequest, ProducerIdentity};
+use super::refusal::{explained, judged, undelivered};
 use super::settings::{WireSettings, WritingSettings, unsupported};
-use super::slot::OutgoingBatch;
+use super::slot::{OutgoingBatch, SourceRun};
 use super::transactions::Transactions;
+use super::whole_batch::Treatment;
 use crate::kafka::delivered::Delivered;
-use crate::kafka::error::{Code, KafkaError};
-use crate::kafka::options::{SinkOptions, TRANSACTION_TIMEOUT};
+use crate::kafka::error::KafkaError;
+use crate::kafka::options::{SinkOptions, TRANSACTION_TIMEOUT, WholeBatches};
 use crate::kafka::partition::TopicPartition;
 use crate::kafka::permission::{AclOperation, Permission};
 use crate::kafka::settings::ClientSettings;
@@ -202,6 +205,16 @@ impl WireSink {
 
     /// Copies the record into a batch for `targets[target]`; blocks while the queue is full.
     pub fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
+        self.send_as(target, record, None)
+    }
+
+    /// Copies a record of a batch with this codec into a batch for `targets[target]`, which has the same unless another one is asked for.
+    pub fn send_as(
+        &mut self,
+        target: usize,
+        record: &Record<'_>,
+        codec: Option<BatchCodec>,
+    ) -> Result<(), KafkaError> {
         self.check()?;
         let Some(at) = self.targets.get(target) else {
             return Ok(());
@@ -231,18 +244,88 @@ impl WireSink {
         // Of any deltas.
         let most = record_size(i64::MAX, i64::MAX, &RecordSize::of(record));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let most_records = self.writing.batch_records;
-        if !self
-            .open
-            .has_room(target, most, (self.options.batch_bytes, most_records))
+        let codec = self.codec_of(target, most, codec);
+        let limits = (self.options.batch_bytes, self.writing.batch_records);
+        if !self.open.takes_records(target, codec) || !self.open.has_room(target, (1, most), limits)
         {
             self.close(target)?;
-        }
-        if !self.open.contains(target) {
-            self.begin_batch(target)?;
+            self.make_place()?;
+            self.open.begin(target, codec);
         }
         let pushed = self.open.push(target, record);
         pushed.map_err(|error| self.unwritable(target, source_offset, &error))?;
+        self.make_room()
+    }
+
+    /// Writes a whole batch of a backup to `targets[target]`, whose bytes `bytes` returns: as it is, or as part of a larger one. Returns
+    /// `false` where its records have to be written one by one. Blocks while the queue is full.
+    pub fn send_batch(
+        &mut self,
+        target: usize,
+        batch: &RecordBatch<'_>,
+        bytes: impl FnOnce() -> Bytes,
+    ) -> Result<bool, KafkaError> {
+        self.check()?;
+        let Some(at) = self.targets.get(target) else {
+            return Ok(true);
+        };
+        let header = batch.header();
+        let source = SourceRun {
+            first: header.base_offset,
+            records: header.record_count.unwrap_or_default(),
+        };
+        let Some(rules) = self.options.whole_batches.get(&at.topic).copied() else {
+            return Ok(false);
+        };
+        let most_bytes = self.writing.batch_bytes.unwrap_or(rules.most_bytes);
+        let rules = WholeBatches {
+            codec: self.codec.or(rules.codec),
+            most_bytes: rules.most_bytes.min(most_bytes),
+        };
+        let most_records = self.writing.batch_records.unwrap_or(u32::MAX);
+        if source.records > most_records {
+            return Ok(false);
+        }
+        let is_merged = match rules.treat(header, batch.bytes().len()) {
+            Treatment::ByRecord => return Ok(false),
+            Treatment::Merged(codec) => self.merge(target, (batch, source), codec)?,
+            Treatment::AsItIs => false,
+        };
+        if !is_merged {
+            // What was sent before it comes first.
+            self.close(target)?;
+            self.queue(target, &bytes(), vec![source])?;
+        }
+        self.make_room()?;
+        Ok(true)
+    }
+
+    /// Adds a small batch to those before it, or begins with it. Returns `false` where it does not take part.
+    fn merge(
+        &mut self,
+        target: usize,
+        (batch, source): (&RecordBatch<'_>, SourceRun),
+        codec: BatchCodec,
+    ) -> Result<bool, KafkaError> {
+        let most_bytes = self.options.batch_bytes;
+        let limits = (most_bytes, self.writing.batch_records);
+        let adds = (source.records, batch.bytes().len());
+        let unwritable = |sink: &Self, error| sink.unwritable(target, source.first, &error);
+        if self.open.takes_batches(target, codec) && self.open.has_room(target, adds, limits) {
+            let pushed = self.open.push_batch(target, batch, source);
+            if pushed.map_err(|error| unwritable(self, error))? {
+                return Ok(true);
+            }
+        }
+        self.close(target)?;
+        self.make_place()?;
+        self.open.begin_merging(target, codec, most_bytes);
+        let pushed = self.open.push_batch(target, batch, source);
+        pushed.map_err(|error| unwritable(self, error))
+    }
+
+    /// Sends what was filled for long enough, and waits until the queue has room.
+    fn make_room(&mut self) -> Result<(), KafkaError> {
         // At a low rate, a full batch would take too long.
         if let Some(oldest) = self.open.lingering(self.writing.linger) {
             self.close(oldest)?;
@@ -260,18 +343,23 @@ impl WireSink {
         Ok(())
     }
 
-    /// Begins a batch, if need be after the oldest one is closed.
-    fn begin_batch(&mut self, target: usize) -> Result<(), KafkaError> {
-        if self.open.is_full()
-            && let Some(oldest) = self.open.oldest()
-        {
-            self.close(oldest)?;
+    /// Closes the oldest batch where no further one may be begun.
+    fn make_place(&mut self) -> Result<(), KafkaError> {
+        match self.open.oldest().filter(|_| self.open.is_full()) {
+            Some(oldest) => self.close(oldest),
+            None => Ok(()),
         }
+    }
+
+    /// Returns the codec for a record of at most `bytes`, of a batch with the codec `own`.
+    fn codec_of(&self, target: usize, bytes: usize, own: Option<BatchCodec>) -> BatchCodec {
         let topic = self.targets.get(target).map(|target| target.topic.as_str());
         let by_topic = topic.and_then(|topic| self.options.codecs.get(topic).copied());
-        let codec = self.codec.or(by_topic).unwrap_or_default();
-        self.open.begin(target, codec);
-        Ok(())
+        let rules = topic.and_then(|topic| self.options.whole_batches.get(topic));
+        let keeps = rules.is_some_and(|rules| rules.codec.is_none());
+        // One that fits only compressed gets the codec that was chosen for such.
+        let own = own.filter(|_| keeps && bytes <= self.options.batch_bytes);
+        self.codec.or(own).or(by_topic).unwrap_or_default()
     }
 
     /// Hands a batch over to be sent.
@@ -283,7 +371,17 @@ impl WireSink {
         else {
             return Ok(());
         };
-        let queued = OutgoingBatch::new(&batch, sources);
+        self.queue(target, &batch, sources)
+    }
+
+    fn queue(
+        &mut self,
+        target: usize,
+        batch: &Bytes,
+        sources: Vec<SourceRun>,
+    ) -> Result<(), KafkaError> {
+        let first = sources.first().map_or(-1, |run| run.first);
+        let queued = OutgoingBatch::new(batch, sources);
         let queued = queued.and_then(|batch| self.producer.queue(target, batch));
         queued.map_err(|error| self.unwritable(target, first, &error))?;
         self.advance(Duration::ZERO)
@@ -512,11 +610,7 @@ impl WireSink {
     }
 
     fn explain(&self, error: WireError, doing: &str) -> KafkaError {
-        let doing = match &error {
-            WireError::Partition { subject, .. } => format!("{doing}: {subject}"),
-            _ => doing.to_owned(),
-        };
-        error.into_kafka(&self.addresses, &doing, None)
+        explained(error, doing, &self.addresses)
     }
 
     fn no_answer(&self, doing: &str, waited: Duration, cause: &str) -> KafkaError {
@@ -530,57 +624,11 @@ impl WireSink {
     /// Returns the first failure again.
     fn check(&self) -> Result<(), KafkaError> {
         match self.producer.failure() {
-            Some(failure) => Err(self.undelivered(failure)),
+            Some(failure) => {
+                let target = failure.slot.and_then(|slot| self.targets.get(slot));
+                Err(undelivered(failure, target, &self.addresses))
+            }
             None => Ok(()),
-        }
-    }
-
-    /// The error of a record that a broker did not take.
-    fn undelivered(&self, failure: &ProduceFailure) -> KafkaError {
-        let ProduceFailure {
-            error,
-            slot,
-            source_offset,
-            batch_bytes,
-            message,
-        } = failure.clone();
-        let Some(at) = slot.and_then(|slot| self.targets.get(slot)) else {
-            return self.explain(error, "write records");
-        };
-        let (topic, partition) = (at.topic.clone(), at.partition);
-        let said = match &message {
-            Some(message) => format!("{error}: {message}"),
-            None => error.to_string(),
-        };
-        let delivery = |cause: String| KafkaError::Delivery {
-            topic: topic.clone(),
-            partition,
-            source_offset,
-            cause,
-        };
-        match error.code() {
-            Some(ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE) => {
-                KafkaError::RecordTooLarge {
-                    topic,
-                    partition,
-                    source_offset,
-                    size_bytes: batch_bytes,
-                    cause: format!("{said}; the size is that of the record's batch"),
-                }
-            }
-            Some(ErrorCode::INVALID_RECORD) => delivery(format!(
-                "{said}; it, or one in the same batch, violates a setting of the topic, such as \
-                 `message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`, or a `cleanup.policy` that requires keys"
-            )),
-            Some(ErrorCode::INVALID_TIMESTAMP) => delivery(format!(
-                "{said}; its timestamp, or one in the same batch, is outside what `message.timestamp.before.max.ms` and \
-                 `message.timestamp.after.max.ms` of the topic allow"
-            )),
-            Some(code) if !is_denied(code) && !code.is_unknown_topic() => delivery(said),
-            _ => {
-                let doing = format!("write to topic {topic}");
-                error.into_kafka(&self.addresses, &doing, Some(&topic))
-            }
         }
     }
 
@@ -620,45 +668,6 @@ async fn until_stopped<T>(
             }
         }
     }
-}
-
-/// Decides what a failure means for the transaction; `explained` is the same for the user.
-fn judged(error: &WireError, explained: KafkaError) -> TransactionError {
-    let Some(code) = error.code() else {
-        return TransactionError::Failed(explained);
-    };
-    let is_fenced = [
-        ErrorCode::INVALID_PRODUCER_EPOCH,
-        ErrorCode::INVALID_TXN_STATE,
-        ErrorCode::INVALID_PRODUCER_ID_MAPPING,
-        ErrorCode::PRODUCER_FENCED,
-    ];
-    if is_fenced.contains(&code) {
-        return TransactionError::Fenced(KafkaError::Fenced {
-            doing: "write in transactions".to_owned(),
-            cause: error.to_string(),
-        });
-    }
-    // A failure that passes has been tried again for as long as there was time.
-    let is_final = is_denied(code)
-        || code.is_transient()
-        || Code(i32::from(code.0)).rejects_records()
-        || code == ErrorCode::INVALID_TRANSACTION_TIMEOUT;
-    match is_final {
-        true => TransactionError::Failed(explained),
-        false => TransactionError::Again(explained),
-    }
-}
-
-/// Whether the principal lacks a permission.
-fn is_denied(code: ErrorCode) -> bool {
-    let denied = [
-        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
-        ErrorCode::GROUP_AUTHORIZATION_FAILED,
-        ErrorCode::CLUSTER_AUTHORIZATION_FAILED,
-        ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    ];
-    denied.contains(&code)
 }
 
 /// Bytes of key, value and headers, without Kafka's encoding overhead.

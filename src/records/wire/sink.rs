@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use kbk_format::batch::RecordBatch;
 use kbk_format::record::Record;
 
 use crate::kafka::wire::WireSink;
 use crate::records::{
-    Delivered, KafkaError, Positions, RecordSink, TopicPartition, TransactionError,
+    BatchCodec, Delivered, KafkaError, Positions, RecordSink, TopicPartition, TransactionError,
 };
 
 impl RecordSink for WireSink {
@@ -17,6 +19,25 @@ impl RecordSink for WireSink {
     #[inline]
     fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
         WireSink::send(self, target, record)
+    }
+
+    #[inline]
+    fn send_as(
+        &mut self,
+        target: usize,
+        record: &Record<'_>,
+        codec: Option<BatchCodec>,
+    ) -> Result<(), KafkaError> {
+        WireSink::send_as(self, target, record, codec)
+    }
+
+    fn send_batch(
+        &mut self,
+        target: usize,
+        batch: &RecordBatch<'_>,
+        bytes: impl FnOnce() -> Bytes,
+    ) -> Result<bool, KafkaError> {
+        WireSink::send_batch(self, target, batch, bytes)
     }
 
     fn flush(&mut self) -> Result<(), KafkaError> {

@@ -2,23 +2,35 @@
 
 use crate::kafka::{BatchCodec, ClientSettings};
 
+/// How the batches of a target are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TargetCodec {
+    /// The codec of batches that are built from records.
+    pub(crate) codec: BatchCodec,
+    /// Whether the user or the topic asks for it, so that batches of the backup with another codec are built again.
+    pub(crate) is_asked: bool,
+}
+
 /// Returns the codec for a target with this `compression.type`, unless the user has set one: a broker compresses again what arrives in
 /// another one.
 ///
-/// Most topics leave the codec to their producers, and backups do not store what those chose. Records are then compressed cheaply: what was
-/// compressed in the source would need several times the space, and what was not costs little. Where a record only fits compressed, the
-/// densest codec is the one to try.
+/// Most topics leave the codec to their producers. Batches that are in the backup as they were keep theirs, and of records that are not, backups
+/// do not store what it was. Those are then compressed cheaply: what was compressed in the source would need several times the space, and what
+/// was not costs little. Where a record only fits compressed, the densest codec is the one to try.
 pub(crate) fn for_target(
     kafka: &ClientSettings,
     compression_type: Option<&str>,
     must_shrink: bool,
-) -> BatchCodec {
+) -> TargetCodec {
     let given = kafka.batch_codec();
-    let asked = || BatchCodec::named(compression_type?);
-    given.or_else(asked).unwrap_or(match must_shrink {
-        true => BatchCodec::Zstd,
-        false => BatchCodec::Lz4,
-    })
+    let asked = given.or_else(|| BatchCodec::named(compression_type?));
+    TargetCodec {
+        codec: asked.unwrap_or(match must_shrink {
+            true => BatchCodec::Zstd,
+            false => BatchCodec::Lz4,
+        }),
+        is_asked: asked.is_some(),
+    }
 }
 
 #[cfg(test)]
@@ -36,17 +48,18 @@ mod tests {
     #[test]
     fn batches_are_compressed_as_their_target_asks() {
         let kafka = settings(&[]);
-        for (compression_type, must_shrink, codec) in [
-            (Some("gzip"), false, BatchCodec::Gzip),
-            (Some("snappy"), true, BatchCodec::Snappy),
-            (Some("uncompressed"), true, BatchCodec::None),
-            (Some("producer"), false, BatchCodec::Lz4),
-            (Some("producer"), true, BatchCodec::Zstd),
-            (None, false, BatchCodec::Lz4),
-            (Some("a codec of Kafka 9"), false, BatchCodec::Lz4),
+        for (compression_type, must_shrink, codec, is_asked) in [
+            (Some("gzip"), false, BatchCodec::Gzip, true),
+            (Some("snappy"), true, BatchCodec::Snappy, true),
+            (Some("uncompressed"), true, BatchCodec::None, true),
+            (Some("producer"), false, BatchCodec::Lz4, false),
+            (Some("producer"), true, BatchCodec::Zstd, false),
+            (None, false, BatchCodec::Lz4, false),
+            (Some("a codec of Kafka 9"), false, BatchCodec::Lz4, false),
         ] {
             let found = for_target(&kafka, compression_type, must_shrink);
-            assert_eq!(found, codec, "{compression_type:?} {must_shrink}");
+            let expected = TargetCodec { codec, is_asked };
+            assert_eq!(found, expected, "{compression_type:?} {must_shrink}");
         }
     }
 
@@ -54,11 +67,11 @@ mod tests {
     fn the_users_codec_wins() {
         for key in ["compression.type", "compression.codec"] {
             let kafka = settings(&[(key, "zstd")]);
-            assert_eq!(
-                for_target(&kafka, Some("gzip"), false),
-                BatchCodec::Zstd,
-                "{key}"
-            );
+            let expected = TargetCodec {
+                codec: BatchCodec::Zstd,
+                is_asked: true,
+            };
+            assert_eq!(for_target(&kafka, Some("gzip"), false), expected, "{key}");
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | `resume` | the plan of a restore that an earlier run began |
 //! | `partition_count` | the number of a topic's partitions |
 
-mod codec;
+pub(crate) mod codec;
 mod json;
 pub(crate) mod leftover;
 pub(crate) mod limits;

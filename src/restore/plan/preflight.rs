@@ -285,7 +285,7 @@ fn check_partitions(
 
 /// Refuses records that cannot fit, however well they compress: a broker compares the size of a compressed batch with its limit.
 fn check_size(topic: TopicPlan<'_>, obstacles: &mut Vec<Obstacle>) {
-    let (largest, codec) = (topic.largest_record_bytes(), topic.details.codec);
+    let (largest, codec) = (topic.largest_record_bytes(), topic.codec());
     if let (Some(bytes), Some(limit)) = (largest, topic.details.max_message_bytes)
         && bytes > limit.saturating_mul(codec.highest_ratio())
     {

@@ -9,6 +9,7 @@ use kbk_format::repo::{
 };
 use kbk_tools::list::Completeness;
 
+use super::codec::TargetCodec;
 use super::reading::PartitionReading;
 use super::selection::RecordSelection;
 use crate::groups::GroupWithoutOffsets;
@@ -61,7 +62,7 @@ pub(crate) struct TopicDetails {
     pub(crate) retention_off: BTreeMap<String, Option<String>>,
     pub(crate) max_message_bytes: Option<u64>,
     /// How its batches are compressed.
-    pub(crate) codec: BatchCodec,
+    pub(crate) codec: TargetCodec,
     /// At most how many records are deleted first, by target partition; none where nothing is.
     pub(crate) purged_records: BTreeMap<PartitionNumber, u64>,
     /// By source partition. Every restored partition has an entry.
@@ -130,10 +131,10 @@ impl RestorePlan {
 }
 
 impl<'a> TopicPlan<'a> {
-    /// Returns how its batches are compressed.
+    /// Returns how batches are compressed that are built from records.
     #[must_use]
     pub fn codec(&self) -> BatchCodec {
-        self.details.codec
+        self.details.codec.codec
     }
 
     /// Returns the name of the target.
@@ -174,7 +175,7 @@ impl<'a> TopicPlan<'a> {
             self.largest_record_bytes()?,
             self.details.max_message_bytes?,
         );
-        let most = limit.saturating_mul(self.details.codec.highest_ratio());
+        let most = limit.saturating_mul(self.codec().highest_ratio());
         (bytes > limit && bytes <= most).then_some((bytes, limit))
     }
 

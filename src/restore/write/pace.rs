@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-/// Bytes of keys, values and headers in the first transaction.
+/// Bytes of keys, values and headers, and of batches that are written as they are, in the first transaction.
 const FIRST_BYTES: usize = 128 << 10;
 /// The largest transaction. A commit takes several round trips and a disk flush, during which nothing is sent.
 const MOST_BYTES: usize = 64 << 20;

@@ -57,6 +57,7 @@ impl<T: Transport> Producers<'_, T> {
             queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
             batch_bytes: self.work.batch_bytes,
             codecs: self.work.codecs.clone(),
+            whole_batches: self.work.whole_batches.clone(),
             stop: self.stop.clone(),
             transactional_id: transactional.then(|| self.manifest.transactional_id(number)),
             ..SinkOptions::default()

@@ -1,6 +1,6 @@
 //! Limits the write rate of a restore over all its writers.
 //!
-//! A token bucket that may be overdrawn: each record takes its tokens at once, whatever its size, and the writer then waits until the
+//! A token bucket that may be overdrawn: each record, or batch of the backup, takes its tokens at once, whatever its size, and the writer then waits until the
 //! bucket is no longer below zero. A record larger than the rate therefore passes, and is paid for afterwards.
 
 use std::sync::{Mutex, PoisonError};
@@ -31,10 +31,10 @@ impl Throttle {
         })
     }
 
-    /// Takes the cost of one record of `bytes`, and returns how long to wait before the next.
-    pub(crate) fn take(&self, bytes: u64, now: Instant) -> Duration {
+    /// Takes the cost of `records` of `bytes` in total, and returns how long to wait before the next.
+    pub(crate) fn take(&self, bytes: u64, records: u64, now: Instant) -> Duration {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let costs = [bytes, 1];
+        let costs = [bytes, records];
         let waits = buckets.iter_mut().zip(costs).filter_map(|(bucket, cost)| {
             let bucket = bucket.as_mut()?;
             Some(bucket.take(cost, now))
@@ -97,7 +97,7 @@ mod tests {
     fn write(throttle: &Throttle, start: Instant, count: u32, bytes: u64) -> Duration {
         let mut now = start;
         for _ in 0..count {
-            now += throttle.take(bytes, now);
+            now += throttle.take(bytes, 1, now);
         }
         now - start
     }
@@ -138,7 +138,7 @@ mod tests {
         for turn in 0..1_000 {
             // The writer whose clock is behind writes next.
             let writer = usize::from(clocks[1] < clocks[0] || (turn == 1));
-            clocks[writer] += throttle.take(1, clocks[writer]);
+            clocks[writer] += throttle.take(1, 1, clocks[writer]);
         }
         let took = clocks[0].max(clocks[1]) - start;
         assert!((took.as_secs_f64() - 10.0).abs() < 0.2, "{took:?}");

@@ -22,6 +22,7 @@ use crate::records::memory::{CommitFailure, MemoryCluster, OwnedRecord};
 use crate::records::{BatchCodec, ClientChoice, StopRequest, TopicPartition};
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
+use crate::restore::plan::codec::TargetCodec;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
 use crate::restore::plan::selection::RecordSelection;
@@ -217,7 +218,10 @@ impl Backup {
             config_saved: true,
             retention_off: BTreeMap::new(),
             max_message_bytes: None,
-            codec: BatchCodec::None,
+            codec: TargetCodec {
+                codec: BatchCodec::None,
+                is_asked: false,
+            },
             purged_records: BTreeMap::new(),
             partitions: BTreeMap::from([(0.into(), reading)]),
         };

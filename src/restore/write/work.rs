@@ -10,7 +10,8 @@ use kbk_format::{PartitionNumber, Streams};
 use kbk_tools::PartitionReader;
 use tokio::runtime::Handle;
 
-use crate::records::{BatchCodec, SinkOptions, TopicPartition};
+use crate::records::{BatchCodec, SinkOptions, TopicPartition, WholeBatches};
+use crate::restore::plan::codec::TargetCodec;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, committed_at};
 use crate::restore::write::offset_map::OffsetMap;
@@ -41,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) sent: i64,
     /// Records sent since the last commit.
     pub(crate) uncommitted: u64,
-    /// Their bytes of keys, values and headers.
+    /// Their bytes: of keys, values and headers, and of batches that are written as they are.
     pub(crate) uncommitted_bytes: u64,
     /// Where they went, as far as delivery reports have been collected.
     pub(crate) runs: Vec<MapRun>,
@@ -141,6 +142,8 @@ pub(crate) struct Work {
     pub(crate) batch_bytes: usize,
     /// The codec of batches, by topic.
     pub(crate) codecs: BTreeMap<String, BatchCodec>,
+    /// Which batches of the backup may be written as they are, by topic.
+    pub(crate) whole_batches: BTreeMap<String, WholeBatches>,
     /// The size of the largest record, which a queue must hold.
     pub(crate) largest_record_bytes: usize,
     waiting: Mutex<VecDeque<Job>>,
@@ -178,7 +181,11 @@ impl Work {
             batch_bytes: limits.min().map_or(default, |limit| limit.min(default)),
             codecs: plan
                 .topics()
-                .map(|topic| (topic.target().to_owned(), topic.details.codec))
+                .map(|topic| (topic.target().to_owned(), topic.codec()))
+                .collect(),
+            whole_batches: plan
+                .topics()
+                .map(|topic| (topic.target().to_owned(), whole_batches(topic)))
                 .collect(),
             // A bound, not a number to index with: a larger one saturates on 32-bit machines.
             largest_record_bytes: largest
@@ -357,6 +364,20 @@ impl Work {
             .unwrap_or_else(PoisonError::into_inner);
         done.sort_by_key(|(number, _)| *number);
         done.into_iter().map(|(_, done)| done).collect()
+    }
+}
+
+/// Returns which batches of the backup a target takes as they are.
+fn whole_batches(topic: TopicPlan<'_>) -> WholeBatches {
+    // Kafka's default, for a target whose limit nobody may know.
+    const USUAL_BYTES: usize = 1_048_588;
+    let TargetCodec { codec, is_asked } = topic.details.codec;
+    let limit = topic.details.max_message_bytes;
+    WholeBatches {
+        codec: is_asked.then_some(codec),
+        most_bytes: limit.map_or(USUAL_BYTES, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        }),
     }
 }
 

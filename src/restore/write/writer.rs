@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::Record;
+use kbk_format::batch::BatchDecoder;
 use kbk_format::repo::{Digest, MapRun, OffsetAndMetadata, RepoError};
+use kbk_tools::StoredBlock;
 
 use crate::records::{
     KafkaError, OffsetCommit, Positions, RecordSink, TopicPartition, TransactionError, Transport,
@@ -28,6 +29,10 @@ use crate::restore::write::rate::Throttle;
 use crate::restore::write::work::{Job, Work};
 use crate::run::{Retry, RunEvents, Stage};
 use crate::select::DropHeaders;
+
+mod sending;
+
+use sending::Amount;
 
 /// Runs of the offset map in a transaction: a few pages. Tiny records with a gap behind each, as in a compacted topic, would otherwise take more
 /// memory as runs than as records.
@@ -70,10 +75,13 @@ pub(crate) struct Writer<'a, T: Transport> {
     bytes: usize,
     /// Headers left out of the records in the open transaction.
     dropped_headers: u64,
+    /// Records and batches that were sent.
     sends: u32,
     /// Runs of the offset map that the open transaction needs at most.
     runs: u32,
     pace: Pace,
+    /// For batches that are written by record.
+    decoder: BatchDecoder,
     aborts: u32,
     /// When the first of these aborts happened.
     troubled_since: Option<Instant>,
@@ -128,6 +136,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             sends: 0,
             runs: 0,
             pace: Pace::new(producer_timeout),
+            decoder: BatchDecoder::new(),
             aborts: 0,
             troubled_since: None,
             apart: Duration::ZERO,
@@ -169,28 +178,23 @@ impl<'a, T: Transport> Writer<'a, T> {
         let events = self.shared.events;
         loop {
             let began = Instant::now();
-            let Some(batch) = self.shared.context.runtime.block_on(reader.next())? else {
+            let reading = reader.next_stored();
+            let Some(block) = self.shared.context.runtime.block_on(reading)? else {
                 break;
             };
             events.took_since(Stage::Read, began);
             let began = Instant::now();
             self.apart = Duration::ZERO;
-            let mut read = (0, 0);
-            for record in batch.records() {
-                let sent = self.send(&record)?;
-                read = (read.0 + 1, read.1 + sent as u64);
-                self.throttle(sent)?;
-                if self.is_full() {
-                    self.commit()?;
+            let mut read = Amount::default();
+            match block {
+                StoredBlock::Records(batch) => {
+                    self.write_records(batch.records(), None, &mut read)?;
                 }
-                // At a low rate limit a block takes too long to react to a signal.
-                if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
-                    break;
-                }
+                StoredBlock::Batches(batches) => self.write_batches(batches, &mut read)?,
             }
             events.took(Stage::Write, began.elapsed().saturating_sub(self.apart));
             if let Some(events) = self.jobs.last().and_then(|job| job.events.as_ref()) {
-                events.received(read.0, read.1);
+                events.received(read.records, read.bytes);
             }
             if self.shared.context.cancel.is_set() {
                 return Ok(());
@@ -212,45 +216,14 @@ impl<'a, T: Transport> Writer<'a, T> {
         Ok(())
     }
 
-    /// Sends a record of the last job, and returns its payload bytes.
-    fn send(&mut self, record: &Record<'_>) -> Result<usize, Stopped> {
-        if self.since.is_none() {
-            if self.is_transactional() {
-                self.producer.begin()?;
-            }
-            self.since = Some(Instant::now());
-        }
-        let job = self.jobs.last_mut();
-        let job = job.expect("records are sent only while their job is in the transaction");
-        let target = job.route.target(record.key);
-        let send = |record: &Record<'_>, dropped| {
-            let sent = self.producer.send(target, record);
-            sent.map(|()| (record.payload_len(), dropped))
-        };
-        let (bytes, dropped) = match self.shared.drop_headers.apply(record, send) {
-            Ok(sent) => sent,
-            Err(error) => return Err(self.judge(error)),
-        };
-        if job.route.is_shared() || record.offset != job.sent || job.uncommitted == 0 {
-            self.runs += 1;
-        }
-        job.sent = record.offset + 1;
-        job.uncommitted += 1;
-        job.uncommitted_bytes += bytes as u64;
-        self.bytes += bytes;
-        self.dropped_headers += dropped;
-        self.sends += 1;
-        Ok(bytes)
-    }
-
-    /// Waits after a record of `bytes` as long as the rate limit asks. The transaction is committed meanwhile if it has been open for too
+    /// Waits after `records` of `bytes` as long as the rate limit asks. The transaction is committed meanwhile if it has been open for too
     /// long.
-    fn throttle(&mut self, bytes: usize) -> Result<(), Stopped> {
+    fn throttle(&mut self, bytes: usize, records: u64) -> Result<(), Stopped> {
         const SLICE: Duration = Duration::from_millis(100);
         let Some(throttle) = &self.shared.throttle else {
             return Ok(());
         };
-        let mut left = throttle.take(bytes as u64, Instant::now());
+        let mut left = throttle.take(bytes as u64, records, Instant::now());
         while !left.is_zero() && !self.shared.context.cancel.is_set() {
             let slice = left.min(SLICE);
             thread::sleep(slice);

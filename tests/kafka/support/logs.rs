@@ -120,6 +120,12 @@ pub(crate) fn segments(folder: &Path, extension: &str) -> Vec<String> {
     files
 }
 
+/// Returns what Kafka's tool prints of the batches in a partition's log.
+pub(crate) fn dump(folder: &Path) -> String {
+    let logs = segments(folder, "log").join(",");
+    Broker::file_tool(DUMP, &["--files", &logs])
+}
+
 /// Fails the test unless Kafka's tool reads the log and its indexes without complaint, and prints these records.
 pub(crate) fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
     let logs = segments(folder, "log").join(",");

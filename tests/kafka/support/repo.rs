@@ -42,9 +42,18 @@ impl Repo {
         self.folder.path().join("repo")
     }
 
-    /// Returns a `kbk backup` of a broker's topics, with a JSON report.
+    /// Returns a `kbk backup` of a broker's topics, with a JSON report, of the encoding that `KBK_TEST_ENCODING` names, if it names one.
     pub(crate) fn backup(&self, broker: &Broker, args: &[&str]) -> Command {
-        self.kbk_with(broker, "backup", args)
+        let mut command = self.kbk_with(broker, "backup", args);
+        let is_free = !args
+            .iter()
+            .any(|arg| ["--client", "--encoding"].contains(arg));
+        if let Ok(encoding) = std::env::var("KBK_TEST_ENCODING")
+            && is_free
+        {
+            command.args(["--encoding", &encoding]);
+        }
+        command
     }
 
     /// Returns a `kbk restore` into a broker, with a JSON report, over the client that `KBK_TEST_CLIENT` names, if it names one.

@@ -269,7 +269,9 @@ impl Log {
             self.rejected.push(format!("{} batches", batches.len()));
             return (87, -1);
         };
-        batch.check_crc().unwrap();
+        if batch.check_crc().is_err() {
+            return (2, -1);
+        }
         let header = *batch.header();
         if let Some(reason) = header.not_producible() {
             self.rejected.push(reason.to_string());

@@ -7,3 +7,4 @@ mod log;
 mod logins;
 mod producing;
 mod support;
+mod whole_batches;

@@ -22,7 +22,7 @@ fn runtime() -> Runtime {
 }
 
 /// A sink whose brokers have three seconds, with pauses of milliseconds.
-fn sink(cluster: &Cluster, options: SinkOptions) -> Result<WireSink, KafkaError> {
+pub(super) fn sink(cluster: &Cluster, options: SinkOptions) -> Result<WireSink, KafkaError> {
     let quick = [
         ("reconnect.backoff.ms", "1"),
         ("reconnect.backoff.max.ms", "4"),
@@ -41,7 +41,7 @@ fn transactional() -> SinkOptions {
 }
 
 /// Batches of a few records.
-fn small() -> SinkOptions {
+pub(super) fn small() -> SinkOptions {
     SinkOptions {
         batch_bytes: 200,
         queue_bytes: 3_000,
@@ -61,7 +61,7 @@ fn record(offset: i64, value: &[u8]) -> Record<'_> {
 }
 
 /// A number that is the same for the same seed and step.
-fn draw(seed: u64, step: u64) -> u64 {
+pub(super) fn draw(seed: u64, step: u64) -> u64 {
     let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
     let mut hasher = hasher.build_hasher();
     hasher.write_u64(seed);
