@@ -86,7 +86,7 @@ cargo-test:
 batches-test:
 	for segments in batches not-computed; do \
 		KBK_TEST_SEGMENTS=$$segments cargo test $(ALL) --test tools --test view && \
-		KBK_TEST_SEGMENTS=$$segments cargo test $(ALL) --lib -- compact::tests || exit 1; \
+		KBK_TEST_SEGMENTS=$$segments cargo test $(ALL) --lib -- compact::tests recover::tests || exit 1; \
 	done
 
 # All tests except `kafka`, which needs a broker, `mount`, which needs /dev/fuse and root, and `page`, which needs a browser. Cargo's patterns can

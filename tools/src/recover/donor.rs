@@ -201,9 +201,14 @@ fn proved(
         let (Some(a), Some(b)) = (sums(&mut ours, offsets), sums(&mut theirs, offsets)) else {
             continue;
         };
-        match a == b {
+        let is_same = match (a.1, b.1) {
+            (Some(a_digest), Some(b_digest)) => (a.0, a_digest) == (b.0, b_digest),
+            // As many records may be other ones.
+            _ => a.0 == b.0,
+        };
+        match is_same {
             // Without records, nothing is proved.
-            true if a.0 > 0 => proved.push(*from..*to),
+            true if a.0 > 0 && a.1.is_some() && b.1.is_some() => proved.push(*from..*to),
             true => {}
             false if excused(&offsets) => {}
             false => return Err(offsets),
@@ -212,15 +217,15 @@ fn proved(
     Ok(Offsets::of(proved))
 }
 
-/// Adds up the records and digests of the segments that fill a range; `None` where they do not, or one does not state its digest.
-pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, u128)> {
+/// Adds up the records and digests of the segments that fill a range; `None` where they do not. There is no digest where one does not state its own.
+pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u64, Option<u128>)> {
     while let Some((first, after)) = rest.split_first()
         && first.end_offset <= offsets.base_offset
     {
         *rest = after;
     }
     let mut at = offsets.base_offset;
-    let (mut records, mut digest) = (0_u64, 0_u128);
+    let (mut records, mut digest) = (0_u64, Some(0_u128));
     for entry in rest
         .iter()
         .take_while(|it| it.base_offset < offsets.end_offset)
@@ -230,7 +235,8 @@ pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u
         }
         at = entry.end_offset;
         records = records.saturating_add(entry.records);
-        digest = digest.wrapping_add(entry.content()?);
+        let both = digest.zip(entry.content());
+        digest = both.map(|(sum, of_entry)| sum.wrapping_add(of_entry));
     }
     (at == offsets.end_offset).then_some((records, digest))
 }

@@ -64,13 +64,13 @@ impl<'a> OlderSnapshots<'a> {
         Ok(self.sequences.get(at).copied())
     }
 
-    /// Returns the records of these offsets, and the sum of their content digests, as the last snapshot states them that does not state any of the
+    /// Returns the records of these offsets, and the sum of their content digests where all rows state theirs, as the last snapshot states them that does not state any of the
     /// offsets as damaged; `None` where none does, or its segments begin or end elsewhere.
     pub(super) async fn before_damage(
         &self,
         id: &PartitionId,
         offsets: OffsetSpan,
-    ) -> Result<Option<(u64, u128)>, RepoError> {
+    ) -> Result<Option<(u64, Option<u128>)>, RepoError> {
         let is_hit = |it: &LostRange| it.from < offsets.end_offset && it.to > offsets.base_offset;
         let is_damaged = async |sequence: u64| {
             let snapshot = self.snapshot(sequence).await?;

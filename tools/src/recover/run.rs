@@ -199,8 +199,7 @@ impl Run<'_> {
             (false, None) => None,
             (false, Some(_)) => {
                 let offsets = OffsetSpan::from(entry.base_offset..entry.end_offset);
-                let before = self.older.before_damage(id, offsets).await?;
-                before.map(|(records, digest)| (records, Some(digest)))
+                self.older.before_damage(id, offsets).await?
             }
         };
         let places = Places {

@@ -292,7 +292,10 @@ impl Salvaged {
                 records == it.records && digest.is_none_or(|digest| digest == it.digests.content)
             })
         };
-        if !is_stated(&self) && self.fills.iter().any(|fill| !fill.is_certain) {
+        // As many records of what may be another log prove nothing.
+        let is_proved =
+            |it: &Salvaged| is_stated(it) && stated.is_some_and(|(_, digest)| digest.is_some());
+        if !is_proved(&self) && self.fills.iter().any(|fill| !fill.is_certain) {
             let why = "nothing proves that it is of the same log";
             self.drop_fills(|fill| !fill.is_certain, why);
             self = self.summed(repository, entry).await?;
