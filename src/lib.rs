@@ -28,6 +28,8 @@ mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod compare;
+#[cfg(test)]
+mod counting;
 pub mod demo;
 pub mod groups;
 pub mod human;

@@ -161,7 +161,7 @@ pub(super) struct StopSignal<'a> {
 }
 
 impl<'a> StopSignal<'a> {
-    fn new(cancel: &'a Cancel, lost: &'a LossSignal) -> StopSignal<'a> {
+    pub(super) fn new(cancel: &'a Cancel, lost: &'a LossSignal) -> StopSignal<'a> {
         StopSignal {
             cancel,
             lost,

@@ -1,6 +1,7 @@
 //! Backups of logs in memory, without a broker.
 
 mod adopt;
+mod allocations;
 mod continuity;
 #[path = "../../../tests/support/delegate.rs"]
 mod delegate;

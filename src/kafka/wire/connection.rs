@@ -93,6 +93,10 @@ fn decode_as<R: Request>(bytes: &[u8], request: Pending) -> Result<R::Response<'
 
 /// Writes a whole frame, by as few calls as the system allows: records are not copied into one buffer with the rest.
 async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &EncodedFrame<'_>) -> io::Result<()> {
+    if let Some(bytes) = frame.whole() {
+        stream.write_all(bytes).await?;
+        return stream.flush().await;
+    }
     let mut pieces: Vec<IoSlice<'_>> = frame.pieces().map(IoSlice::new).collect();
     let mut left = pieces.as_mut_slice();
     while !left.is_empty() {

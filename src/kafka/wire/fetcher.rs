@@ -101,8 +101,12 @@ pub struct Fetcher {
     events: VecDeque<FetchEvent>,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once per response, and a box would be allocated as often"
+)]
 enum Step {
-    Read(Box<ReadStep>),
+    Read(ReadStep),
     Located(Vec<(Reading, Result<Leader, WireError>)>),
 }
 
@@ -196,7 +200,7 @@ impl Fetcher {
                 },
             };
             match step {
-                Some(Step::Read(step)) => self.take_read(*step),
+                Some(Step::Read(step)) => self.take_read(step),
                 Some(Step::Located(located)) => self.take_located(located),
                 None => {}
             }
@@ -275,9 +279,8 @@ impl Fetcher {
             return;
         }
         self.busy.insert(reader.broker);
-        self.steps.push(Box::pin(async {
-            Step::Read(Box::new(reader.step().await))
-        }));
+        self.steps
+            .push(Box::pin(async { Step::Read(reader.step().await) }));
     }
 
     /// Looks a partition's leader up again, or reports its failure.

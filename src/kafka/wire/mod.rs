@@ -120,7 +120,7 @@ mod slot;
 mod source;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod transactions;
 mod whole_batch;

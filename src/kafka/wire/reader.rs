@@ -102,6 +102,8 @@ pub(super) struct Reader {
     connection: Option<Connection>,
     pub(super) broker: i32,
     pub(super) readings: Vec<Reading>,
+    /// The room of an earlier list of readings.
+    spare: Vec<Reading>,
 }
 
 /// What one response has brought.
@@ -128,6 +130,7 @@ impl Reader {
             connection: None,
             broker,
             readings: Vec::new(),
+            spare: Vec::new(),
         }
     }
 
@@ -170,9 +173,8 @@ impl Reader {
         for (reading, error) in received.lost {
             lost.push((reading, error));
         }
-        let (done, open): (Vec<Reading>, Vec<Reading>) =
-            self.readings.drain(..).partition(Reading::is_finished);
-        self.readings = open;
+        let is_done = |reading: &mut Reading| reading.is_finished();
+        let done: Vec<Reading> = self.readings.extract_if(.., is_done).collect();
         // Those that got nothing come first next time: a broker fills a response in this order.
         self.readings.sort_by_key(|reading| reading.had_records);
         // Before the checksums are computed, and long before the caller has used the records. Where it fails, what has been received is
@@ -182,31 +184,29 @@ impl Reader {
             false => self.send(&mut connection, Deadline::after(attempt)).await,
         };
         self.readings.extend(done);
-        for mut batches in received.fetched {
-            let damage = batches.keep_intact();
-            let partition = batches.partition.clone();
-            let position = batches.next_position;
-            if !batches.bytes.is_empty() {
-                fetched.push(batches);
-            }
-            let Some(source) = damage else {
-                continue;
+        let mut intact = received.fetched;
+        intact.retain_mut(|batches| {
+            let Some(source) = batches.keep_intact() else {
+                return true;
             };
+            let (partition, position) = (&batches.partition, batches.next_position);
             // The request under way asks for it as well; that answer is passed over.
-            let is_damaged = |reading: &mut Reading| reading.partition == partition;
+            let is_damaged = |reading: &mut Reading| reading.partition == *partition;
             let mut damaged: Vec<Reading> = self.readings.extract_if(.., is_damaged).collect();
-            let lost_before = lost.extract_if(.., |(reading, _)| reading.partition == partition);
+            let lost_before = lost.extract_if(.., |(reading, _)| reading.partition == *partition);
             damaged.extend(lost_before.map(|(reading, _)| reading));
             for mut reading in damaged {
                 reading.position = position;
                 if reading.is_finished() {
                     self.readings.push(reading);
                 } else {
-                    let error = batch_error(&frame, &partition, source.clone());
+                    let error = batch_error(&frame, partition, source.clone());
                     lost.push((reading, error));
                 }
             }
-        }
+            !batches.bytes.is_empty()
+        });
+        *fetched = intact;
         let done = self
             .readings
             .extract_if(.., |reading| reading.is_finished());
@@ -266,8 +266,9 @@ impl Reader {
             });
         }
         let mut received = Received::default();
-        let mut kept = Vec::with_capacity(self.readings.len());
+        let mut kept = std::mem::take(&mut self.spare);
         let readings = std::mem::take(&mut self.readings);
+        // Both lists keep their places in memory: they are converted there.
         let mut readings: Vec<Option<Reading>> = readings.into_iter().map(Some).collect();
         // Brokers answer in the order of the request, but nothing says so.
         let mut next = 0;
@@ -296,16 +297,16 @@ impl Reader {
                 Err(error) => received.lost.push((reading, error)),
             }
         }
-        received
-            .lost
-            .extend(readings.into_iter().flatten().map(|reading| {
-                let error = WireError::Missing {
-                    broker: frame.broker.clone(),
-                    request: Api::Fetch,
-                    partition: reading.partition.clone(),
-                };
-                (reading, error)
-            }));
+        let mut missing: Vec<Reading> = readings.into_iter().flatten().collect();
+        received.lost.extend(missing.drain(..).map(|reading| {
+            let error = WireError::Missing {
+                broker: frame.broker.clone(),
+                request: Api::Fetch,
+                partition: reading.partition.clone(),
+            };
+            (reading, error)
+        }));
+        self.spare = missing;
         self.readings = kept;
         Ok(received)
     }
@@ -325,10 +326,10 @@ impl Reader {
                 code: answer.error,
             });
         }
-        let partition = reading.partition.clone();
-        let damaged = |source| batch_error(frame, &partition, source);
         let walked = walk(answer.records);
-        let damage = walked.damage.map(damaged);
+        let damage = walked
+            .damage
+            .map(|source| batch_error(frame, &reading.partition, source));
         reading.heard = Instant::now();
         reading.unknown_since = None;
         reading.backoff.reset();
@@ -343,8 +344,8 @@ impl Reader {
                 "ends before offset {next_position}, and offset {} was asked for",
                 reading.position
             );
-            let class = ErrorClass::Inconsistent;
-            return Err(damaged(FormatError::new(class, "record batch", 0, detail)));
+            let error = FormatError::new(ErrorClass::Inconsistent, "record batch", 0, detail);
+            return Err(batch_error(frame, &reading.partition, error));
         }
         let whole = answer.records.get(..walked.whole_bytes);
         let bytes: Bytes = frame.bytes.slice_ref(whole.unwrap_or_default());

@@ -172,7 +172,11 @@ impl Request for FetchRequest<'_> {
                 _ => topic = input.string()?,
             }
             let read = input.array(24, |input| partition(version, (topic, topic_id), input))?;
-            partitions.extend(read);
+            match partitions.is_empty() {
+                // Mostly there is one topic, whose list is that of all.
+                true => partitions = read,
+                false => partitions.extend(read),
+            }
             input.tags()
         })?;
         input.tags()?;

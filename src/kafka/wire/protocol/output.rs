@@ -28,6 +28,12 @@ pub struct EncodedFrame<'a> {
 }
 
 impl EncodedFrame<'_> {
+    /// Returns all of the bytes, unless some of them are borrowed.
+    #[must_use]
+    pub fn whole(&self) -> Option<&[u8]> {
+        self.lent.is_empty().then_some(self.bytes.as_slice())
+    }
+
     /// Returns the bytes in their order, in pieces of which none is empty.
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.lent.iter().map(|(at, _)| *at));
@@ -45,8 +51,10 @@ impl<'a> Output<'a> {
     /// Begins with the header.
     #[must_use]
     pub fn new(api: Api, version: i16, correlation_id: i32, client_id: &str) -> Output<'a> {
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        bytes.resize(LENGTH, 0);
         let mut output = Output {
-            bytes: vec![0; LENGTH],
+            bytes,
             lent: Vec::new(),
             flexible: false,
             too_long: None,
@@ -196,3 +204,5 @@ impl<'a> Output<'a> {
 
 /// Bytes of the length of a frame.
 const LENGTH: usize = 4;
+/// Room for most requests, but for the records that they borrow.
+const USUAL_BYTES: usize = 512;

@@ -37,7 +37,7 @@ fn batch(first: i64) -> Vec<u8> {
 }
 
 /// The offset that a Fetch request of version 11 asks for, of the only partition.
-fn asked(request: &Request) -> i64 {
+pub(super) fn asked(request: &Request) -> i64 {
     // Fixed fields, one topic of six letters, one partition, the epoch.
     let at = 4 + 4 + 4 + 4 + 1 + 8 + 4 + 8 + 4 + 4 + 4;
     i64::from_be_bytes(request.body[at..at + 8].try_into().unwrap())

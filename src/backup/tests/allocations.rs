@@ -1,0 +1,223 @@
+//! From a broker's responses to blocks of a segment, over the whole path of a backup with its threads: what is allocated depends on the number of
+//! responses, and not on that of records or batches.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, RecordBatch};
+use kbk_format::repo::{Hex, PartitionId, Store};
+use kbk_format::{
+    Compression, Encoder, FileHeader, Headers, IsolationLevel, Record, SegmentAssembler,
+    SegmentFeatures, TimestampType,
+};
+use kbk_tools::claims::LossSignal;
+use tokio::sync::Semaphore;
+
+use crate::backup::Encoding;
+use crate::backup::block::StoredBlock;
+use crate::backup::feeder::{BlockJob, Feeder, FeederStop, Slot};
+use crate::backup::partition::{PartitionLine, PartitionWriter, SegmentSettings};
+use crate::backup::pipeline::StopSignal;
+use crate::backup::pool::{Return, pool};
+use crate::counting::allocations;
+use crate::kafka::wire::WireSource;
+use crate::kafka::wire::tests::endless::EndlessLog;
+use crate::records::{PartitionRange, RecordHandler, SourceOptions};
+use crate::run::{Cancel, RunEvents, Totals};
+
+/// Records of one response.
+const RESPONSE: i64 = 1_000_000;
+/// Responses until every buffer has its final size.
+const WARM_UP: i64 = 3;
+const BLOCK_BYTES: usize = 1 << 20;
+const MAX_ALLOCATIONS: u64 = 10;
+
+/// Returns as many records, in batches of this many.
+fn batches(codec: BatchCodec, records_per_batch: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions {
+        codec,
+        ..BatchOptions::default()
+    });
+    let (mut bytes, mut value) = (Vec::new(), String::new());
+    for offset in 0..RESPONSE {
+        use std::fmt::Write as _;
+        value.clear();
+        let customer = offset * 7919 % 5_000;
+        write!(value, "{{\"order\":{offset},\"customer\":{customer}}}").unwrap();
+        let record = Record {
+            offset,
+            timestamp: 1_763_800_000_000 + offset,
+            control: false,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: Headers::EMPTY,
+        };
+        builder.push(&record).unwrap();
+        if (offset + 1) % records_per_batch == 0 {
+            builder.finish(offset, &mut bytes).unwrap();
+        }
+    }
+    bytes
+}
+
+/// A feeder, and how often its thread had allocated at the beginning of each response.
+struct Marking<'a> {
+    feeder: Feeder<'a>,
+    marks: Vec<u64>,
+}
+
+impl RecordHandler for Marking<'_> {
+    type Error = FeederStop;
+
+    fn record(
+        &mut self,
+        slot: usize,
+        timestamp_type: TimestampType,
+        record: &Record<'_>,
+    ) -> Result<(), FeederStop> {
+        self.feeder.record(slot, timestamp_type, record)
+    }
+
+    fn batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+        if batch.header().base_offset % RESPONSE == 0 {
+            self.marks.push(allocations());
+        }
+        self.feeder.batch(slot, batch)
+    }
+
+    fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {
+        self.feeder.lost(slot, from, to)
+    }
+
+    fn finished(&mut self, slot: usize) -> Result<(), FeederStop> {
+        self.feeder.finished(slot)
+    }
+
+    fn idle(&mut self) -> Result<(), FeederStop> {
+        self.feeder.idle()
+    }
+}
+
+/// Encodes blocks and appends them to a segment that nobody keeps; returns how often it allocated for those of the last response
+/// but one.
+fn encode(queue: &Receiver<BlockJob>, returned: &Return, features: SegmentFeatures) -> u64 {
+    let header = FileHeader {
+        segment_id: [7; 16],
+        topic_id: [2; 16],
+        topic: EndlessLog::TOPIC.to_owned(),
+        partition: 0.into(),
+        timestamp_type: TimestampType::CreateTime,
+        isolation_level: IsolationLevel::ReadCommitted,
+        base_offset: 0,
+        cluster_id: None,
+        writer: None,
+        created_at: None,
+        compression: None,
+    };
+    let mut segment = SegmentAssembler::with_features(io::sink(), header, features).unwrap();
+    let mut encoder = Encoder::new(Compression::None);
+    let (mut before, mut after) = (None, None);
+    for job in queue {
+        if job.block.base_offset() >= WARM_UP * RESPONSE {
+            before.get_or_insert_with(allocations);
+        }
+        if job.block.base_offset() >= (WARM_UP + 1) * RESPONSE {
+            after.get_or_insert_with(allocations);
+        }
+        let renderer = job.line.renderer();
+        let mut block = job.block.encode(job.timestamp_type, renderer, &mut encoder);
+        match &mut block {
+            StoredBlock::Records(block) => segment.append(block).unwrap(),
+            StoredBlock::Batches(block) => segment.append(block).unwrap(),
+        }
+        returned.give(block.recycle());
+    }
+    after.unwrap() - before.unwrap()
+}
+
+/// Counts the allocations of the threads that read and that encode, for a million records.
+fn count(codec: BatchCodec, records_per_batch: i64) -> (u64, u64) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = SegmentSettings {
+        store: Store::open_or_create(folder.path().to_str().unwrap()).unwrap(),
+        runtime: runtime.handle().clone(),
+        cluster_id: None,
+        writer: "test".to_owned(),
+        segment_bytes: u64::MAX,
+        sealing: Arc::new(Semaphore::new(1)),
+        events: Arc::new(()),
+    };
+    let log = EndlessLog::start(batches(codec, records_per_batch), RESPONSE);
+    let end = (WARM_UP + 2) * RESPONSE;
+    let id = PartitionId {
+        topic: EndlessLog::TOPIC.parse().unwrap(),
+        topic_id: Hex([2; 16]),
+        partition: 0.into(),
+    };
+    let slot = Slot {
+        line: Arc::new(PartitionLine::new(PartitionWriter::new(
+            id.clone(),
+            settings,
+        ))),
+        id,
+        range: 0..end,
+        timestamp_type: TimestampType::CreateTime,
+    };
+    let range = PartitionRange {
+        topic: EndlessLog::TOPIC.to_owned(),
+        partition: 0.into(),
+        start: 0,
+        end,
+    };
+    let events = RunEvents::start(Arc::new(()), Totals::default());
+    let (cancel, lost) = (Cancel::default(), LossSignal::default());
+    let stop = StopSignal::new(&cancel, &lost);
+    let features = SegmentFeatures {
+        batches: true,
+        not_computed: codec != BatchCodec::None,
+        ..SegmentFeatures::default()
+    };
+    let (returned, free) = pool(4, BLOCK_BYTES);
+    let (jobs, queue) = bounded(2);
+    thread::scope(|scope| {
+        let encoding = scope.spawn(|| encode(&queue, &returned, features));
+        let mut marking = Marking {
+            feeder: Feeder::new(
+                vec![slot],
+                free,
+                jobs,
+                (BLOCK_BYTES, Encoding::Batches),
+                &stop,
+                &events,
+            ),
+            marks: Vec::with_capacity(16),
+        };
+        let options = SourceOptions {
+            memory_bytes: 64 << 20,
+        };
+        let mut source = WireSource::open(&log.settings(), &options, vec![range]).unwrap();
+        source.run(&mut marking).unwrap();
+        let first = WARM_UP as usize;
+        let read = marking.marks[first + 1] - marking.marks[first];
+        drop(marking);
+        (read, encoding.join().unwrap())
+    })
+}
+
+#[test]
+fn a_million_records_need_at_most_ten_allocations() {
+    for codec in [BatchCodec::Lz4, BatchCodec::Zstd, BatchCodec::None] {
+        let [small, large] = [100, 2_000].map(|records| count(codec, records));
+        for (read, encoded) in [small, large] {
+            assert!(
+                read + encoded <= MAX_ALLOCATIONS,
+                "{codec:?}: {read} and {encoded} allocations"
+            );
+        }
+        // The same for 10,000 batches as for 500.
+        assert_eq!(small.0, large.0, "{codec:?}");
+    }
+}
