@@ -24,6 +24,9 @@ pub(super) enum OpenBlock {
     Batches(OpenBatches),
 }
 
+/// What batches are taken to decompress to, for each of their bytes, where their frames allow more.
+const USUAL_RATIO: usize = 4;
+
 /// Batches of records that all have this timestamp type.
 pub(super) struct OpenBatches {
     builder: BatchesBuilder,
@@ -33,13 +36,16 @@ pub(super) struct OpenBatches {
 
 impl OpenBatches {
     /// Copies a batch into the block, as [`BatchesBuilder::try_push`] does, which decompresses it only if it has to. The block is also full once
-    /// its records have `block_bytes`: whoever reads it needs as much memory as for a block of records.
+    /// its records have about `block_bytes`: whoever reads it needs as much memory as for a block of records, and never more than four times of it.
     pub(super) fn try_push(
         &mut self,
         batch: &RecordBatch<'_>,
         block_bytes: usize,
     ) -> Result<PushBatch, FormatError> {
-        if self.builder.decoded_bytes() >= block_bytes {
+        // How much small batches of Zstandard decompress to is known within a factor of ten only.
+        let decoded = self.builder.decoded_bytes();
+        let expected = self.builder.raw_length().saturating_mul(USUAL_RATIO);
+        if decoded.min(expected) >= block_bytes || decoded >= block_bytes.saturating_mul(4) {
             return Ok(PushBatch::Full);
         }
         let pushed = self.builder.try_push(batch, block_bytes)?;
@@ -200,5 +206,74 @@ impl StoredBlock {
                 records: 0,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions};
+    use kbk_format::{Headers, Record};
+
+    use super::*;
+
+    /// Returns how many batches with these values a block takes, and their bytes.
+    fn fill(codec: BatchCodec, value: impl Fn(i64) -> Vec<u8>) -> (usize, usize) {
+        let content = BlockContent::Batches(TimestampType::CreateTime);
+        let OpenBlock::Batches(mut block) = OpenBlock::new(content, 0, 1 << 20) else {
+            unreachable!("it is for batches");
+        };
+        let mut builder = BatchBuilder::new(BatchOptions {
+            codec,
+            ..BatchOptions::default()
+        });
+        for offset in 0.. {
+            let value = value(offset);
+            let record = Record {
+                offset,
+                timestamp: 1_763_800_000_000,
+                control: false,
+                key: None,
+                value: Some(&value),
+                headers: Headers::EMPTY,
+            };
+            let mut bytes = Vec::new();
+            builder.push(&record).unwrap();
+            builder.finish(offset, &mut bytes).unwrap();
+            let batch = RecordBatch::parse(&bytes, 0).unwrap();
+            if block.try_push(&batch, 1 << 20).unwrap() == PushBatch::Full {
+                return (offset as usize, block.builder.raw_length());
+            }
+        }
+        unreachable!("a block is full some time")
+    }
+
+    /// Returns bytes of which this many are noise.
+    fn value(noise: usize, length: usize) -> impl Fn(i64) -> Vec<u8> {
+        move |seed| {
+            let mut state = seed as u64 + 1;
+            let mut step = || {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                (state >> 33) as u8
+            };
+            let noise = (0..noise).map(|_| step());
+            noise.chain(std::iter::repeat(b'v')).take(length).collect()
+        }
+    }
+
+    #[test]
+    fn a_block_takes_about_as_many_records_as_one_of_columns() {
+        // 16 KiB each, of which a quarter is left. A bound of 128 KiB each must not make it a block of 8 batches.
+        let (batches, bytes) = fill(BatchCodec::Zstd, value(4 << 10, 16 << 10));
+        assert!((30..=70).contains(&batches), "{batches}, {bytes} bytes");
+        // What is known better is not estimated.
+        let (batches, _) = fill(BatchCodec::Lz4, value(20 << 10, 60 << 10));
+        assert!((15..=18).contains(&batches), "{batches}");
+        let (batches, _) = fill(BatchCodec::None, value(0, 16 << 10));
+        assert!((60..=66).contains(&batches), "{batches}");
+        // What is dense is bounded by what it may decompress to.
+        let (batches, bytes) = fill(BatchCodec::Zstd, value(0, 128 << 10));
+        assert!((15..=34).contains(&batches), "{batches}, {bytes} bytes");
     }
 }
