@@ -23,6 +23,8 @@ pub(super) struct BlockJob {
     /// The block's number in its partition: blocks are encoded in any order and written in this one.
     pub(super) number: u64,
     pub(super) block: OpenBlock,
+    /// When its first record came.
+    pub(super) begun: Instant,
     pub(super) timestamp_type: TimestampType,
     pub(super) lost: Vec<LostRange>,
     pub(super) hidden: Vec<Range<i64>>,
@@ -119,6 +121,8 @@ impl Clock {
 struct Filling {
     slot: Slot,
     block: Option<OpenBlock>,
+    /// When the first record of the block came: before it waited for the block.
+    begun: Instant,
     /// The base offset of the block that is filled next: one past all that was submitted.
     position: i64,
     number: u64,
@@ -141,6 +145,7 @@ impl<'a> Feeder<'a> {
             position: slot.range.start,
             slot,
             block: None,
+            begun: Instant::now(),
             number: 0,
             lost: Vec::new(),
             hidden: Vec::new(),
@@ -224,6 +229,7 @@ impl<'a> Feeder<'a> {
             }
             Some(block) => block,
             None => {
+                filling.begun = Instant::now();
                 let taken = self
                     .clock
                     .waiting(|| self.free.take(content, filling.position));
@@ -287,6 +293,7 @@ impl<'a> Feeder<'a> {
             line: Arc::clone(&filling.slot.line),
             number: filling.number,
             block,
+            begun: filling.begun,
             timestamp_type: filling.slot.timestamp_type,
             lost: std::mem::take(&mut filling.lost),
             hidden: std::mem::take(&mut filling.hidden),

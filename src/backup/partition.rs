@@ -25,6 +25,8 @@ use crate::run::{Events, PartitionEvents, Stage};
 #[derive(Debug)]
 pub(super) struct BlockToWrite {
     pub(super) encoded: StoredBlock,
+    /// When its first record came.
+    pub(super) begun: Instant,
     pub(super) timestamp_type: TimestampType,
     /// Ranges within this block's coverage that the cluster deleted before they were read.
     pub(super) lost: Vec<LostRange>,
@@ -305,6 +307,7 @@ impl PartitionWriter {
             .append_to(&mut segment)
             .map_err(|error| self.error(error))?;
         self.settings.events.took(Stage::Upload, began.elapsed());
+        self.settings.events.block_written(block.begun.elapsed());
         let full = segment.position() >= self.settings.segment_bytes;
         self.open = Some(segment);
         self.stored.lost.extend(&block.lost);

@@ -202,6 +202,7 @@ fn encode(
             line,
             number,
             block,
+            begun,
             timestamp_type,
             lost,
             hidden,
@@ -219,6 +220,7 @@ fn encode(
         }
         let block = BlockToWrite {
             encoded,
+            begun,
             timestamp_type,
             lost,
             hidden,

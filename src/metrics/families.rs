@@ -65,6 +65,7 @@ pub(super) struct Families {
     pub(super) records_written: IntCounterVec,
     pub(super) bytes_written: IntCounterVec,
     pub(super) stages: HistogramVec,
+    pub(super) block_latency: HistogramVec,
     pub(super) lag_records: GaugeVec,
     pub(super) lag_seconds: GaugeVec,
     pub(super) segments: IntCounter,
@@ -129,6 +130,13 @@ impl Families {
                 &[0.0001, 0.0004, 0.0016, 0.0064, 0.0256, 0.1024, 0.4096, 1.6384, 6.5536, 26.2144],
                 "How long a block (backup), a batch or a transaction (restore) took in each stage. backup: fetch, wait, encode, compress, \
                  upload, and seal once per segment; restore: read, write, and commit once per transaction",
+            ),
+            block_latency: on.histograms(
+                "kbk_block_duration_seconds",
+                &[],
+                &[0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 4.096, 16.384],
+                "backup: how long after its first record came a block was written into its segment, with all waits on the way. In a file that \
+                 is before its flush, and in a bucket before its part is sent: both count as seal and upload",
             ),
             lag_records: on.gauges(
                 "kbk_lag_records",

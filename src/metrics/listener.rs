@@ -264,6 +264,12 @@ impl Events for Metrics {
         stage.observe(time.as_secs_f64());
     }
 
+    fn block_written(&self, latency: Duration) {
+        let none: [&str; 0] = [];
+        let blocks = self.families.block_latency.with_label_values(&none);
+        blocks.observe(latency.as_secs_f64());
+    }
+
     fn segment_sealed(&self, bytes: u64) {
         self.families.segments.inc();
         self.families.segment_bytes.inc_by(bytes);

@@ -59,6 +59,7 @@ fn work(metrics: &Arc<Metrics>) {
     for stage in Stage::ALL {
         run.took(stage, Duration::from_millis(20));
     }
+    metrics.block_written(Duration::from_millis(5));
     metrics.segment_sealed(40);
     run.retried(Retry::Transaction);
     for budget in Budget::ALL {

@@ -105,6 +105,11 @@ pub trait Events: Send + Sync {
         let _ = (stage, time);
     }
 
+    /// A block of a backup is written into its segment, this long after its first record came.
+    fn block_written(&self, latency: Duration) {
+        let _ = latency;
+    }
+
     /// A segment of this many bytes is durable.
     fn segment_sealed(&self, bytes: u64) {
         let _ = bytes;
@@ -179,6 +184,11 @@ impl Events for Both {
     fn took(&self, stage: Stage, time: Duration) {
         self.0.took(stage, time);
         self.1.took(stage, time);
+    }
+
+    fn block_written(&self, latency: Duration) {
+        self.0.block_written(latency);
+        self.1.block_written(latency);
     }
 
     fn segment_sealed(&self, bytes: u64) {

@@ -142,6 +142,10 @@ fn every_metric_moves_in_a_run() {
             "{stage}"
         );
     }
+    let blocks = backup.value("kbk_block_duration_seconds_count", &[]);
+    let encoded = backup.value("kbk_stage_duration_seconds_count", &["stage=\"encode\""]);
+    assert_eq!(blocks, encoded, "each block is written once");
+    assert!(backup.value("kbk_block_duration_seconds_sum", &[]) > 0.0);
     open.commit();
     run(&mut repo.backup(broker, &[&args[..], &to_file].concat())).expect_code(0);
     let complete = Exposition::of(&file);
