@@ -25,7 +25,7 @@ use crate::memory;
 pub fn main() -> ExitCode {
     memory::one_arena_per_core();
     let arguments = arguments();
-    let definitions = shaped(Cli::command(), is_long(&arguments)).color(help_color(&arguments));
+    let definitions = Cli::command();
     // Without the configuration file, which these arguments name; errors are for the second time.
     let first = definitions.clone().ignore_errors(true);
     let first = first.try_get_matches_from(&arguments).ok();
@@ -107,9 +107,13 @@ fn configured(
         }
         None => Config::default(),
     };
-    let matches = config
-        .defaults(definitions, given)
-        .try_get_matches_from(arguments)
+    let parse = |definitions| {
+        let definitions = config.defaults(definitions, given);
+        definitions.try_get_matches_from(arguments)
+    };
+    let matches = parse(definitions)
+        // Only help and errors show the shape of the help. It takes milliseconds for all commands, which is why others do without.
+        .or_else(|_| parse(in_shape(arguments)))
         .unwrap_or_else(|error| exit_for(&error, arguments, global, given));
     let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let is_repo_given = matches.value_source("repo") == Some(ValueSource::CommandLine);
@@ -125,6 +129,11 @@ fn configured(
         kafka.prepend_properties(config.properties(&given.names));
     }
     Ok((cli, config.origins(&matches)))
+}
+
+/// Returns the definitions for whoever reads their help.
+fn in_shape(arguments: &[OsString]) -> clap::Command {
+    shaped(Cli::command(), is_long(arguments)).color(help_color(arguments))
 }
 
 /// Returns the ids of the options that the command line has.
