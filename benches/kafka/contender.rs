@@ -8,8 +8,10 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::samples::Payload;
+use crate::source::{Source, payload};
 use crate::support::broker::Broker;
-use crate::support::produce::Producer;
+use crate::support::produce::{CODECS, Producer};
 use crate::workload::Workload;
 
 /// Long enough for a busy broker.
@@ -19,8 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn run(args: &[&str]) -> bool {
     match args {
         ["consume", topic, partitions] => consume(topic, number(partitions)),
-        ["produce", topic, partitions, bytes] => produce(topic, number(partitions), number(bytes)),
-        ["zstd", level, bytes] => zstd(number(level), number(bytes)),
+        ["produce", topic, name, codec, partitions, bytes] => {
+            let source = Source {
+                payload: payload(name),
+                codec: CODECS
+                    .into_iter()
+                    .find(|known| known == codec)
+                    .expect("a codec"),
+                partitions: number(partitions),
+            };
+            produce(topic, source, number(bytes));
+        }
+        ["zstd", level, name, bytes] => zstd(number(level), payload(name), number(bytes)),
         ["crc", folder] => {
             let checksum = crc(Path::new(folder)).expect("the repository can be read");
             println!("{checksum:08x}");
@@ -68,18 +80,19 @@ fn consume(topic: &str, partitions: i32) {
 }
 
 /// A bare idempotent librdkafka producer with `acks=all`.
-pub(crate) fn produce(topic: &str, partitions: i32, bytes: u64) {
-    let workload = Workload::new();
-    let producer = Producer::new(Broker::shared(), "none");
-    for (message, partition) in workload.messages(bytes).zip((0..partitions).cycle()) {
+pub(crate) fn produce(topic: &str, source: Source, bytes: u64) {
+    let workload = Workload::new(source.payload);
+    let producer = Producer::new(Broker::shared(), source.codec);
+    let partitions = (0..source.partitions).cycle();
+    for (message, partition) in workload.messages(bytes).zip(partitions) {
         producer.send(topic, partition, message);
     }
     producer.flush();
 }
 
 /// Compresses the same bytes with zstd in one thread, 1 MiB at a time.
-fn zstd(level: i32, bytes: u64) {
-    let raw = Workload::new().distinct_bytes();
+fn zstd(level: i32, payload: Payload, bytes: u64) {
+    let raw = Workload::new(payload).distinct_bytes();
     let mut context = zstd::zstd_safe::CCtx::create();
     let mut compressed = Vec::with_capacity(zstd::zstd_safe::compress_bound(1 << 20));
     let mut left = bytes;

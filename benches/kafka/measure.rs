@@ -1,9 +1,10 @@
 //! Measures one process from start to end, and collects several runs of it.
 
+use std::fs;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::cases::Case;
+use crate::case::Case;
 use crate::support::process;
 
 /// The cost of one run.
@@ -13,8 +14,37 @@ pub(crate) struct Sample {
     pub(crate) wall_seconds: f64,
     /// User and system time.
     pub(crate) cpu_seconds: f64,
+    /// Those of the broker meanwhile; `None` for a cluster that was already running.
+    pub(crate) broker_cpu_seconds: Option<f64>,
     /// Peak resident memory.
     pub(crate) max_rss_bytes: f64,
+    /// How soon blocks were written, where the metrics of a backup say so.
+    pub(crate) blocks: Option<BlockLatency>,
+}
+
+/// Which part of the blocks of a backup were in their segments how long after their first record came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockLatency {
+    within_2_ms: f64,
+    within_8_ms: f64,
+}
+
+impl BlockLatency {
+    /// Reads the histogram `kbk_block_duration_seconds`; `None` of an older kbk, which has none.
+    pub(crate) fn of(metrics: &str) -> Option<BlockLatency> {
+        let count = |of: &str, label: &str| -> Option<f64> {
+            let mut lines = metrics.lines().filter(|line| {
+                line.starts_with(&format!("kbk_block_duration_seconds_{of}{{"))
+                    && line.contains(label)
+            });
+            lines.next()?.rsplit_once(' ')?.1.parse().ok()
+        };
+        let all = count("count", "")?;
+        Some(BlockLatency {
+            within_2_ms: count("bucket", r#"le="0.002""#)? / all,
+            within_8_ms: count("bucket", r#"le="0.008""#)? / all,
+        })
+    }
 }
 
 /// A process that failed.
@@ -26,14 +56,19 @@ pub(crate) struct Failed {
     stderr: String,
 }
 
-/// Runs the command to its end and measures it.
-pub(crate) fn measure(command: &mut Command) -> Result<Sample, Failed> {
+/// Runs the command to its end and measures it, and the broker with this process id.
+pub(crate) fn measure(
+    command: &mut Command,
+    broker: Option<libc::pid_t>,
+) -> Result<Sample, Failed> {
     // Otherwise this process pays for write-back that an earlier one caused.
     let synced = Command::new("sync").status().expect("sync runs");
     assert!(synced.success(), "sync: {synced}");
+    let broker_before = broker.map(cpu_seconds);
     let started = Instant::now();
     let finished = process::run(command);
     let wall_seconds = started.elapsed().as_secs_f64();
+    let broker_after = broker.map(cpu_seconds);
     if !finished.status.success() {
         let (status, stderr) = (finished.status, finished.stderr);
         return Err(Failed {
@@ -46,9 +81,35 @@ pub(crate) fn measure(command: &mut Command) -> Result<Sample, Failed> {
     Ok(Sample {
         wall_seconds,
         cpu_seconds: finished.cpu_seconds,
+        broker_cpu_seconds: broker_after
+            .zip(broker_before)
+            .map(|(after, before)| after - before),
         max_rss_bytes,
+        blocks: None,
     })
 }
+
+/// Returns the user and system time of a running process so far.
+fn cpu_seconds(id: libc::pid_t) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("the broker runs");
+    // proc_pid_stat(5): the name ends at the last parenthesis; utime and stime are the fields 14 and 15, in ticks of 10 ms.
+    let (_, after_name) = stat.rsplit_once(") ").expect("a name in parentheses");
+    let ticks = after_name.split(' ').skip(11).take(2);
+    let ticks: f64 = ticks
+        .map(|ticks| ticks.parse::<f64>().expect("a number"))
+        .sum();
+    ticks / 100.0
+}
+
+/// A figure of a run, where it has been measured.
+pub(crate) type Of = fn(&Sample) -> Option<f64>;
+
+pub(crate) const WALL: Of = |sample| Some(sample.wall_seconds);
+pub(crate) const CPU: Of = |sample| Some(sample.cpu_seconds);
+pub(crate) const BROKER_CPU: Of = |sample| sample.broker_cpu_seconds;
+pub(crate) const WITHIN_2_MS: Of = |sample| Some(sample.blocks?.within_2_ms);
+pub(crate) const WITHIN_8_MS: Of = |sample| Some(sample.blocks?.within_8_ms);
+pub(crate) const RSS_MB: Of = |sample| Some(sample.max_rss_bytes / 1e6);
 
 /// Runs of the same process.
 #[derive(Clone, Debug)]
@@ -72,23 +133,23 @@ impl Samples {
     }
 
     /// Returns the smallest figure, that of the least disturbed run.
-    pub(crate) fn least(&self, of: fn(&Sample) -> f64) -> Option<f64> {
+    pub(crate) fn least(&self, of: Of) -> Option<f64> {
         self.sorted(of).first().copied()
     }
 
     /// Returns the median figure.
-    pub(crate) fn median(&self, of: fn(&Sample) -> f64) -> Option<f64> {
+    pub(crate) fn median(&self, of: Of) -> Option<f64> {
         let sorted = self.sorted(of);
         sorted.get(sorted.len() / 2).copied()
     }
 
     /// Returns the largest figure, that of the worst run.
-    pub(crate) fn most(&self, of: fn(&Sample) -> f64) -> Option<f64> {
+    pub(crate) fn most(&self, of: Of) -> Option<f64> {
         self.sorted(of).last().copied()
     }
 
-    fn sorted(&self, of: fn(&Sample) -> f64) -> Vec<f64> {
-        let mut values: Vec<f64> = self.runs.iter().map(of).collect();
+    fn sorted(&self, of: Of) -> Vec<f64> {
+        let mut values: Vec<f64> = self.runs.iter().filter_map(of).collect();
         values.sort_by(f64::total_cmp);
         values
     }

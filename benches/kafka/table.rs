@@ -3,173 +3,81 @@
 use std::fs;
 use std::thread::available_parallelism;
 
-use crate::cases::Case::{
-    self, Backup, BackupOnePartition, CatOne, Checksum, Consume, Libzstd, Produce, Restore,
-    RestoreUntransacted, Verify, VerifyOnOneCore, Zstd,
-};
-use crate::measure::{Sample, Samples};
-use crate::workload::Settings;
-
-use Bound::{AtLeast, AtMost};
-
-const WALL: fn(&Sample) -> f64 = |sample| sample.wall_seconds;
-const CPU: fn(&Sample) -> f64 = |sample| sample.cpu_seconds;
-const RSS: fn(&Sample) -> f64 = |sample| sample.max_rss_bytes / 1e6;
-/// The mean number of busy cores.
-const CORES: fn(&Sample) -> f64 = |sample| sample.cpu_seconds / sample.wall_seconds;
+use crate::case::{Binary, Case};
+use crate::figures::{Bound, Figure, figures};
+use crate::measure::{BROKER_CPU, CPU, RSS_MB, Samples, WALL};
+use crate::settings::Settings;
 
 /// Prints all tables. Ratios use the least disturbed runs, memory the worst one.
-pub(crate) fn print(settings: Settings, all: &[Samples]) {
-    let Settings { bytes, rounds, .. } = settings;
+pub(crate) fn print(settings: &Settings, all: &[Samples]) {
     println!("\n{}", machine());
     println!(
-        "{} GB per topic, JSON of 1 KB with keys and headers; {rounds} runs of each process, taking turns.",
-        bytes as f64 / 1e9
+        "{} GB per topic, and a fifth of that of telemetry; {} runs of each process, taking turns, of which the least disturbed one counts. \
+         Rates are those of the bare consumer or producer on the same topic.",
+        settings.bytes as f64 / 1e9,
+        settings.rounds
     );
-    println!("\n| process | wall s, least | median | CPU s, least | median | peak MB |");
-    println!("|---|--:|--:|--:|--:|--:|");
+    println!(
+        "\n| topic | process | wall s | median | CPU s per GB | of the broker | peak MB | rate / bare |"
+    );
+    println!("|---|---|--:|--:|--:|--:|--:|--:|");
     for samples in all {
-        let [wall, cpu] =
-            [WALL, CPU].map(|of| [samples.least(of), samples.median(of)].map(seconds));
-        let rss = number(samples.most(RSS), 0);
+        let Case {
+            source,
+            process,
+            binary,
+        } = samples.case;
+        let before = match binary {
+            Binary::Built => "",
+            Binary::Before => " (before)",
+        };
+        let per_gb = |value: Option<f64>| {
+            let gb = source.bytes(settings.bytes) as f64 / 1e9;
+            number(value.map(|value| value / gb), 3)
+        };
         println!(
-            "| {} | {} | {} | {} | {} | {rss} |",
-            samples.case, wall[0], wall[1], cpu[0], cpu[1]
+            "| {source} | {process}{before} | {} | {} | {} | {} | {} | {} |",
+            number(samples.least(WALL), 3),
+            number(samples.median(WALL), 3),
+            per_gb(samples.least(CPU)),
+            per_gb(samples.least(BROKER_CPU)),
+            number(samples.most(RSS_MB), 0),
+            number(beside_bare(all, samples), 2),
         );
     }
     println!("\n| figure | measured | target | |");
     println!("|---|--:|--:|---|");
-    for Figure { name, found, bound } in figures(&Measured(all)) {
+    for Figure { name, found, bound } in figures(settings, all) {
         let (target, met) = match bound {
-            AtMost(most) => (format!("at most {most}"), found.map(|found| found <= most)),
-            AtLeast(least) => (
+            Some(Bound::AtMost(most)) => {
+                (format!("at most {most}"), found.map(|found| found <= most))
+            }
+            Some(Bound::AtLeast(least)) => (
                 format!("at least {least}"),
                 found.map(|found| found >= least),
             ),
+            None => ("none".to_owned(), None),
         };
-        let met = met.map_or("not measured", |met| if met { "met" } else { "missed" });
+        let met = match (found, met) {
+            (None, _) => "not measured",
+            (Some(_), None) => "",
+            (Some(_), Some(true)) => "met",
+            (Some(_), Some(false)) => "missed",
+        };
         println!("| {name} | {} | {target} | {met} |", number(found, 2));
     }
 }
 
-/// A figure and its target.
-struct Figure {
-    name: String,
-    found: Option<f64>,
-    bound: Bound,
-}
-
-enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-fn figures(measured: &Measured<'_>) -> Vec<Figure> {
-    let zstd_1 = Backup("zstd:1");
-    let wall = |of, by| ratio(measured.least(of, WALL), measured.least(by, WALL));
-    let cpu_over_floor = |zstd| {
-        let floor = measured.least(Consume, CPU)? + measured.least(zstd, CPU)?;
-        Some(measured.least(zstd_1, CPU)? / floor)
-    };
-    let one_record_ms = measured.least(CatOne, WALL).map(|seconds| seconds * 1e3);
-    let mut figures = vec![
-        (
-            "backup, zstd:1: CPU / (consumer + `zstd -1`)",
-            cpu_over_floor(Zstd),
-            AtMost(1.25),
-        ),
-        (
-            "backup, zstd:1: CPU / (consumer + libzstd)",
-            cpu_over_floor(Libzstd),
-            AtMost(1.25),
-        ),
-        (
-            "backup, zstd:1: cores busy, CPU / wall",
-            measured.most(zstd_1, CORES),
-            AtLeast(1.6),
-        ),
-        (
-            "backup, zstd:1: rate of one partition / of four",
-            wall(zstd_1, BackupOnePartition),
-            AtLeast(0.85),
-        ),
-        (
-            "backup, none: wall / consumer",
-            wall(Backup("none"), Consume),
-            AtMost(1.3),
-        ),
-        (
-            "restore --no-transactions: rate / producer",
-            wall(Produce, RestoreUntransacted),
-            AtLeast(0.8),
-        ),
-        (
-            "restore, in transactions: rate / producer without",
-            wall(Produce, Restore),
-            AtLeast(0.6),
-        ),
-        (
-            "verify: rate / read + CRC-32C",
-            wall(Checksum, Verify),
-            AtLeast(0.8),
-        ),
-        (
-            "verify: rate on all cores / on one",
-            wall(VerifyOnOneCore, Verify),
-            AtLeast(1.5),
-        ),
-        (
-            "one record by its offset: ms of the whole process",
-            one_record_ms,
-            AtMost(10.0),
-        ),
-    ]
-    .into_iter()
-    .map(|(name, found, bound)| Figure {
-        name: name.to_owned(),
-        found,
-        bound,
-    })
-    .collect::<Vec<_>>();
-    figures.extend(measured.kbk().map(|samples| Figure {
-        name: format!("{}: peak MB", samples.case),
-        found: samples.most(RSS),
-        bound: AtMost(150.0),
-    }));
-    figures
-}
-
-/// The samples, looked up by case.
-struct Measured<'a>(&'a [Samples]);
-
-impl Measured<'_> {
-    /// Returns the samples of kbk's commands that run once per round.
-    fn kbk(&self) -> impl Iterator<Item = &Samples> {
-        let others = [Consume, Zstd, Libzstd, Produce, Checksum, CatOne];
-        self.0
-            .iter()
-            .filter(move |samples| !others.contains(&samples.case))
-    }
-
-    fn of(&self, case: Case) -> Option<&Samples> {
-        self.0.iter().find(|samples| samples.case == case)
-    }
-
-    fn least(&self, case: Case, of: fn(&Sample) -> f64) -> Option<f64> {
-        self.of(case)?.least(of)
-    }
-
-    fn most(&self, case: Case, of: fn(&Sample) -> f64) -> Option<f64> {
-        self.of(case)?.most(of)
-    }
-}
-
-fn ratio(of: Option<f64>, by: Option<f64>) -> Option<f64> {
-    Some(of? / by?)
-}
-
-fn seconds(value: Option<f64>) -> String {
-    number(value, 3)
+/// Returns how many times as fast as the bare client a process is.
+fn beside_bare(all: &[Samples], samples: &Samples) -> Option<f64> {
+    let Case {
+        source, process, ..
+    } = samples.case;
+    let bare = process.bare()?;
+    let bare = all
+        .iter()
+        .find(|other| other.case.source == source && other.case.process == bare)?;
+    Some(bare.least(WALL)? / samples.least(WALL)?)
 }
 
 fn number(value: Option<f64>, decimals: usize) -> String {

@@ -1,52 +1,26 @@
-//! The workload: its size, and its records, identical in every process and every run.
+//! The records, identical in every process and every run.
 
 use kbk_format::{Header, Record};
 
 use crate::samples::{Payload, rows};
 use crate::support::record::Message;
 
-/// The size of the workload and the number of rounds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    /// Bytes of keys, headers and values per topic.
-    pub(crate) bytes: u64,
-    /// The number of measured runs of each process.
-    pub(crate) rounds: usize,
-    /// The number of rounds before the measured ones.
-    pub(crate) warm_ups: usize,
-}
+/// Bytes of distinct records, about: together they exceed the window of every compressor at the levels that are measured.
+const DISTINCT_BYTES: usize = 8 << 20;
 
-impl Settings {
-    /// Reads the settings from the environment.
-    pub(crate) fn from_env() -> Result<Settings, String> {
-        let quick = std::env::var_os("KBK_BENCH_QUICK").is_some_and(|value| value != "0");
-        let default_bytes = if quick { 100_000_000 } else { 1_000_000_000 };
-        let bytes = match std::env::var("KBK_BENCH_BYTES") {
-            Ok(text) => parse_size::parse_size(&text)
-                .map_err(|error| format!("KBK_BENCH_BYTES is `{text}`: {error}"))?,
-            Err(_) => default_bytes,
-        };
-        let (rounds, warm_ups) = if quick { (1, 0) } else { (3, 1) };
-        Ok(Settings {
-            bytes,
-            rounds,
-            warm_ups,
-        })
-    }
-}
-
-/// The number of distinct records: together they exceed the window of every compressor.
-const DISTINCT: usize = 8 * 1024;
-
-/// The records: shop orders as JSON of 1 KB, with a key and two headers, repeated.
+/// The records of a payload, repeated.
 pub(crate) struct Workload {
     distinct: Vec<(u64, Message)>,
 }
 
 impl Workload {
     /// Generates the distinct records.
-    pub(crate) fn new() -> Workload {
-        let rows = rows(Payload::Json, DISTINCT);
+    pub(crate) fn new(payload: Payload) -> Workload {
+        let record_bytes = match payload {
+            Payload::Json | Payload::Commits => 1024,
+            Payload::Telemetry => 54,
+        };
+        let rows = rows(payload, DISTINCT_BYTES / record_bytes);
         Workload {
             distinct: rows
                 .iter()

@@ -170,13 +170,27 @@ impl Broker {
 
     /// Freezes a private broker: its connections stay open, and it answers nothing.
     pub(crate) fn freeze(&mut self) {
-        self.server().signal(libc::SIGSTOP);
+        self.signal(libc::SIGSTOP);
     }
 
     /// Lets a frozen broker continue, and waits until it answers.
     pub(crate) fn thaw(&mut self) {
-        self.server().signal(libc::SIGCONT);
+        self.signal(libc::SIGCONT);
         self.wait();
+    }
+
+    /// Returns the process of a private broker; `None` for the cluster of `KBK_TEST_BROKERS`.
+    pub(crate) fn process_id(&self) -> Option<libc::pid_t> {
+        self.server.as_ref().map(Server::process_id)
+    }
+
+    /// Sends a signal to a private broker.
+    fn signal(&self, signal: libc::c_int) {
+        let id = self
+            .process_id()
+            .expect("the tests never stop the cluster of KBK_TEST_BROKERS");
+        // SAFETY: the supervisor waits for its child, so the id cannot be reused.
+        unsafe { libc::kill(id, signal) };
     }
 
     /// Returns the address of this broker alone.
@@ -388,18 +402,13 @@ impl Server {
         self.supervisor = Some(supervisor);
     }
 
-    /// Sends a signal to Kafka itself, the supervisor's only child.
-    fn signal(&self, signal: libc::c_int) {
+    /// Returns the process of Kafka itself, the supervisor's only child.
+    fn process_id(&self) -> libc::pid_t {
         let supervisor = self.supervisor.as_ref().expect("the broker is running");
         let id = supervisor.id();
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-        let child = children
-            .expect("it runs")
-            .trim()
-            .parse()
-            .expect("one child");
-        // SAFETY: the supervisor waits for its child, so the id cannot be reused.
-        unsafe { libc::kill(child, signal) };
+        let children = children.expect("it runs");
+        children.trim().parse().expect("one child")
     }
 
     /// Stops the process with a signal and waits for it.

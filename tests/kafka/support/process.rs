@@ -51,10 +51,18 @@ impl Finished {
 
 /// Returns a kbk command without the caller's `KBK_` settings.
 pub(crate) fn kbk<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    kbk_at(OsStr::new(env!("CARGO_BIN_EXE_kbk")), arguments)
+}
+
+/// Returns the same command of another binary.
+pub(crate) fn kbk_at<S: AsRef<OsStr>>(
+    binary: &OsStr,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
     // A test run in the background ignores SIGINT, or under nohup SIGHUP; kbk would inherit that.
     let mut command = Command::new("env");
-    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_kbk")]);
-    command.args(arguments);
+    command.arg("--default-signal=HUP,INT,TERM");
+    command.arg(binary).args(arguments);
     let settings = std::env::vars_os().map(|(name, _)| name);
     for name in settings.filter(|name| name.as_encoded_bytes().starts_with(b"KBK_")) {
         command.env_remove(name);
