@@ -16,6 +16,8 @@ use super::repo_url::{RepoUrl, RepoUrlParser};
 use super::store_options::{self, StoreOption, StoreOptionParser};
 use super::time::{TimeArg, parse_duration};
 use crate::kafka::ClientSettings;
+use crate::kafka::wire::WireSettings;
+use crate::records::ClientChoice;
 use crate::select::{
     NamePattern, PartitionSet, TopicMapping, TopicPartitions, TopicRef, TopicRewrite,
     TopicSelection, rename_topics,
@@ -206,6 +208,16 @@ impl KafkaArgs {
         ClientSettings::new(server, file, &self.overrides())
             .map(|settings| settings.with_timeout(self.timeout))
             .map_err(|error| CliError::usage(error.to_string()))
+    }
+
+    /// Returns the same, for commands that read or write records with this client, which must honour all of them.
+    pub fn settings_for(&self, client: ClientChoice) -> Result<ClientSettings, CliError> {
+        let settings = self.settings()?;
+        if client == ClientChoice::Wire {
+            let checked = WireSettings::check(&settings);
+            checked.map_err(|error| CliError::usage(error.to_string()))?;
+        }
+        Ok(settings)
     }
 
     /// Adds the properties of the configuration file. Of two equal keys the later one wins, so these come first.

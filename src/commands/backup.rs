@@ -174,7 +174,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             .collect(),
         create: args.init,
         single_writer: args.single_writer,
-        kafka: args.kafka.settings()?,
+        kafka: args.kafka.settings_for(args.client)?,
         client: args.client,
         selection: args.topics.selection(),
         encoding: args.encoding,

@@ -1,5 +1,7 @@
 //! Why a broker cannot be used: librdkafka's report in kbk's words, with what to do about it.
 
+use super::foreign;
+
 /// Why a broker cannot be used, and what to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cause {
@@ -96,6 +98,14 @@ fn explain(report: &str) -> (String, &'static str) {
     if let Some((request, _)) = report.split_once("Request in flight") {
         let request = request.rsplit(' ').next().unwrap_or_default();
         return (format!("no answer to a {request} request"), Cause::NEXT);
+    }
+    if let Some((_, size)) = report.split_once("Invalid response size ") {
+        let size = size.split(' ').next().and_then(|size| size.parse().ok());
+        let server = size.and_then(|size: i32| foreign::server(size.to_be_bytes()));
+        if let Some(server) = server {
+            let next = "check the address, and that this is the port of a Kafka listener";
+            return (format!("{server} answers there, and no Kafka broker"), next);
+        }
     }
     if has("mechanism handshake failed") {
         return no_such_mechanism(report);
@@ -245,6 +255,22 @@ mod tests {
             "Something without an address",
             "check",
         );
+    }
+
+    #[test]
+    fn a_server_that_is_not_a_broker_is_named() {
+        let report = |size: &str| {
+            format!(
+                "127.0.0.1:80/bootstrap: Receive failed: Invalid response size {size} (0..100000000): increase receive.message.max.bytes"
+            )
+        };
+        explained(
+            &report("1213486160"),
+            "127.0.0.1:80: an HTTP server answers there, and no Kafka broker",
+            "port of a Kafka listener",
+        );
+        let limit = "receive.message.max.bytes";
+        assert!(Cause::of(&report("100000001")).text.contains(limit));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod delivered;
 pub mod error;
 mod events;
 mod fetch_size;
+mod foreign;
 mod handler;
 mod headers;
 mod message;

@@ -192,8 +192,8 @@ fn a_property_that_the_client_cannot_honour_is_an_error_that_names_the_other_one
     produce(broker, "none", (&topic, 0), &samples::hostile()[..3]);
     let repo = Repo::missing();
     let args = ["--init", "--topic", &topic, "-X", "client.rack=a"];
-    let refused = run(&mut repo.backup(broker, &args)).expect_code(1);
-    for part in ["`client.rack`", "--client librdkafka"] {
+    let refused = run(&mut repo.backup(broker, &args)).expect_code(2);
+    for part in ["-X: `client.rack`", "--client librdkafka"] {
         assert!(refused.stderr.contains(part), "{}", refused.stderr);
     }
     assert!(!repo.path().exists(), "nothing is created");

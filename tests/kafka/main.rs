@@ -15,6 +15,7 @@ mod copy;
 mod damaged_repository;
 mod discarded;
 mod expired;
+mod faults;
 #[expect(
     dead_code,
     unreachable_pub,

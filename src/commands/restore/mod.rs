@@ -234,7 +234,10 @@ impl Args {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let selection = super::choice(&args.topics, &args.choice)?;
     let repository = super::repository(context).await?;
-    let kafka = args.kafka.settings()?;
+    let kafka = match args.only_config {
+        true => args.kafka.settings()?,
+        false => args.kafka.settings_for(args.client)?,
+    };
     if args.only_config {
         if args.topics.has_partitions() {
             let message = "--only-config restores whole topics; give --topic without partitions";

@@ -5,8 +5,10 @@
     reason = "these calls exist in librdkafka's C interface only"
 )]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ptr;
+use std::time::Duration;
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
@@ -111,6 +113,7 @@ impl Admin {
     ) -> Result<Answers<TopicPartition, i64>, KafkaError> {
         let list =
             PartitionList::new(partitions, spec).map_err(|cause| invalid(LIST_OFFSETS, cause))?;
+        let silent = RefCell::new(None);
         let found = self.request(
             &Request {
                 doing: LIST_OFFSETS.to_owned(),
@@ -127,14 +130,47 @@ impl Admin {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_ListOffsets_result(event);
                     let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-                    items(infos, count)
-                        .iter()
-                        .map(|&info| from_offset(info))
-                        .collect()
+                    let found = items(infos, count).iter().map(|&info| from_offset(info));
+                    let found = found.collect::<Result<BTreeMap<_, _>, _>>()?;
+                    // librdkafka 2.12 loses the failure of a request to one of the leaders (`rd_kafka_ListOffsets_response_merge`): its
+                    // partitions have no error then, and an invalid offset. Every log has a start and an end.
+                    match found.iter().find(|(_, offset)| **offset < 0) {
+                        Some((partition, _)) => {
+                            silent.replace(Some(partition.clone()));
+                            Err(BrokerError::of(Code::TRANSPORT))
+                        }
+                        None => Ok(found),
+                    }
                 }
             },
-        )?;
+        );
+        let found = found.map_err(|error| match silent.take() {
+            Some(partition) => self.unanswered(error, &partition),
+            None => error,
+        })?;
         Answers::complete(LIST_OFFSETS, partitions, found)
+    }
+
+    /// Names the leader that did not answer ListOffsets, where it can be found out.
+    fn unanswered(&self, error: KafkaError, partition: &TopicPartition) -> KafkaError {
+        const WAIT: Duration = Duration::from_secs(2);
+        let KafkaError::Timeout {
+            doing,
+            waited,
+            cause,
+        } = error
+        else {
+            return error;
+        };
+        let metadata = self.ask_metadata(WAIT).ok();
+        // SAFETY: the metadata is live.
+        let leader = metadata.and_then(|found| unsafe { leader(found.0.as_ref(), partition) });
+        let leader = leader.unwrap_or_else(|| "the broker".to_owned());
+        KafkaError::Timeout {
+            doing,
+            waited,
+            cause: format!("{leader} that leads {partition} did not answer ListOffsets: {cause}"),
+        }
     }
 
     /// The fallback for clusters without ListOffsets by isolation level; they are taken to have no open transactions.
@@ -158,6 +194,25 @@ impl Admin {
             bounds.insert(asked.clone(), offsets);
         }
         Answers::complete(LIST_OFFSETS, partitions, bounds)
+    }
+}
+
+/// Returns the number and the address of the broker that leads a partition.
+///
+/// # Safety
+/// `metadata` is live.
+unsafe fn leader(metadata: &sys::rd_kafka_metadata, partition: &TopicPartition) -> Option<String> {
+    // SAFETY: by contract, for everything reached from the metadata.
+    unsafe {
+        let topics = structs(metadata.topics, metadata.topic_cnt);
+        let mut topics = topics.iter();
+        let topic = topics.find(|topic| owned_text(topic.topic) == partition.topic)?;
+        let mut partitions = structs(topic.partitions, topic.partition_cnt).iter();
+        let found = partitions.find(|found| found.id == partition.partition.get())?;
+        let mut brokers = structs(metadata.brokers, metadata.broker_cnt).iter();
+        let broker = brokers.find(|broker| broker.id == found.leader)?;
+        let (host, port) = (owned_text(broker.host), broker.port);
+        Some(format!("broker {} ({host}:{port})", broker.id))
     }
 }
 

@@ -175,6 +175,7 @@ impl Builder {
         })?;
         Ok(ClientSettings {
             config: self.config,
+            origins: self.origins,
             timeout: None,
         })
     }

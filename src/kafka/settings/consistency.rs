@@ -13,6 +13,7 @@ type Mistake = (&'static str, String);
 
 pub(super) fn check(config: &ClientConfig) -> Result<(), Mistake> {
     addresses(config.get("bootstrap.servers").unwrap_or_default())?;
+    largest_response(config)?;
     let protocol = config.get("security.protocol").unwrap_or("plaintext");
     let protocol = protocol.to_ascii_lowercase();
     if protocol.ends_with("ssl") {
@@ -22,6 +23,22 @@ pub(super) fn check(config: &ClientConfig) -> Result<(), Mistake> {
         login(config)?;
     }
     Ok(())
+}
+
+/// Checks that brokers' answers fit into the largest response: librdkafka fetches at least 1,000 bytes, and the rest is framing.
+fn largest_response(config: &ClientConfig) -> Result<(), Mistake> {
+    const KEY: &str = "receive.message.max.bytes";
+    const LEAST: u32 = 1_512;
+    let bytes = config.get(KEY).and_then(|bytes| bytes.parse::<u32>().ok());
+    match bytes {
+        Some(bytes) if bytes < LEAST => {
+            let cause = format!(
+                "brokers' answers exceed {bytes} bytes; give {LEAST} or more, or leave it out"
+            );
+            Err((KEY, cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks the form `[PROTOCOL://]HOST[:PORT]` of each address.

@@ -21,6 +21,7 @@ mod properties;
 mod roles;
 mod variables;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub use self::error::{Origin, SettingsError};
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
     config: ClientConfig,
+    /// Where each property was set.
+    origins: BTreeMap<String, Origin>,
     /// How long a cluster may not answer, where the user has set it.
     timeout: Option<Duration>,
 }
@@ -70,6 +73,16 @@ impl ClientSettings {
     #[must_use]
     pub fn bootstrap_servers(&self) -> &str {
         self.config.get("bootstrap.servers").unwrap_or_default()
+    }
+
+    /// Returns the error that the value of a property cannot be used, with the place where it was set.
+    pub(super) fn invalid(&self, key: &str, cause: String) -> SettingsError {
+        let origin = self.origins.get(key).cloned();
+        SettingsError::InvalidValue {
+            origin: origin.unwrap_or(Origin::Option),
+            key: key.to_owned(),
+            cause,
+        }
     }
 
     /// Sets how long a cluster may not answer before a call fails.

@@ -165,6 +165,20 @@ fn mechanisms_that_are_not_compiled_in_are_explained() {
 }
 
 #[test]
+fn a_response_limit_below_any_answer_is_refused_by_its_own_name() {
+    let refused = |bytes: &str| options(&[("receive.message.max.bytes", bytes)]).unwrap_err();
+    for bytes in ["1000", "1511"] {
+        let error = refused(bytes).to_string();
+        assert!(
+            error.starts_with("-X: `receive.message.max.bytes`: "),
+            "{error}"
+        );
+        assert!(error.contains("1512") && !error.contains('\n'), "{error}");
+    }
+    options(&[("receive.message.max.bytes", "1512")]).unwrap();
+}
+
+#[test]
 fn fetches_keep_to_the_response_limit_of_the_user() {
     let settings = options(&[("receive.message.max.bytes", "10000000")]).unwrap();
     for config in [settings.admin(), settings.consumer(32 << 20, 20 << 20)] {

@@ -326,6 +326,12 @@ impl WireClient {
         self.leaders().of(partition)
     }
 
+    /// Returns the name of the leader of a partition, where it is known.
+    pub(super) fn leader_name(&self, partition: &TopicPartition) -> Option<BrokerName> {
+        let leader = self.leader(partition)?.ok()?;
+        self.broker_name(leader.broker).ok()
+    }
+
     /// Notes that the leader of a partition may have changed.
     pub(super) fn forget_leader(&self, partition: &TopicPartition) {
         self.leaders().forget(partition);

@@ -4,6 +4,7 @@
 //! then [`Connection::receive`] the response to the first. After an error, or where a call that sends was cancelled, a connection is useless,
 //! since nobody knows how much of a frame was written: whoever owns it drops it.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use super::protocol::{
 use super::session::log_in;
 use super::settings::WireSettings;
 use super::stream::{Stream, connect};
+use crate::kafka::foreign;
 
 /// A connection whose broker has said which requests it answers.
 pub(super) struct Connection {
@@ -112,6 +114,18 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), frame: &EncodedFrame<'_>)
 /// Whether the bytes of a length are those of an alert of TLS: type 21, version 3.
 fn is_tls(length: i32) -> bool {
     matches!(length.to_be_bytes(), [21, 3, ..])
+}
+
+/// Says what a length that cannot be one says.
+fn no_length(found: i32, limit: usize) -> String {
+    if let Some(server) = foreign::server(found.to_be_bytes()) {
+        return format!("{server} answers there, and no Kafka broker");
+    }
+    let raise = match usize::try_from(found) {
+        Ok(found) if found > limit => ", which only `receive.message.max.bytes` would allow",
+        _ => "",
+    };
+    format!("expected a length of 4 to {limit} bytes, found {found}{raise}")
 }
 
 fn malformed(broker: &BrokerName, request: Pending, cause: String) -> WireError {
@@ -315,7 +329,10 @@ impl Connection {
         match timeout_at(deadline.at(), write(&mut self.stream, &frame)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(self.disconnected(R::API, error.to_string())),
-            Err(_) => return Err(self.timeout(R::API, deadline, "it does not read the request")),
+            Err(_) => {
+                let cause = Cow::Borrowed("it does not read the request");
+                return Err(self.timeout(R::API, deadline, cause));
+            }
         }
         self.pending.push_back(Pending {
             api: R::API,
@@ -349,10 +366,17 @@ impl Connection {
                 });
             }
             Ok(Err(FrameError::Length { found, limit })) => {
-                let cause = format!("expected a length of 4 to {limit} bytes, found {found}");
-                return Err(malformed(&self.broker, request, cause));
+                return Err(malformed(&self.broker, request, no_length(found, limit)));
             }
-            Err(_) => return Err(self.timeout(request.api, deadline, "the connection is open")),
+            Err(_) => {
+                let cause = match self.reader.progress() {
+                    Some((read, length)) => {
+                        format!("{read} of {length} bytes of the response have arrived").into()
+                    }
+                    None => Cow::Borrowed("the connection is open"),
+                };
+                return Err(self.timeout(request.api, deadline, cause));
+            }
         };
         self.pending.pop_front();
         let found = Input::new(&bytes).int32();
@@ -412,7 +436,7 @@ impl Connection {
         }
     }
 
-    fn timeout(&self, request: Api, deadline: Deadline, cause: &'static str) -> WireError {
+    fn timeout(&self, request: Api, deadline: Deadline, cause: Cow<'static, str>) -> WireError {
         WireError::Timeout {
             broker: self.broker.clone(),
             request,

@@ -1,5 +1,6 @@
 //! Failures of the wire client, each with the broker, the request, and what was expected and found.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +95,7 @@ pub enum WireError {
         /// How long it was waited for.
         waited: Duration,
         /// What it waited for.
-        cause: &'static str,
+        cause: Cow<'static, str>,
     },
     /// A broker that asks for more patience than there is: a quota is exceeded.
     #[error("{broker} asks not to be sent {} for another {left:.0?}: a quota is exceeded; check the quotas of this principal", .request.name())]
@@ -248,6 +249,18 @@ impl WireError {
             | WireError::Truncated { .. }
             | WireError::Batch { .. } => false,
         }
+    }
+
+    /// Whether a response to Fetch was damaged, or is not one: on its way, or where it comes from.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            WireError::Batch { .. }
+                | WireError::Malformed {
+                    request: Api::Fetch,
+                    ..
+                }
+        )
     }
 
     /// Returns what the broker answered, where that is the failure.

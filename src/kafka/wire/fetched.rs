@@ -134,6 +134,8 @@ impl Visibility {
 pub(super) struct Walked {
     /// Bytes of whole batches, up to the first that is damaged.
     pub(super) whole_bytes: usize,
+    /// The base offset of the first of them.
+    pub(super) base_offset: Option<i64>,
     /// The last of them.
     pub(super) last: Option<BatchHeader>,
     /// Where there is no whole batch: bytes that the first one needs.
@@ -148,6 +150,7 @@ pub(super) fn walk(records: &[u8]) -> Walked {
     loop {
         match walked.next(records) {
             Ok(Some((header, length))) => {
+                walked.base_offset.get_or_insert(header.base_offset);
                 walked.last = Some(header);
                 walked.whole_bytes += length;
             }

@@ -99,6 +99,8 @@ pub struct Fetcher {
     /// When the caller was last given an event.
     returned: Instant,
     events: VecDeque<FetchEvent>,
+    /// Why each of these partitions is being read again.
+    troubles: BTreeMap<TopicPartition, String>,
 }
 
 #[expect(
@@ -133,6 +135,7 @@ impl WireClient {
             resumed: Instant::now(),
             returned: Instant::now(),
             events: VecDeque::new(),
+            troubles: BTreeMap::new(),
         };
         for range in ranges {
             fetcher.add(range);
@@ -166,6 +169,11 @@ impl Fetcher {
             .retain(|(_, reading)| reading.partition != *partition);
         // What is under way is passed over when it arrives.
         self.removed.insert(partition.clone());
+    }
+
+    /// Returns why a partition is being read again; `None` where its last request was answered, or is the first.
+    pub(super) fn trouble(&self, partition: &TopicPartition) -> Option<&str> {
+        self.troubles.get(partition).map(String::as_str)
     }
 
     /// Returns the next event; `None` once no partition is left. It may be cancelled, and nothing is lost.
@@ -256,11 +264,20 @@ impl Fetcher {
             lost,
         } = step;
         self.busy.remove(&reader.broker);
+        for batches in &fetched {
+            self.troubles.remove(&batches.partition);
+        }
         let fetched = fetched.into_iter().map(FetchEvent::Batches);
         let finished = finished.into_iter().map(FetchEvent::Finished);
         let events = fetched.chain(finished);
         let is_read = |event: &FetchEvent| !self.removed.contains(event.partition());
         self.events.extend(events.filter(is_read));
+        let is_new = |(reading, error): &&(Reading, WireError)| {
+            error.is_damage() && reading.damaged_at != Some(reading.position)
+        };
+        if let Some((_, error)) = lost.iter().find(is_new) {
+            tracing::warn!("{error}; it is fetched once more, on another connection");
+        }
         for (reading, error) in lost {
             if !self.removed.contains(&reading.partition) {
                 self.lose(reading, error);
@@ -296,12 +313,19 @@ impl Fetcher {
             .is_some_and(|since| now.duration_since(since) >= UNKNOWN_TOPIC_PATIENCE);
         let heard = reading.heard.max(self.resumed);
         let is_stalled = now.duration_since(heard) >= self.client.settings().stall_timeout;
-        if !error.is_transient() || is_unknown || is_stalled {
+        let position = Some(reading.position);
+        let is_first_damage = error.is_damage() && reading.damaged_at != position;
+        if !(error.is_transient() || is_first_damage) || is_unknown || is_stalled {
             let failed = FetchEvent::Failed(reading.partition, error);
             self.events.push_back(failed);
             return;
         }
+        if is_first_damage {
+            reading.damaged_at = position;
+        }
         tracing::debug!("reading {} again: {error}", reading.partition);
+        self.troubles
+            .insert(reading.partition.clone(), error.as_cause());
         self.client.forget_leader(&reading.partition);
         let pause = reading.backoff.pause();
         self.homeless.push((now + pause, reading));

@@ -31,6 +31,12 @@ pub(super) struct FrameReader {
 }
 
 impl FrameReader {
+    /// Returns how many bytes of a frame have arrived, and how many it has; `None` before its length is known.
+    pub(super) fn progress(&self) -> Option<(usize, usize)> {
+        let (buffer, length) = self.frame.as_ref()?;
+        Some((buffer.as_ref().len(), *length))
+    }
+
     /// Reads the rest of one frame of at most `limit` bytes. Memory is allocated for `expected` bytes at once, and beyond that only as bytes
     /// arrive: a length of 2 GiB costs nothing.
     pub(super) async fn read(

@@ -25,6 +25,8 @@ pub(super) struct Reading {
     pub(super) topic_id: Option<TopicId>,
     /// The epoch of the leader that is read from; -1 before the first.
     pub(super) current_epoch: i32,
+    /// Where it began. It may be within a batch; every other position is one past a batch.
+    start: i64,
     /// The next offset.
     pub(super) position: i64,
     /// The epoch of the last record before it, by which a truncation is known.
@@ -41,6 +43,8 @@ pub(super) struct Reading {
     pub(super) heard: Instant,
     /// Since when its topic is said not to exist.
     pub(super) unknown_since: Option<Instant>,
+    /// The position at which a response was damaged: what is damaged there once more is damaged in the log.
+    pub(super) damaged_at: Option<i64>,
     pub(super) backoff: Backoff,
 }
 
@@ -56,6 +60,7 @@ impl Reading {
             partition,
             topic_id: None,
             current_epoch: -1,
+            start: position,
             position,
             last_epoch,
             end,
@@ -64,6 +69,7 @@ impl Reading {
             had_records: false,
             heard: Instant::now(),
             unknown_since: None,
+            damaged_at: None,
             backoff,
         }
     }
@@ -91,6 +97,8 @@ impl Reading {
 
 /// What an offset is taken to need before anything was read.
 const OFFSET_BYTES: u64 = 1 << 10;
+/// The largest batch that is expected beyond what was asked for: five times what brokers accept in a request by default.
+const LARGEST_BATCH_BYTES: usize = 512 << 20;
 /// What is asked for at least.
 const SMALLEST_BYTES: usize = 64 << 10;
 
@@ -138,8 +146,12 @@ impl Reader {
     pub(super) async fn step(mut self) -> ReadStep {
         let mut fetched = Vec::new();
         let mut finished = Vec::new();
-        let mut lost = Vec::new();
+        let mut lost: Vec<(Reading, WireError)> = Vec::new();
         let result = self.try_step(&mut fetched, &mut finished, &mut lost).await;
+        if lost.iter().any(|(_, error)| error.is_damage()) {
+            // The damage may be one of this connection, and what it still brings, too.
+            self.connection = None;
+        }
         if let Err(error) = result {
             self.connection = None;
             let all = self.readings.drain(..);
@@ -217,9 +229,12 @@ impl Reader {
     }
 
     async fn connect(&self, deadline: Deadline) -> Result<Connection, WireError> {
+        let asked = self.options.response_bytes;
+        // A broker returns the first batch whole, however large it is.
+        let most = asked.saturating_add(LARGEST_BATCH_BYTES);
         let limits = Limits {
-            expected_bytes: self.options.response_bytes.saturating_add(64 << 10),
-            most_bytes: self.client.settings().most_response_bytes,
+            expected_bytes: asked.saturating_add(64 << 10),
+            most_bytes: self.client.settings().most_response_bytes.unwrap_or(most),
         };
         let pool = self.pool.clone();
         self.client
@@ -339,12 +354,23 @@ impl Reader {
             return damage.map_or(Ok((None, None)), Err);
         };
         let next_position = last.last_offset + 1;
+        let class = ErrorClass::Inconsistent;
         if next_position <= reading.position {
             let detail = format!(
                 "ends before offset {next_position}, and offset {} was asked for",
                 reading.position
             );
-            let error = FormatError::new(ErrorClass::Inconsistent, "record batch", 0, detail);
+            let error = FormatError::new(class, "record batch", 0, detail);
+            return Err(batch_error(frame, &reading.partition, error));
+        }
+        // Offsets are outside of the checksum: a batch whose base offset is damaged would pass for one that was asked for in its middle.
+        let base_offset = walked.base_offset.unwrap_or(reading.position);
+        if reading.position > reading.start && base_offset < reading.position {
+            let detail = format!(
+                "begins at offset {base_offset}, and the batch before it ends with offset {}",
+                reading.position - 1
+            );
+            let error = FormatError::new(class, "record batch", 0, detail);
             return Err(batch_error(frame, &reading.partition, error));
         }
         let whole = answer.records.get(..walked.whole_bytes);

@@ -10,7 +10,7 @@ use super::error::WireError;
 use super::login::{self, Login};
 use super::tls::{self, Tls};
 use crate::kafka::client::ClientConfig;
-use crate::kafka::settings::ClientSettings;
+use crate::kafka::settings::{ClientSettings, SettingsError};
 
 /// Checked settings of a wire client.
 #[derive(Clone, Debug)]
@@ -28,8 +28,8 @@ pub struct WireSettings {
     pub(super) stall_timeout: Duration,
     pub(super) first_backoff: Duration,
     pub(super) longest_backoff: Duration,
-    /// The largest response that is accepted.
-    pub(super) most_response_bytes: usize,
+    /// The largest response that is accepted, where the user has set it.
+    pub(super) most_response_bytes: Option<usize>,
     pub(super) send_buffer_bytes: Option<u32>,
     pub(super) receive_buffer_bytes: Option<u32>,
     /// How connections are encrypted; `None` for not at all.
@@ -139,10 +139,21 @@ const WITHOUT_MEANING: &[&str] = &[
 
 /// How long a batch may be filled, as with the other client: full batches cost the least, and a flush does not wait for them.
 const LINGER: Duration = Duration::from_secs(1);
-/// The largest response where the user has set no limit: more than any batch, and less than a length can say.
-const MOST_RESPONSE_BYTES: usize = 1 << 30;
 
 impl WireSettings {
+    /// Checks that the wire client honours all settings.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not, the property with the place where it was set.
+    pub fn check(settings: &ClientSettings) -> Result<(), SettingsError> {
+        match WireSettings::new(settings) {
+            Err(WireError::Property { property, cause }) => Err(settings.invalid(&property, cause)),
+            // What depends on files and the system is an error where they are used.
+            _ => Ok(()),
+        }
+    }
+
     /// Takes from the settings of all clients what the wire client honours.
     ///
     /// # Errors
@@ -203,7 +214,7 @@ impl WireSettings {
             stall_timeout: settings.timeout(),
             first_backoff: millis("reconnect.backoff.ms", Duration::from_millis(100))?,
             longest_backoff: millis("reconnect.backoff.max.ms", Duration::from_secs(2))?,
-            most_response_bytes: most_response_bytes.unwrap_or(MOST_RESPONSE_BYTES),
+            most_response_bytes,
             send_buffer_bytes: buffer("socket.send.buffer.bytes")?,
             receive_buffer_bytes: buffer("socket.receive.buffer.bytes")?,
             tls: is_encrypted.then(|| Tls::new(config)).transpose()?,
@@ -259,7 +270,7 @@ mod tests {
         assert_eq!(settings.client_id, "me");
         assert_eq!(settings.family, Family::V6);
         assert_eq!(settings.connect_timeout, Duration::from_secs(3));
-        assert_eq!(settings.most_response_bytes, 20_000_000);
+        assert_eq!(settings.most_response_bytes, Some(20_000_000));
         assert_eq!(settings.bootstrap.len(), 2);
     }
 
@@ -276,6 +287,18 @@ mod tests {
             let error = settings(&[(key, value)]).unwrap_err().to_string();
             assert!(error.contains(&format!("`{key}`")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_property_that_cannot_be_honoured_is_located() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("client.properties");
+        std::fs::write(&file, "# comment\nclient.rack=r1\n").unwrap();
+        let all = ClientSettings::new(Some("a:1"), Some(&file), &[]).expect("valid");
+        let error = WireSettings::check(&all).unwrap_err().to_string();
+        let place = format!("{}, line 2: `client.rack`: ", file.display());
+        assert!(error.starts_with(&place), "{error}");
+        assert!(error.contains("--client librdkafka"), "{error}");
     }
 
     #[test]

@@ -345,7 +345,10 @@ impl WireSource {
                 Some(Ok(_)) | None => Err(KafkaError::Timeout {
                     doing: doing.clone(),
                     waited: ATTEMPT,
-                    cause: "its leader does not answer".to_owned(),
+                    cause: match self.client.leader_name(partition) {
+                        Some(leader) => format!("{leader} does not answer ListOffsets"),
+                        None => "it has no leader".to_owned(),
+                    },
                 }),
             };
             let start = offset(first.remove(partition));
@@ -354,6 +357,18 @@ impl WireSource {
             (number, bounds)
         });
         Ok(bounds.collect())
+    }
+
+    /// Says why nothing of a partition arrives whose leader answers other requests.
+    fn silence(&self, number: usize) -> String {
+        let partition = &self.slots[number].partition;
+        if let Some(trouble) = self.fetcher.trouble(partition) {
+            return trouble.to_owned();
+        }
+        match self.client.leader_name(partition) {
+            Some(leader) => format!("{leader} sends nothing of it in answer to Fetch"),
+            None => "it has no leader".to_owned(),
+        }
     }
 
     /// Called while nothing arrives: asks the cluster why from time to time, and gives partitions up when that takes too long.
@@ -375,7 +390,7 @@ impl WireSource {
                     self.give_up(number, error, handler)?;
                     continue;
                 }
-                Ok(_) => "the partition exists, and its leader sends nothing".to_owned(),
+                Ok(_) => self.silence(number),
                 Err(
                     error @ (KafkaError::UnknownTopic { .. } | KafkaError::Authorization { .. }),
                 ) => {

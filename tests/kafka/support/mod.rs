@@ -11,6 +11,7 @@ pub(crate) mod guarded;
 pub(crate) mod http;
 #[path = "../../support/json_page.rs"]
 pub(crate) mod json_page;
+pub(crate) mod kafka_proxy;
 pub(crate) mod logs;
 pub(crate) mod offset_map;
 pub(crate) mod old_log;

@@ -445,7 +445,7 @@ impl Finding {
             ),
             true => (
                 FindingKind::LostToDamage,
-                format!("{offsets} were stored, and could not be recovered from a damaged segment"),
+                format!("lost {offsets} that could not be recovered from a damaged segment"),
             ),
         };
         Finding::new(kind, message).offsets(lost.from, lost.to)

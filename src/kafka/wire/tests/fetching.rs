@@ -9,8 +9,8 @@ use kbk_format::batch::{BatchBuilder, BatchOptions};
 use kbk_format::{Headers, Record};
 
 use super::support::{
-    EPOCHS, FETCH, FakeBroker, METADATA, Reply, Request, client_with, epoch_end, fetched, metadata,
-    own_port, partition, versions,
+    EPOCHS, FETCH, FakeBroker, METADATA, Reply, Request, client_with, epoch_end, fetched, framed,
+    metadata, own_port, partition, versions,
 };
 use crate::kafka::wire::{FetchEvent, FetchOptions, FetchRange, Fetcher, WireError};
 
@@ -41,6 +41,11 @@ pub(super) fn asked(request: &Request) -> i64 {
     // Fixed fields, one topic of six letters, one partition, the epoch.
     let at = 4 + 4 + 4 + 4 + 1 + 8 + 4 + 8 + 4 + 4 + 4;
     i64::from_be_bytes(request.body[at..at + 8].try_into().unwrap())
+}
+
+/// The number of that partition.
+fn asked_partition(request: &Request) -> i32 {
+    i32::from_be_bytes(request.body[41..45].try_into().unwrap())
 }
 
 fn range(number: i32, end: Option<i64>) -> FetchRange {
@@ -169,7 +174,10 @@ async fn a_damaged_batch_fails_its_partition_alone() {
         match request.body.len() {
             // Both partitions are asked for.
             length if length > 90 => fetched(0, &[(1, 0, &damaged), (0, 0, &whole)]),
-            _ => fetched(0, &[(0, 0, &batch(asked(request)))]),
+            _ => match asked_partition(request) {
+                0 => fetched(0, &[(0, 0, &batch(asked(request)))]),
+                number => fetched(0, &[(number, 0, &damaged)]),
+            },
         }
     })
     .await;
@@ -196,6 +204,104 @@ async fn a_damaged_batch_fails_its_partition_alone() {
     assert!(text.contains(&broker.address()), "{text}");
 }
 
+/// What happens to a response on its way.
+type Fault = fn(i32, Vec<u8>) -> Vec<u8>;
+
+#[tokio::test]
+async fn a_response_that_was_damaged_on_its_way_is_fetched_once_more() {
+    let faults: [(&str, Fault); 6] = [
+        ("a flipped bit", |id, mut body| {
+            let at = body.len() - 20;
+            body[at] ^= 1;
+            framed(id, &body)
+        }),
+        ("another correlation id", |id, body| framed(id + 7, &body)),
+        ("a shorter frame", |id, body| {
+            framed(id, &body[..body.len() - 500])
+        }),
+        ("a length of 1 GB more", |id, body| {
+            let mut frame = framed(id, &body);
+            let length = 1_000_000_000 + i32::try_from(body.len()).unwrap();
+            frame[..4].copy_from_slice(&length.to_be_bytes());
+            frame
+        }),
+        ("a negative length", |_, _| (-5_i32).to_be_bytes().to_vec()),
+        ("another partition", |id, mut body| {
+            let at = 4 + 6 + 4 + 8 + 4;
+            body[at..at + 4].copy_from_slice(&9_i32.to_be_bytes());
+            framed(id, &body)
+        }),
+    ];
+    for (what, fault) in faults {
+        let times = AtomicUsize::new(0);
+        let broker = leader(1, move |request| {
+            let Reply::Body(body) = fetched(0, &[(0, 0, &batch(asked(request)))]) else {
+                unreachable!();
+            };
+            match times.fetch_add(1, Relaxed) {
+                1 => Reply::Raw(fault(request.correlation_id, body)),
+                _ => Reply::Body(body),
+            }
+        })
+        .await;
+        let mut fetcher = fetcher(&broker, vec![range(0, Some(30))]);
+        let started = Instant::now();
+        for first in [0, 10, 20] {
+            assert_eq!(batches(&mut fetcher).await, (first, first + 10), "{what}");
+        }
+        let end = event(&mut fetcher).await;
+        assert!(matches!(end, FetchEvent::Finished(_)), "{what}: {end:?}");
+        assert!(started.elapsed() < Duration::from_secs(3), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_is_damaged_twice_fails_with_what_was_found() {
+    let broker = leader(1, |request| {
+        let Reply::Body(body) = fetched(0, &[(0, 0, &batch(0))]) else {
+            unreachable!();
+        };
+        let mut frame = framed(request.correlation_id, &body);
+        frame[..4].copy_from_slice(&1_000_001_000_i32.to_be_bytes());
+        Reply::Raw(frame)
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+    let started = Instant::now();
+    let text = failure(&mut fetcher).await.to_string();
+    assert!(started.elapsed() < Duration::from_secs(3), "{text}");
+    for part in ["found 1000001000", "Fetch", &broker.address()] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(broker.requests(FETCH).len(), 2);
+}
+
+/// A base offset is outside of the checksum.
+#[tokio::test]
+async fn a_batch_that_begins_before_the_end_of_the_one_before_it_is_refused() {
+    let broker = leader(1, |request| {
+        let mut batch = batch(asked(request));
+        if asked(request) == 10 {
+            batch[7] = 3;
+        }
+        fetched(0, &[(0, 0, &batch)])
+    })
+    .await;
+    let mut fetcher = fetcher(&broker, vec![range(0, None)]);
+    assert_eq!(batches(&mut fetcher).await, (0, 10));
+    let text = failure(&mut fetcher).await.to_string();
+    assert!(text.contains("begins at offset 3"), "{text}");
+
+    // Where it begins to read, it may be asked for the middle of a batch.
+    let middle = FetchRange {
+        start: 5,
+        ..range(0, Some(10))
+    };
+    let broker = leader(1, |_| fetched(0, &[(0, 0, &batch(0))])).await;
+    let mut fetcher = self::fetcher(&broker, vec![middle]);
+    assert_eq!(batches(&mut fetcher).await, (5, 10));
+}
+
 #[tokio::test]
 async fn batches_before_a_damaged_one_are_read_first() {
     // A checksum that does not match; a magic that Kafka has not; an offset that does not ascend.
@@ -205,11 +311,12 @@ async fn batches_before_a_damaged_one_are_read_first() {
         |batch| batch[7] = 3,
     ];
     for damage in damages {
-        let broker = leader(1, move |_| {
+        let broker = leader(1, move |request| {
             let mut second = batch(10);
             damage(&mut second);
-            let all = [batch(0), second, batch(20)].concat();
-            fetched(0, &[(0, 0, &all)])
+            let all = [batch(0), second, batch(20)];
+            let first = usize::try_from(asked(request) / 10).unwrap();
+            fetched(0, &[(0, 0, &all[first..].concat())])
         })
         .await;
         let mut fetcher = fetcher(&broker, vec![range(0, Some(30))]);
