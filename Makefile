@@ -54,7 +54,8 @@ bench: ## Measure the format, then whole processes against a real Apache Kafka; 
 	cargo bench -p kbk --bench kafka
 	cargo bench -p kbk --bench mount
 
-soak: ## Run `make test` with more seeds, kills and data
+soak: ## Run `make test` with more seeds, kills and data, and against an old Apache Kafka
+	scripts/setup kafka old-kafka
 	KBK_SOAK=1 $(MAKE) test
 
 reference: ## Write docs/reference/ again, from the definitions of the options

@@ -41,6 +41,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod mounted_log;
+mod old_brokers;
 mod open_transactions;
 mod outages;
 mod parquet;

@@ -30,6 +30,7 @@ use crate::kafka::client::{length, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::partition::TopicPartition;
 use crate::kafka::permission::{AclOperation, Permission};
+use crate::kafka::wire::{WireClient, WireSettings};
 
 /// A group, as the broker that coordinates it lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -361,6 +362,23 @@ impl Admin {
         Ok(())
     }
 
+    /// Whether the brokers know OffsetDelete. Where they do not, librdkafka 2.12 releases a queue twice (`rd_kafka_OffsetDeleteRequest`, then
+    /// `rd_kafka_coord_req_fsm`) and aborts the process, so it must not be asked.
+    fn can_delete_offsets(&self) -> bool {
+        const OFFSET_DELETE: i16 = 47;
+        let Ok(settings) = WireSettings::new(&self.settings) else {
+            return true;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let asked = runtime.map(|runtime| {
+            runtime.block_on(WireClient::new(settings).knows_request(OFFSET_DELETE))
+        });
+        // What else is wrong is the answer to the request itself.
+        !matches!(asked, Ok(Ok(false)))
+    }
+
     /// Deletes a group's committed offsets of partitions. The group must not be subscribed to their topics.
     pub fn delete_offsets(
         &self,
@@ -373,6 +391,12 @@ impl Admin {
             on_group: AclOperation::Delete,
             on_topic: AclOperation::Read,
         };
+        if !self.can_delete_offsets() {
+            return Err(KafkaError::Unsupported {
+                doing: format!("{} group {group}", call.doing),
+                cause: "its brokers do not know the request OffsetDelete".to_owned(),
+            });
+        }
         const LONGEST_TOPIC: usize = 249;
         let at_once = REQUEST_BYTES / (group.len() + LONGEST_TOPIC + COMMIT_OVERHEAD_BYTES);
         let parts: Vec<_> = partitions.chunks(at_once.max(1)).collect();

@@ -276,6 +276,24 @@ impl WireClient {
         Connection::open(name, self.settings(), pool, limits, deadline).await
     }
 
+    /// Returns whether the first broker that can be reached answers requests of this number in any version.
+    ///
+    /// # Errors
+    ///
+    /// Where none can be reached, the last failure.
+    pub(in crate::kafka) async fn knows_request(&self, key: i16) -> Result<bool, WireError> {
+        let deadline = Deadline::after(self.settings().request_timeout);
+        let mut last = None;
+        for peer in self.peers() {
+            let (name, pool) = (self.name(&peer)?, FramePool::new(0, 0));
+            match Connection::open(name, self.settings(), pool, CONTROL, deadline).await {
+                Ok(connection) => return Ok(connection.knows_request(key)),
+                Err(error) => last = Some(error),
+            }
+        }
+        last.map_or(Ok(false), Err)
+    }
+
     /// Notes whether a request was answered, by an error or not.
     pub(super) fn note(&self, failure: Option<&WireError>) {
         let cause = match failure {

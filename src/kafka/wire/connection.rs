@@ -238,6 +238,12 @@ impl Connection {
         self.renew_at.is_some_and(|at| at <= Instant::now())
     }
 
+    /// Whether the broker answers requests of this number.
+    pub(super) fn knows_request(&self, key: i16) -> bool {
+        let mut ranges = self.versions.versions.iter();
+        ranges.any(|range| range.key == key)
+    }
+
     /// Returns the version of transactions that the cluster uses.
     pub(super) fn transaction_version(&self) -> i16 {
         self.versions.transaction_version

@@ -7,6 +7,7 @@
 //! | `mapping` | which partition of the target each goes to |
 //! | `target_cluster` | what the target cluster has now |
 //! | `codec` | how batches are compressed |
+//! | `old_brokers` | settings that the target cluster is too old to know |
 //! | `reading`, `limits` | what is read for a partition, and what of it a target may refuse |
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
 //! | `partial` | what the snapshot itself lacks |
@@ -23,6 +24,7 @@ pub(crate) mod leftover;
 pub(crate) mod limits;
 pub(crate) mod mapping;
 pub(crate) mod obstacle;
+mod old_brokers;
 pub(crate) mod options;
 pub(crate) mod partial;
 pub(crate) mod partition_count;
@@ -173,12 +175,16 @@ async fn groups_without_offsets(
 
 /// Adds the permissions that are missing to the obstacles of a plan.
 async fn with_rights(
-    plan: RestorePlan,
+    mut plan: RestorePlan,
     kafka: ClientSettings,
     needed: Needed,
 ) -> Result<RestorePlan, KafkaError> {
     let (mut plan, missing) = blocking(move || {
-        let missing = rights::missing(&kafka, &plan, &needed);
+        let adapted = match plan.resumed || needed.purpose == Purpose::Compare {
+            true => Ok(()),
+            false => old_brokers::adapt(&kafka, &mut plan),
+        };
+        let missing = adapted.and_then(|()| rights::missing(&kafka, &plan, &needed));
         (plan, missing)
     })
     .await;

@@ -55,10 +55,7 @@ impl Broker {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("KBK_TEST_BROKERS") {
-            Ok(bootstrap) => Self {
-                bootstrap,
-                server: None,
-            },
+            Ok(bootstrap) => Self::at(&bootstrap),
             Err(_) => Self::start(&[]),
         })
     }
@@ -70,6 +67,14 @@ impl Broker {
     /// their ports from [`free_port`].
     pub(crate) fn start(extra: &[(&str, &str)]) -> Self {
         Self::start_formatted(extra, &["--standalone"])
+    }
+
+    /// Returns a broker that somebody else starts and stops.
+    pub(crate) fn at(bootstrap: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            server: None,
+        }
     }
 
     /// Starts a private broker of a cluster with another version of a feature, as `NAME=VERSION`.

@@ -14,6 +14,7 @@ pub(crate) mod json_page;
 pub(crate) mod kafka_proxy;
 pub(crate) mod logs;
 pub(crate) mod offset_map;
+pub(crate) mod old_broker;
 pub(crate) mod old_log;
 #[path = "../../support/one_partition.rs"]
 pub(crate) mod one_partition;
