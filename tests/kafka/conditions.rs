@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::broker::Broker;
 use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce};
-use crate::support::record::{Header, Message, messages};
+use crate::support::record::{Header, Message, TimestampType, messages};
 use crate::support::repo::Repo;
 use crate::support::samples::{now_ms, plain};
 use crate::support::{consume, offset_map, topics, wait, wire};
@@ -396,4 +396,115 @@ fn offsets_beyond_four_and_nine_quadrillion_are_exact() {
         .json();
     assert_eq!(report["records"], 1, "{report}");
     assert_eq!(repo.read_by_spec("gap", 0)[3].0, OFFSETS[2] + 1);
+}
+
+#[test]
+fn a_log_whose_timestamp_type_changed_and_changed_back_is_exact() {
+    let broker = Broker::shared();
+    let topic = topic(broker, "type-changed");
+    let now = now_ms();
+    let with = |time_type: &'static str| {
+        let others = ANYTHING.into_iter();
+        others
+            .chain([("message.timestamp.type", time_type)])
+            .collect::<Vec<_>>()
+    };
+    let old = |text: &str| plain(now - 1_000 * HOUR_MS, text);
+    for (time_type, text) in [
+        ("CreateTime", "before"),
+        ("LogAppendTime", "between"),
+        ("CreateTime", "after"),
+    ] {
+        topics::reconfigure(broker, &topic, &with(time_type));
+        produce(broker, "lz4", (&topic, 0), &[old(text), old(text)]);
+    }
+    let there = consume::read_all(broker, &topic, 0);
+    let appended: Vec<bool> = there
+        .iter()
+        .map(|record| record.timestamp_type == TimestampType::LogAppendTime)
+        .collect();
+    assert_eq!(appended, [false, false, true, true, false, false]);
+    let there = messages(there);
+    assert!(there[2].timestamp >= now && there[4].timestamp < now);
+    for encoding in ["batches", "records"] {
+        let repo = Repo::new();
+        let args = ["--topic", &topic, "--encoding", encoding];
+        run(&mut repo.backup(broker, &args)).expect_code(0);
+        repo.verify();
+        assert_eq!(stored(&repo, &topic), there, "{encoding}");
+        let copy = topics::unique("type-changed-copy");
+        let map = format!("{topic}={copy}");
+        let until = format!("@{}ms", now - 1);
+        for (more, kept) in [(&[][..], 0..6), (&["--until", &until], 0..2)] {
+            // The offsets up to the first record at that time or later.
+            let (copy, map) = match more.is_empty() {
+                true => (copy.clone(), map.clone()),
+                false => (format!("{copy}-until"), format!("{map}-until")),
+            };
+            let args = ["--topic", &topic, "--map", &map, "--verify"];
+            run(&mut repo.restore(broker, &[&args[..], more].concat())).expect_code(0);
+            let restored = messages(consume::read_all(broker, &copy, 0));
+            let expected: Vec<Message> = match more.is_empty() {
+                true => there[kept].to_vec(),
+                false => there
+                    .iter()
+                    .filter(|it| it.timestamp < now)
+                    .cloned()
+                    .collect(),
+            };
+            assert_eq!(restored, expected, "{encoding} {more:?}");
+        }
+    }
+}
+
+/// Kafka 4 refuses records an hour ahead unless the topic says otherwise.
+#[test]
+fn records_of_the_future_are_restored_where_the_brokers_refuse_them() {
+    let broker = Broker::start(&[("log.message.timestamp.after.max.ms", "3600000")]);
+    let topic = topics::unique("future");
+    topics::create(&broker, &topic, 1, &ANYTHING);
+    let ahead = [plain(now_ms() + 90_000 * HOUR_MS, "ahead")];
+    produce(&broker, "none", (&topic, 0), &ahead);
+    // From now on the limit of the brokers applies, to copies as well.
+    topics::reconfigure(&broker, &topic, &[("retention.ms", "-1")]);
+    let repo = Repo::new();
+    run(&mut repo.backup(&broker, &["--topic", &topic])).expect_code(0);
+    let copy = copied(&broker, &repo, &topic);
+    let saved = [("retention.ms".to_owned(), "-1".to_owned())];
+    topics::assert_config(&broker, &copy, &saved.into());
+    assert_eq!(messages(consume::read_all(&broker, &copy, 0)), ahead);
+}
+
+#[test]
+fn topics_with_unusual_names_are_told_apart() {
+    let (broker, other) = (Broker::shared(), Broker::start(&[]));
+    let unique = topics::unique("Name");
+    let long = format!("{unique}{}", "x".repeat(249 - unique.len()));
+    // A broker takes `.` and `_` for each other in names, and no others: the third and the fourth differ in case alone.
+    let names = [
+        "...".to_owned(),
+        format!("-{unique}"),
+        unique.clone(),
+        unique.to_lowercase(),
+        long,
+    ];
+    let repo = Repo::new();
+    let mut backup = repo.backup(broker, &[]);
+    for (number, name) in names.iter().enumerate() {
+        topics::create(broker, name, 1, &[]);
+        let message = plain(now_ms(), &number.to_string());
+        produce(broker, "none", (name, 0), &[message]);
+        backup.arg(format!("--topic={name}"));
+    }
+    let report = run(&mut backup).expect_code(0).json();
+    assert_eq!(report["records"], names.len(), "{report}");
+    repo.verify();
+    repo.verify_by_spec();
+    run(&mut repo.restore(&other, &["--verify"])).expect_code(0);
+    for (number, name) in names.iter().enumerate() {
+        let restored = messages(consume::read_all(&other, name, 0));
+        assert_eq!(restored.len(), 1, "{name}");
+        let value = restored[0].value.as_deref();
+        assert_eq!(value, Some(number.to_string().as_bytes()), "{name}");
+    }
 }

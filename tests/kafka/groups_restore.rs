@@ -274,6 +274,18 @@ fn groups_are_restored_with_the_records_unless_in_use() {
         "nothing is written"
     );
     drop(member);
+    // One with a name of its own stays a member when it ends, for as long as its session.
+    let member = Member::join_as(broker, "away", &group, &topic);
+    member.read(1);
+    drop(member);
+    let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+    let counted = format!("group {group} has 1 member,");
+    assert!(refused.stderr.contains(&counted), "{refused:#?}");
+    wait::until("its session to end", || {
+        let dry = [&args[..], &["--dry-run"]].concat();
+        let planned = run(&mut repo.restore(broker, &dry));
+        (planned.status.code() == Some(0)).then_some(())
+    });
 
     // A group of which nothing would be committed is named before that.
     let other = format!("{group}-other");

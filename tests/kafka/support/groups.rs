@@ -31,6 +31,21 @@ impl Member {
         Self(consumer)
     }
 
+    /// Joins as a static member, which does not leave when it is dropped: its session of ten seconds ends.
+    pub(crate) fn join_as(broker: &Broker, name: &str, group: &str, topic: &str) -> Self {
+        let consumer: BaseConsumer = broker
+            .client()
+            .set("group.id", group)
+            .set("group.instance.id", name)
+            .set("session.timeout.ms", "10000")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("a consumer");
+        consumer.subscribe(&[topic]).expect("subscribed");
+        Self(consumer)
+    }
+
     /// Reads the given number of records, and commits the offset after the last one.
     pub(crate) fn read(&self, records: usize) {
         for _ in 0..records {

@@ -25,7 +25,7 @@ pub(crate) enum Fault {
     Longer,
 }
 
-/// Which answers meet a fault: of a kind of request, from a number of bytes on, for so many times.
+/// Which answers meet a fault: of a kind of request, from a number of bytes on, and how often.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
     request: i16,
