@@ -56,7 +56,7 @@ impl<'a> StoredBatches<'a> {
     /// [`Damage::Segment`](kbk_format::repo::Damage::Segment).
     #[expect(
         clippy::should_implement_trait,
-        reason = "it fails, and a caller must not go on after an error"
+        reason = "it fails, and a caller must not continue after an error"
     )]
     pub fn next(&mut self) -> Result<Option<StoredBatch<'a>>, RepoError> {
         while let Some(batch) = self.batches.next() {
