@@ -179,6 +179,7 @@ mod tests {
         "restore: ",
         "retrying ",
         "signal ",
+        "small ",
         "snapshots ",
         "style-src ",
         "that ",
