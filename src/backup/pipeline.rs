@@ -106,8 +106,11 @@ pub(super) fn run(
         .iter()
         .map(|reading| (reading.id.clone(), line(reading)))
         .collect();
+    // Feeders hold one for each partition that they read at the same time.
+    let partitions = readings.len();
     let work = share(readings, &lines);
-    let builders = work.workers() * PARTITIONS_PER_SOURCE + 2 * options.encoders + 2;
+    let held = partitions.min(work.workers() * PARTITIONS_PER_SOURCE);
+    let builders = held + 2 * options.encoders + 2;
     let (returned, free) = pool(builders, options.block_bytes);
     let (jobs, queue) = bounded(options.encoders);
     let stop = StopSignal::new(cancel, &options.lost);
