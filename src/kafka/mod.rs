@@ -25,7 +25,7 @@
 //! | how a range ends, lost offsets, stalls | [`consumer`] |
 //! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
 //! | compression of batches, by topic | `topic` |
-//! | transactions, and offsets committed in them | [`transaction`] |
+//! | transactions, and offsets committed in them | [`transaction`]; what these are for both clients: `commit` |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
 //! | permissions as administrators grant them | `permission` |
@@ -44,6 +44,7 @@ pub mod admin;
 mod answers;
 mod cause;
 mod client;
+mod commit;
 pub mod consumer;
 mod delivered;
 pub mod error;
@@ -72,6 +73,7 @@ pub use admin::{
     PartitionDescription, PartitionOffsets, PermittedOffsets, Rights, TopicDescription, knows_acl,
 };
 pub use answers::Answers;
+pub use commit::{OffsetCommit, Positions, TransactionError};
 pub use consumer::Consumer;
 pub use delivered::Delivered;
 pub use error::KafkaError;
@@ -84,6 +86,4 @@ pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;
 pub use settings::{ClientSettings, Origin, SettingsError};
-pub use transaction::{
-    OffsetCommit, Positions, TransactionError, committed, may_use_transactional_id,
-};
+pub use transaction::{committed, may_use_transactional_id};

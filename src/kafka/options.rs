@@ -10,6 +10,8 @@ use kbk_format::batch::BatchCodec;
 /// How long a transaction may stay open before its coordinator aborts it, and so how long a restore that was killed and is not
 /// resumed can hold back `read_committed` consumers of the target.
 pub(super) const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+/// The shortest timeout that a restore can work with.
+pub(super) const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bounds of a source.
 #[derive(Clone, Debug)]

@@ -13,78 +13,32 @@
     reason = "librdkafka's C interface tells retriable, abortable and fatal transaction errors apart"
 )]
 
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kbk_format::PartitionNumber;
 use kbk_format::repo::OffsetAndMetadata;
 use rdkafka_sys as sys;
 
 use super::admin::PartitionList;
 use super::answers::Answers;
 use super::client::{Client, Failure, millis};
+use super::commit::{OffsetCommit, Positions, TransactionError};
 use super::error::{Code, KafkaError};
-use super::options::{SinkOptions, TRANSACTION_TIMEOUT};
+use super::options::{SHORTEST_TRANSACTION_TIMEOUT, SinkOptions, TRANSACTION_TIMEOUT};
 use super::partition::TopicPartition;
 use super::permission::{AclOperation, Permission};
 use super::producer::Producer;
 use super::settings::ClientSettings;
 use super::topic::Topic;
 
-/// The shortest timeout that a restore can work with.
-pub(super) const SHORTEST_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a call waits before it is looked at whether it may wait longer. Calls that time out continue in the background, and are
 /// resumed by the next one.
 const SLICE: Duration = Duration::from_millis(500);
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-
-/// A position to commit in a transaction, for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OffsetCommit {
-    /// The topic, which must exist in the cluster.
-    pub topic: String,
-    /// The partition.
-    pub partition: PartitionNumber,
-    /// The offset and metadata to commit.
-    pub committed: OffsetAndMetadata,
-}
-
-/// Positions to commit together, by consumer group.
-pub type Positions = BTreeMap<String, Vec<OffsetCommit>>;
-
-/// Why a transaction failed, and what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
-pub enum TransactionError {
-    /// The transaction must be aborted, and can then be retried.
-    #[error(transparent)]
-    Again(KafkaError),
-    /// The transaction can be retried with a new producer only: this one is unusable.
-    #[error(transparent)]
-    Lost(KafkaError),
-    /// The cluster has ended the transaction, or has committed it, and accepts nothing more of this producer. Another one can find out what
-    /// is committed, unless another run has taken over.
-    #[error(transparent)]
-    Fenced(KafkaError),
-    /// A retry would fail as well.
-    #[error(transparent)]
-    Failed(#[from] KafkaError),
-}
-
-impl From<TransactionError> for KafkaError {
-    fn from(error: TransactionError) -> KafkaError {
-        match error {
-            TransactionError::Again(error)
-            | TransactionError::Lost(error)
-            | TransactionError::Fenced(error)
-            | TransactionError::Failed(error) => error,
-        }
-    }
-}
 
 impl Producer {
     /// Opens a producer that writes in transactions, as long ones as the brokers allow up to a minute, or as the user

@@ -14,10 +14,10 @@ use sys::rd_kafka_ResourceType_t as Resource;
 use super::answer::structs;
 use super::groups::{CommittedTopic, GroupOffsets};
 use crate::kafka::client::{Failure, Reason, owned_text};
+use crate::kafka::commit::OffsetCommit;
 use crate::kafka::error::Code;
 use crate::kafka::message::bytes;
 use crate::kafka::partition::TopicPartition;
-use crate::kafka::transaction::OffsetCommit;
 
 /// Defines the owner of a librdkafka object that one function frees.
 macro_rules! owner {

@@ -3,9 +3,9 @@
 use super::error::WireError;
 use super::producer::ProduceFailure;
 use super::protocol::ErrorCode;
+use crate::kafka::commit::TransactionError;
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::partition::TopicPartition;
-use crate::kafka::transaction::TransactionError;
 
 /// Returns an error for the user, with the partition that it concerns.
 pub(super) fn explained(error: WireError, doing: &str, addresses: &str) -> KafkaError {

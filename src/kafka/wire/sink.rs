@@ -26,15 +26,15 @@ use super::settings::{WireSettings, WritingSettings, unsupported};
 use super::slot::{OutgoingBatch, SourceRun};
 use super::transactions::Transactions;
 use super::whole_batch::Treatment;
+use crate::kafka::commit::{OffsetCommit, Positions, TransactionError};
 use crate::kafka::delivered::Delivered;
 use crate::kafka::error::KafkaError;
-use crate::kafka::options::{SinkOptions, TRANSACTION_TIMEOUT, WholeBatches};
+use crate::kafka::options::{
+    SHORTEST_TRANSACTION_TIMEOUT, SinkOptions, TRANSACTION_TIMEOUT, WholeBatches,
+};
 use crate::kafka::partition::TopicPartition;
 use crate::kafka::permission::{AclOperation, Permission};
 use crate::kafka::settings::ClientSettings;
-use crate::kafka::transaction::{
-    OffsetCommit, Positions, SHORTEST_TRANSACTION_TIMEOUT, TransactionError,
-};
 
 /// How long connecting may take.
 const CONNECTING: Duration = Duration::from_secs(10);

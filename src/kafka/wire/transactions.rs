@@ -22,7 +22,7 @@ use super::protocol::{
     AddOffsetsRequest, AddPartitionsRequest, CommittedPartition, CoordinatorKind, EndTxnRequest,
     ErrorCode, InitProducerIdRequest, PartitionResults, ProducerIdentity, TxnOffsetCommitRequest,
 };
-use crate::kafka::transaction::OffsetCommit;
+use crate::kafka::commit::OffsetCommit;
 
 /// The first version of transactions by KIP-890.
 const BY_KIP_890: i16 = 2;
