@@ -28,8 +28,6 @@ mod blocking;
 pub mod cli;
 pub mod commands;
 pub mod compare;
-#[cfg(test)]
-mod counting;
 pub mod demo;
 pub mod groups;
 pub mod human;

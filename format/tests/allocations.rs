@@ -2,14 +2,11 @@
 //!
 //! A test binary of its own, since the counting allocator serves the whole process.
 
-#![expect(unsafe_code, reason = "an allocator is unsafe by its signature")]
 #![expect(
     clippy::unwrap_used,
     reason = "a test should stop at the first unexpected value"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io;
 
 use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, RecordBatch};
@@ -19,43 +16,12 @@ use kbk_format::{
     TimestampType,
 };
 
+#[path = "../../tests/support/counting.rs"]
+mod counting;
 mod header;
+
+use counting::allocations;
 use header::header;
-
-/// The system's allocator, counting the requests of this thread.
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // The counter of a thread that is ending no longer exists.
-    let _ = COUNT.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is forwarded unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller upholds the contract of the forwarded call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller upholds the contract of the forwarded call.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller upholds the contract of the forwarded call.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const RECORDS: i64 = 1_000_000;
 /// Records until every buffer has its final size: a few blocks of the largest size.
@@ -102,7 +68,7 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
     let mut before = 0;
     for offset in 0..WARM_UP + RECORDS {
         if offset == WARM_UP {
-            before = COUNT.get();
+            before = allocations();
         }
         let mut push = |builder: &mut BlockBuilder| {
             let push = |record: &Record<'_>| builder.try_push(record, BLOCK_BYTES);
@@ -119,7 +85,7 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
             assert_eq!(push(&mut builder), Push::Pushed);
         }
     }
-    let allocations = COUNT.get() - before;
+    let allocated = allocations() - before;
     assembler
         .append(&builder.encode(
             TimestampType::CreateTime,
@@ -128,7 +94,7 @@ fn encode<W: io::Write>(compression: Compression, out: W) -> (u64, W) {
         ))
         .unwrap();
     (
-        allocations,
+        allocated,
         assembler.seal(GapReason::NotDelivered).unwrap().0,
     )
 }
@@ -157,9 +123,9 @@ fn decode(bytes: &[u8]) -> u64 {
         );
     };
     decode_all();
-    let before = COUNT.get();
+    let before = allocations();
     decode_all();
-    COUNT.get() - before
+    allocations() - before
 }
 
 /// Counts the allocations of storing as many records as batches of about 16 KiB, decoded or not.
@@ -188,7 +154,7 @@ fn store_batches<W: io::Write>((codec, computed): (BatchCodec, bool), out: W) ->
         batch.clear();
         batches.finish(offset, &mut batch).unwrap();
         // Only what stores the batch is counted, and not what made it.
-        let before = COUNT.get();
+        let before = allocations();
         let lent = RecordBatch::parse(&batch, 0).unwrap();
         while block.try_push(&lent, BLOCK_BYTES).unwrap() == PushBatch::Full {
             let encoded = block.encode(assembler.renderer(), &mut encoder);
@@ -196,7 +162,7 @@ fn store_batches<W: io::Write>((codec, computed): (BatchCodec, bool), out: W) ->
             block = encoded.recycle(assembler.end_offset());
         }
         if offset >= WARM_UP {
-            counted += COUNT.get() - before;
+            counted += allocations() - before;
         }
     }
     let encoded = block.encode(assembler.renderer(), &mut encoder);

@@ -24,9 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["acls", "groups", "backup", "compare"],
     &["records"],
     // These import nothing of the crate: what they need comes from kbk-format and other crates.
-    &[
-        "kafka", "run", "select", "human", "blocking", "memory", "counting",
-    ],
+    &["kafka", "run", "select", "human", "blocking", "memory"],
 ];
 
 /// Rooms that may import fewer rooms than the layers below them have.

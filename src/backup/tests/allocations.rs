@@ -15,13 +15,13 @@ use kbk_format::{
 use kbk_tools::claims::LossSignal;
 use tokio::sync::Semaphore;
 
+use super::counting::allocations;
 use crate::backup::Encoding;
 use crate::backup::block::StoredBlock;
 use crate::backup::feeder::{BlockJob, Feeder, FeederStop, Slot};
 use crate::backup::partition::{PartitionLine, PartitionWriter, SegmentSettings};
 use crate::backup::pipeline::StopSignal;
 use crate::backup::pool::{Return, pool};
-use crate::counting::allocations;
 use crate::kafka::wire::WireSource;
 use crate::kafka::wire::tests::endless::EndlessLog;
 use crate::records::{PartitionRange, RecordHandler, SourceOptions};

@@ -3,6 +3,8 @@
 mod adopt;
 mod allocations;
 mod continuity;
+#[path = "../../../tests/support/counting.rs"]
+mod counting;
 #[path = "../../../tests/support/delegate.rs"]
 mod delegate;
 mod pipeline;

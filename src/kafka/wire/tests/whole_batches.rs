@@ -13,19 +13,23 @@ use super::support::{PRODUCE, TOPIC};
 use crate::kafka::wire::WireSink;
 use crate::kafka::{KafkaError, SinkOptions, WholeBatches};
 
+/// A record with the time that all have, as batches with times of a broker need.
+fn record(offset: i64, value: &[u8]) -> Record<'_> {
+    Record {
+        offset,
+        timestamp: 0,
+        control: false,
+        key: None,
+        value: Some(value),
+        headers: Headers::EMPTY,
+    }
+}
+
 /// Builds a batch of values at these offsets.
 fn batch(options: BatchOptions, records: &[(i64, Vec<u8>)]) -> Bytes {
     let mut builder = BatchBuilder::new(options);
     for (offset, value) in records {
-        let record = Record {
-            offset: *offset,
-            timestamp: 0,
-            control: false,
-            key: None,
-            value: Some(value),
-            headers: Headers::EMPTY,
-        };
-        builder.push(&record).unwrap();
+        builder.push(&record(*offset, value)).unwrap();
     }
     let mut out = Vec::new();
     builder.finish(0, &mut out).unwrap();
@@ -46,16 +50,8 @@ fn send(sink: &mut WireSink, bytes: &Bytes, records: &[(i64, Vec<u8>)]) -> bool 
     let taken = sink.send_batch(0, &batch, || bytes.clone()).unwrap();
     if !taken {
         for (offset, value) in records {
-            let record = Record {
-                offset: *offset,
-                timestamp: 0,
-                control: false,
-                key: None,
-                value: Some(value),
-                headers: Headers::EMPTY,
-            };
-            sink.send_as(0, &record, batch.header().attributes.codec())
-                .unwrap();
+            let codec = batch.header().attributes.codec();
+            sink.send_as(0, &record(*offset, value), codec).unwrap();
         }
     }
     taken

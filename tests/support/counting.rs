@@ -1,4 +1,4 @@
-//! The allocator of the unit tests, which counts what each thread asks for.
+//! An allocator for tests, which counts what each thread asks for. It serves the whole process.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe by its signature")]
 
