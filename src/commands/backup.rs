@@ -29,9 +29,9 @@ It lists what is stored of the topics that it continues: exit code 3 where a seg
 missing or has another size than the index states. It does not read segments again; `kbk verify` does. With
 --refresh --topic TOPIC, a topic whose stored records are damaged is stored again from the cluster.
 
-With --encoding auto or batches, compressed batches are stored without a look at their records. `kbk verify --depth
-records` decodes them and finds those that a faulty producer has written, and `kbk index` computes their digests,
-times and sizes, which restores and mounts otherwise compute when they need them.";
+With --encoding auto or batches, batches of snappy, lz4 and zstd are stored without a look at their records. `kbk
+verify --depth records` decodes them and finds those that a faulty producer has written, and `kbk index` computes their
+digests, times and sizes, which restores and mounts otherwise compute when they need them.";
 
 /// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
