@@ -30,13 +30,15 @@ release: ## Build the fastest kbk, one file that needs only a glibc, to copy to 
 image: ## Build a container image, kbk, with docker or podman; its binary needs glibc 2.28
 	$(or $(shell command -v docker),podman) build -f deploy/Containerfile -t kbk .
 
+# Compiling the workspace's own crates takes longer than what optimising them would save: their tests wait more than they compute. What decodes and
+# encodes is optimised all the same (Cargo.toml names it).
+test check: export CARGO_PROFILE_DEV_OPT_LEVEL := 0
+test check: export CARGO_PROFILE_DEV_DEBUG := 0
+
 test: ## Run everything that CI runs, including tests against a real Apache Kafka
 	scripts/setup all
 	$(MAKE) lint docs cargo-test goldens fuzz-smoke
 
-# Most of its time is compiling the workspace's own crates, whose tests are as fast without optimisation, and wait more than they compute.
-check: export CARGO_PROFILE_DEV_OPT_LEVEL := 0
-check: export CARGO_PROFILE_DEV_DEBUG := 0
 check: export RUST_TEST_THREADS := 8
 check: ## Run the quick loop: format, lints, docs and all tests that need no broker
 	scripts/setup build
