@@ -4,22 +4,24 @@
 //! Ratios compare passes of the same run, each the best of three. `cargo bench -p kbk-tools --bench compact` prints a table; with
 //! `KBK_BENCH_QUICK=1` there is less data.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Hex, Id, Identity, PartitionChange, PartitionId, Repository, SegmentEntry, Store,
-    TopicChange, Uploaded,
+    Change, Hex, Id, Identity, PartitionId, Repository, SegmentEntry, Store, Uploaded,
 };
 use kbk_format::{Compression, FileHeader, GapReason, SegmentWriter, WriterOptions};
 use kbk_tools::compact::{CompactOptions, KeyFilters, compact};
+use kbk_tools::maintenance::MaintenanceOptions;
 use sha2::{Digest, Sha256};
 
+#[path = "../tests/support/change.rs"]
+mod change;
 #[expect(dead_code, reason = "shared with benches that need more of it")]
 mod samples;
+use change::{partition_change, topic_change};
 use samples::{Payload, Row, header, rows};
 
 const ROUNDS: usize = 3;
@@ -120,10 +122,12 @@ async fn compaction(rows: &[Row], level: i32) -> (f64, u64) {
         older_than: None,
         keep: None,
         key_memory: 0,
-        dry_run: false,
-        writer: "bench".to_owned(),
-        policy: String::new(),
-        now: Timestamp::UNIX_EPOCH,
+        run: MaintenanceOptions {
+            dry_run: false,
+            writer: "bench".to_owned(),
+            policy: String::new(),
+            now: Timestamp::UNIX_EPOCH,
+        },
     };
     let topics = snapshot.topics.iter();
     let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
@@ -172,35 +176,6 @@ fn segment(location: &std::path::Path, rows: &[Row], base_offset: i64) -> Segmen
 
 fn change(segments: Vec<SegmentEntry>) -> Change {
     let end = segments.last().map_or(0, |last| last.end_offset);
-    Change {
-        base: None,
-        read_after: 0,
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: Timestamp::UNIX_EPOCH,
-        created_at: Timestamp::UNIX_EPOCH,
-        writer: "bench".to_owned(),
-        cluster_id: None,
-        topics: vec![TopicChange {
-            name: id().topic,
-            topic_id: id().topic_id,
-            kafka_id: None,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: vec![PartitionChange {
-                partition: 0.into(),
-                log_start_offset: 0,
-                high_watermark: end,
-                last_stable_offset: end,
-                incomplete: None,
-                segments,
-                lost: Vec::new(),
-            }],
-        }],
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
-    }
+    let partition = partition_change(0.into(), end, segments);
+    change::change(None, vec![topic_change(&id(), vec![partition])])
 }

@@ -5,16 +5,14 @@
 //! the snapshot takes a few round trips in any case, so a small data set shows them more than the reading: the default is large enough to show the
 //! latter. `cargo bench -p kbk-tools --bench distant` prints a table; with `KBK_BENCH_QUICK=1` there is less data.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Hex, Id, Identity, PartitionChange, PartitionId, ReadaheadLimits, Repository,
-    SegmentEntry, Store, StoreProfile, TopicChange, Uploaded,
+    Hex, Id, Identity, PartitionId, ReadaheadLimits, Repository, SegmentEntry, Store, StoreProfile,
+    Uploaded,
 };
 use kbk_format::{Compression, GapReason, SegmentWriter, Streams, WriterOptions};
 use kbk_tools::verify::{VerifyDepth, VerifyOptions, verify};
@@ -25,10 +23,13 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt,
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
+#[path = "../tests/support/change.rs"]
+mod change;
 #[path = "../tests/support/delegate.rs"]
 mod delegate;
 #[expect(dead_code, reason = "shared with benches that need more of it")]
 mod samples;
+use change::{change, partition_change, topic_change};
 use delegate::delegate_to;
 use samples::{Payload, Row, header, rows};
 
@@ -220,39 +221,8 @@ async fn fill(objects: &Arc<InMemory>, sample: &[Row], segments: usize) {
         put.expect("in memory");
         entries.push(entry);
     }
-    let partition = PartitionChange {
-        partition: place.partition,
-        log_start_offset: 0,
-        high_watermark: offset,
-        last_stable_offset: offset,
-        incomplete: None,
-        segments: entries,
-        lost: Vec::new(),
-    };
-    let topic = TopicChange {
-        name: place.topic,
-        topic_id: place.topic_id,
-        kafka_id: Some(place.topic_id),
-        internal: false,
-        replication_factor: 1,
-        config: None,
-        partitions: vec![partition],
-    };
-    let change = Change {
-        base: None,
-        read_after: 0,
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: Timestamp::now(),
-        created_at: Timestamp::now(),
-        writer: "bench".into(),
-        cluster_id: None,
-        topics: vec![topic],
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
-    };
+    let partition = partition_change(place.partition, offset, entries);
+    let change = change(None, vec![topic_change(&place, vec![partition])]);
     let committed = repository.commit(&change).await;
     committed.expect("a store that works");
 }

@@ -6,6 +6,8 @@
 //! | `KBK_BENCH_BYTES` | bytes of keys, headers and values in the topic; 500 MB by default |
 //! | `KBK_BENCH_QUICK` | 1: a tenth of that and one round, to check that everything runs |
 
+#[path = "../tests/support/change.rs"]
+mod change;
 #[path = "../tests/support/one_partition.rs"]
 mod one_partition;
 #[path = "mount/repository.rs"]

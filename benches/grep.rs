@@ -4,7 +4,8 @@
 //! And what it takes to find one key, with a key filter and without.
 //!
 //! Two data sets: orders as JSON, and telemetry, which is small and hardly compresses. The segments are files in a temporary folder, in the page cache; each
-//! figure is the best of three rounds. `cargo bench -p kbk-tools --bench grep` prints a table; with `KBK_BENCH_QUICK=1` there is less data.
+//! figure is the best of three rounds. `cargo bench -p kbk-tools --bench grep` prints a table; with `KBK_BENCH_QUICK=1` there is less data, and with
+//! `KBK_BENCH_LARGE=1` the key is searched in 10 GB.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -21,6 +22,7 @@ use kbk_tools::{KeySelection, Order, RecordFilter, SegmentFile};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+mod kafka_batches;
 mod one_key;
 #[expect(dead_code, reason = "shared with benches that need more of it")]
 mod samples;
@@ -39,10 +41,11 @@ fn main() {
         ("telemetry", Payload::Telemetry, 50),
     ] {
         let sample = rows(payload, megabytes * 1_000_000 / row_bytes);
-        let data = Data::write(&sample, None);
+        let data = Data::write(&sample);
         data.measure(name, &sample);
     }
-    one_key::measure(megabytes);
+    let large = std::env::var_os("KBK_BENCH_LARGE").is_some();
+    one_key::measure(if large { 10_000 } else { megabytes });
 }
 
 /// A data set in files.
@@ -50,6 +53,30 @@ struct Data {
     folder: Arc<TempDir>,
     files: Vec<SegmentFile>,
     bytes: u64,
+}
+
+/// Returns a segment of records from this offset on.
+type WriteSegment = fn(i64, &[Row], Option<KeyFilterBits>) -> Vec<u8>;
+
+fn columns(base_offset: i64, rows: &[Row], key_filter: Option<KeyFilterBits>) -> Vec<u8> {
+    let options = WriterOptions {
+        compression: Compression::Zstd(3),
+        key_filter,
+        ..WriterOptions::default()
+    };
+    let header = FileHeader {
+        base_offset,
+        ..header()
+    };
+    let mut writer = SegmentWriter::new(Vec::new(), header, options).expect("a header");
+    let mut offset = base_offset;
+    for row in rows {
+        row.with(offset, |record| writer.push(record))
+            .expect("a record");
+        offset += 1;
+    }
+    let sealed = writer.seal(offset, GapReason::NotDelivered);
+    sealed.expect("a segment").0
 }
 
 /// What is searched for.
@@ -61,29 +88,25 @@ struct Case {
 }
 
 impl Data {
-    fn write(sample: &[Row], key_filter: Option<KeyFilterBits>) -> Data {
+    fn write(sample: &[Row]) -> Data {
+        let each = sample.len().div_ceil(SEGMENTS);
+        Self::write_segments(sample.chunks(each), columns, None)
+    }
+
+    /// Writes a segment of each of these runs of records.
+    fn write_segments<Rows: AsRef<[Row]>>(
+        segments: impl Iterator<Item = Rows>,
+        write: WriteSegment,
+        key_filter: Option<KeyFilterBits>,
+    ) -> Data {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut files = Vec::new();
-        let options = WriterOptions {
-            compression: Compression::Zstd(3),
-            key_filter,
-            ..WriterOptions::default()
-        };
-        let mut offset = 0;
-        for rows in sample.chunks(sample.len().div_ceil(SEGMENTS)) {
-            let header = FileHeader {
-                base_offset: offset,
-                ..header()
-            };
-            let mut writer = SegmentWriter::new(Vec::new(), header, options).expect("a header");
-            for row in rows {
-                row.with(offset, |record| writer.push(record))
-                    .expect("a record");
-                offset += 1;
-            }
-            let (bytes, _) = writer
-                .seal(offset, GapReason::NotDelivered)
-                .expect("a segment");
+        let (mut offset, mut total) = (0, 0);
+        for rows in segments {
+            let rows = rows.as_ref();
+            total += rows.iter().map(Row::bytes).sum::<u64>();
+            let bytes = write(offset, rows, key_filter);
+            offset += rows.len() as i64;
             let path = folder.path().join(format!("{offset}.kseg"));
             fs::write(&path, bytes).expect("a file");
             files.push(SegmentFile::open(&path).expect("a segment"));
@@ -91,7 +114,7 @@ impl Data {
         Data {
             folder: Arc::new(folder),
             files,
-            bytes: sample.iter().map(Row::bytes).sum(),
+            bytes: total,
         }
     }
 

@@ -15,8 +15,8 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Change, Digested, Hex, Id, Identity, Key, PartitionChange, PartitionId, Repository,
-    SegmentEntry, Snapshot, Store, TopicChange,
+    Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry, Snapshot, Store,
+    TopicChange,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -24,8 +24,11 @@ use object_store::{
     GetOptions, GetResult, ObjectMeta, ObjectStore, PutOptions, PutPayload, PutResult, Result,
 };
 
+#[path = "../tests/support/change.rs"]
+mod change;
 #[path = "../tests/support/delegate.rs"]
 mod delegate;
+use change::{change, partition_change, topic_change};
 use delegate::delegate_to;
 
 const TOPICS: u32 = 100;
@@ -232,58 +235,33 @@ impl World {
             *end += 1_000;
             (change.high_watermark, change.last_stable_offset) = (*end, *end);
         }
-        let change = Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base,
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::now(),
-            created_at: Timestamp::now(),
-            writer: "bench".into(),
-            cluster_id: None,
-            topics,
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
-        };
         repository
-            .commit(&change)
+            .commit(&change(base, topics))
             .await
             .expect("a store that works")
     }
 
     fn topic(&self, topic: u32) -> TopicChange {
-        let id = Hex([u8::try_from(topic).expect("few topics") + 1; 16]);
         let partition = |partition: u32| {
             let end = self
                 .ends
                 .get(&(topic * PARTITIONS + partition))
                 .copied()
                 .unwrap_or(0);
-            PartitionChange {
-                partition: u16::try_from(partition).expect("few partitions").into(),
-                log_start_offset: 0,
-                high_watermark: end,
-                last_stable_offset: end,
-                incomplete: None,
-                segments: Vec::new(),
-                lost: Vec::new(),
-            }
+            let partition = u16::try_from(partition).expect("few partitions");
+            partition_change(partition.into(), end, Vec::new())
         };
+        let name = format!("team-{}.orders-{topic:03}", topic % 7);
+        let id = PartitionId {
+            topic: name.parse().expect("a valid name"),
+            topic_id: Hex([u8::try_from(topic).expect("few topics") + 1; 16]),
+            partition: 0.into(),
+        };
+        let config = [("retention.ms".into(), "604800000".into())];
         TopicChange {
-            name: format!("team-{}.orders-{topic:03}", topic % 7)
-                .parse()
-                .expect("a valid name"),
-            topic_id: id,
-            kafka_id: Some(id),
-            internal: false,
             replication_factor: 3,
-            config: Some(BTreeMap::from([(
-                "retention.ms".into(),
-                "604800000".into(),
-            )])),
-            partitions: (0..PARTITIONS).map(partition).collect(),
+            config: Some(BTreeMap::from(config)),
+            ..topic_change(&id, (0..PARTITIONS).map(partition).collect())
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Sample records, identical in every run, with three payloads that are typical of Kafka topics.
 
+#[path = "../tests/support/split_mix.rs"]
+mod split_mix;
+
 use kbk_format::{FileHeader, Header, Headers, IsolationLevel, Record, TimestampType};
+
+use split_mix::SplitMix64;
 
 /// A record that owns its bytes. It gets its offset when it is written.
 pub(crate) struct Row {
@@ -23,13 +28,18 @@ pub(crate) enum Payload {
 
 /// Returns `count` records of one kind.
 pub(crate) fn rows(payload: Payload, count: usize) -> Vec<Row> {
-    let mut random = Random(0x6b62_6b00 + payload as u64);
+    endless_rows(payload).take(count).collect()
+}
+
+/// Returns the records of [`rows`] one by one, as many as are taken.
+pub(crate) fn endless_rows(payload: Payload) -> impl Iterator<Item = Row> {
+    let mut random = Random::new(0x6b62_6b00 + payload as u64);
     let make = match payload {
         Payload::Json => order,
         Payload::Commits => commit,
         Payload::Telemetry => measurement,
     };
-    (0..count as u64).map(|i| make(i, &mut random)).collect()
+    (0..).map(move |i| make(i, &mut random))
 }
 
 /// The file header of the segments measured.
@@ -83,25 +93,20 @@ impl Row {
     }
 }
 
-/// SplitMix64: small, and the same on every platform.
-struct Random(u64);
+struct Random(SplitMix64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    fn new(seed: u64) -> Random {
+        Random(SplitMix64(seed))
     }
 
     fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
+        self.0.next() % n
     }
 
     /// Returns a number below `n`, skewed towards small ones, as popular names and products are.
     fn often_low(&mut self, n: u64) -> u64 {
-        let unit = self.next() as f64 / u64::MAX as f64;
+        let unit = self.0.next() as f64 / u64::MAX as f64;
         ((n as f64 * unit.powi(3)) as u64).min(n - 1)
     }
 
@@ -171,7 +176,7 @@ fn order(i: u64, random: &mut Random) -> Row {
 }
 
 fn profile(customer: u64) -> String {
-    let mut random = Random(customer);
+    let mut random = Random::new(customer);
     let name = random.pick(NAMES);
     format!(
         concat!(
@@ -193,7 +198,7 @@ fn profile(customer: u64) -> String {
 
 fn item(random: &mut Random) -> String {
     let sku = random.often_low(5_000);
-    let mut product = Random(sku);
+    let mut product = Random::new(sku);
     format!(
         r#"{{"sku":"SKU-{sku:06}","title":"{}","quantity":{},"unitPrice":{}.{:02},"taxRate":{},"warehouse":"{}"}}"#,
         product.words(4),
@@ -210,7 +215,7 @@ fn commit(i: u64, random: &mut Random) -> Row {
     let files: Vec<String> = (0..1 + random.often_low(8))
         .map(|_| path(1_000 * repository + random.often_low(200)))
         .collect();
-    let mut fixed = Random(repository);
+    let mut fixed = Random::new(repository);
     let (owner, name) = (fixed.pick(NAMES).to_lowercase(), fixed.pick(WORDS));
     let author = random.often_low(NAMES.len() as u64) as usize;
     let author = NAMES[author];
@@ -219,8 +224,8 @@ fn commit(i: u64, random: &mut Random) -> Row {
             r#"{{"sha":"{:016x}{:016x}{:08x}","repo":"{}/{}","ref":"refs/heads/main","#,
             r#""author":{{"name":"{}","email":"{}@example.org"}},"message":"{}","files":[{}]}}"#
         ),
-        random.next(),
-        random.next(),
+        random.0.next(),
+        random.0.next(),
         random.below(1 << 32),
         owner,
         name,
@@ -238,7 +243,7 @@ fn commit(i: u64, random: &mut Random) -> Row {
 }
 
 fn path(file: u64) -> String {
-    let mut random = Random(file);
+    let mut random = Random::new(file);
     format!(
         r#"{{"path":"src/{}/{}_{}.rs","status":"modified"}}"#,
         random.pick(WORDS),

@@ -102,6 +102,14 @@ pub fn printable(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// The id of a group, as [`printable`]; the empty one, which consumers without a group have committed offsets of, as `""`.
+pub fn group_id(id: &str) -> String {
+    match id {
+        "" => "\"\"".to_owned(),
+        id => printable(id),
+    }
+}
+
 /// Text of whole lines without any other control character, so that no name, path or message commands a terminal.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     let is_kept = |c: char| matches!(c, '\n' | '\t') || !c.is_control();

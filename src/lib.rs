@@ -38,3 +38,5 @@ pub mod records;
 pub mod restore;
 pub mod run;
 pub mod select;
+#[cfg(test)]
+mod testing;

@@ -22,29 +22,57 @@ pub(crate) struct Sample {
     pub(crate) blocks: Option<BlockLatency>,
 }
 
-/// Which part of the blocks of a backup were in their segments how long after their first record came.
+/// How long after their first record came the blocks of a backup were in their segments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockLatency {
-    within_2_ms: f64,
-    within_8_ms: f64,
+    /// Half of them took at most this long.
+    pub(crate) median_ms: f64,
+    /// 99 of 100 did.
+    pub(crate) p99_ms: f64,
 }
 
 impl BlockLatency {
-    /// Reads the histogram `kbk_block_duration_seconds`; `None` of an older kbk, which has none.
+    /// Reads the histogram `kbk_block_duration_seconds`; `None` of an older kbk, which has none, and of a run without blocks.
+    ///
+    /// Within a bucket, times are taken to be spread evenly, as PromQL's `histogram_quantile` does. 2 and 8 ms are bounds of buckets, so whether
+    /// a quantile is at most one of them is exact.
     pub(crate) fn of(metrics: &str) -> Option<BlockLatency> {
-        let count = |of: &str, label: &str| -> Option<f64> {
-            let mut lines = metrics.lines().filter(|line| {
-                line.starts_with(&format!("kbk_block_duration_seconds_{of}{{"))
-                    && line.contains(label)
-            });
-            lines.next()?.rsplit_once(' ')?.1.parse().ok()
-        };
-        let all = count("count", "")?;
+        let buckets = metrics.lines().filter_map(|line| {
+            let rest = line.strip_prefix("kbk_block_duration_seconds_bucket{")?;
+            let (labels, count) = rest.rsplit_once("} ")?;
+            let (_, bound) = labels.split_once("le=\"")?;
+            let (bound, _) = bound.split_once('"')?;
+            let seconds = match bound {
+                "+Inf" => f64::INFINITY,
+                bound => bound.parse().ok()?,
+            };
+            Some((seconds, count.trim().parse().ok()?))
+        });
+        let buckets: Vec<(f64, f64)> = buckets.collect();
         Some(BlockLatency {
-            within_2_ms: count("bucket", r#"le="0.002""#)? / all,
-            within_8_ms: count("bucket", r#"le="0.008""#)? / all,
+            median_ms: quantile(&buckets, 0.5)? * 1e3,
+            p99_ms: quantile(&buckets, 0.99)? * 1e3,
         })
     }
+}
+
+/// Returns a quantile of a histogram: the upper bound of each bucket, and how many there are up to it.
+fn quantile(buckets: &[(f64, f64)], quantile: f64) -> Option<f64> {
+    let (_, all) = buckets.last().filter(|(_, all)| *all > 0.0)?;
+    let rank = quantile * all;
+    let (mut from, mut before) = (0.0, 0.0);
+    for &(to, up_to) in buckets {
+        if up_to >= rank {
+            let share = (rank - before) / (up_to - before);
+            // Nothing is known of those beyond the last bound, but that they are.
+            return Some(match to.is_finite() {
+                true => from + (to - from) * share,
+                false => to,
+            });
+        }
+        (from, before) = (to, up_to);
+    }
+    None
 }
 
 /// A process that failed.
@@ -107,8 +135,8 @@ pub(crate) type Of = fn(&Sample) -> Option<f64>;
 pub(crate) const WALL: Of = |sample| Some(sample.wall_seconds);
 pub(crate) const CPU: Of = |sample| Some(sample.cpu_seconds);
 pub(crate) const BROKER_CPU: Of = |sample| sample.broker_cpu_seconds;
-pub(crate) const WITHIN_2_MS: Of = |sample| Some(sample.blocks?.within_2_ms);
-pub(crate) const WITHIN_8_MS: Of = |sample| Some(sample.blocks?.within_8_ms);
+pub(crate) const BLOCK_MEDIAN_MS: Of = |sample| Some(sample.blocks?.median_ms);
+pub(crate) const BLOCK_P99_MS: Of = |sample| Some(sample.blocks?.p99_ms);
 pub(crate) const RSS_MB: Of = |sample| Some(sample.max_rss_bytes / 1e6);
 
 /// Runs of the same process.

@@ -29,6 +29,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use self::support::change;
 use self::support::watched::watched;
 use self::support::world::{Part, World};
 

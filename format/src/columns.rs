@@ -69,6 +69,10 @@ pub(crate) fn narrow(length: usize) -> u32 {
 }
 
 impl ByteColumn {
+    fn buffer_bytes(&self) -> usize {
+        size(&self.codes) + size(&self.ends) + size(&self.bytes)
+    }
+
     fn push(&mut self, bytes: Option<&[u8]>) {
         self.codes.push(code(bytes));
         self.bytes.extend_from_slice(bytes.unwrap_or_default());
@@ -116,7 +120,16 @@ impl HeaderEntry {
     }
 }
 
+/// Returns the size of a buffer.
+fn size<T>(buffer: &Vec<T>) -> usize {
+    buffer.capacity() * size_of::<T>()
+}
+
 impl HeaderColumn {
+    fn buffer_bytes(&self) -> usize {
+        size(&self.ends) + size(&self.entries) + size(&self.bytes)
+    }
+
     fn push(&mut self, headers: Headers<'_>) {
         for header in headers {
             self.entries.push(HeaderEntry {
@@ -189,7 +202,7 @@ impl<'a> Iterator for ColumnHeaders<'a> {
 }
 
 /// What pushing a record would add.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordSize {
     pub(crate) bytes: usize,
     pub(crate) headers: usize,
@@ -220,6 +233,17 @@ impl Columns {
         self.values.bytes.reserve(bytes);
     }
 
+    /// Returns the size in bytes of all buffers, which stay when the records are removed.
+    #[must_use]
+    pub fn buffer_bytes(&self) -> usize {
+        size(&self.offsets)
+            + size(&self.timestamps)
+            + size(&self.controls)
+            + self.keys.buffer_bytes()
+            + self.headers.buffer_bytes()
+            + self.values.buffer_bytes()
+    }
+
     /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -236,11 +260,6 @@ impl Columns {
     #[must_use]
     pub fn payload_bytes(&self) -> usize {
         self.keys.bytes.len() + self.headers.bytes.len() + self.values.bytes.len()
-    }
-
-    /// Returns the number of headers of all records.
-    pub(crate) fn header_count(&self) -> usize {
-        self.headers.entries.len()
     }
 
     /// Removes all records but the first `count`.

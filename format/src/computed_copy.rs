@@ -5,12 +5,12 @@
 
 use std::io::Write;
 
+use crate::assembler::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
 use crate::block::{BlockDecoder, Streams};
 use crate::columns::Columns;
 use crate::digest::Digests;
 use crate::header::FileHeader;
 use crate::segment::{Block, Segment};
-use crate::writer::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
 
 /// Why a segment could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +74,11 @@ impl<'a, W: Write> ComputedCopy<'a, W> {
             return Err(CopyError::Source(error));
         }
         self.digests.add(digests);
-        self.assembler
-            .append_stored(header.clone(), block.bytes(), &self.columns)?;
+        self.assembler.append_stored(
+            header.clone(),
+            block.bytes(),
+            (&self.columns, self.decoder.batch_bounds()),
+        )?;
         Ok(())
     }
 

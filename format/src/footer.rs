@@ -1,5 +1,6 @@
 //! The footer: typed sections after the last block (SPEC 2.5).
 
+use crate::batch_bounds::BatchBoundsOfBlocks;
 use crate::error::{ErrorClass, Result};
 use crate::gaps::Gaps;
 use crate::header::FileHeader;
@@ -27,6 +28,7 @@ pub(crate) struct Footer {
     pub(crate) rendered: Option<RenderedSizes>,
     pub(crate) whole_lines: Option<WholeLines>,
     pub(crate) hours: Option<Hours>,
+    pub(crate) batch_bounds: BatchBoundsOfBlocks,
     pub(crate) key_filter: Option<KeyFilter>,
 }
 
@@ -151,6 +153,10 @@ impl Footer {
         if let Some(hours) = &self.hours {
             put_section(&mut bytes, layout::SECTION_HOURS, 0, &hours.encode());
         }
+        if self.index.has_batches() {
+            let payload = self.batch_bounds.encode();
+            put_section(&mut bytes, layout::SECTION_BATCH_BOUNDS, 0, &payload);
+        }
         if let Some(filter) = &self.key_filter {
             let payload = filter.encode();
             put_section(&mut bytes, layout::SECTION_KEY_FILTER, critical, &payload);
@@ -266,6 +272,22 @@ impl Footer {
         )?;
 
         view.ensure(
+            sections.batch_bounds.is_some() == is_marked,
+            ErrorClass::Inconsistent,
+            || {
+                let bit = if is_marked { "set" } else { "clear" };
+                let section = if is_marked { "missing" } else { "there" };
+                format!(
+                    "the bit batches of its features is {bit}, and the section batch_bounds is {section}"
+                )
+            },
+        )?;
+        let batch_bounds = match sections.batch_bounds {
+            Some((payload, position)) => BatchBoundsOfBlocks::decode(payload, position, &index)?,
+            None => BatchBoundsOfBlocks::default(),
+        };
+
+        view.ensure(
             index.is_computed() == is_computed,
             ErrorClass::Inconsistent,
             || {
@@ -306,6 +328,7 @@ impl Footer {
             rendered,
             whole_lines,
             hours,
+            batch_bounds,
             key_filter,
         };
         footer.check(&view)?;
@@ -359,6 +382,7 @@ struct Sections<'a> {
     rendered_sizes: Option<Payload<'a>>,
     whole_lines: Option<Payload<'a>>,
     hours: Option<Payload<'a>>,
+    batch_bounds: Option<Payload<'a>>,
     key_filter: Option<Payload<'a>>,
 }
 
@@ -420,6 +444,7 @@ impl<'a> Sections<'a> {
             layout::SECTION_RENDERED_SIZES => &mut self.rendered_sizes,
             layout::SECTION_WHOLE_LINES => &mut self.whole_lines,
             layout::SECTION_HOURS => &mut self.hours,
+            layout::SECTION_BATCH_BOUNDS => &mut self.batch_bounds,
             layout::SECTION_KEY_FILTER => &mut self.key_filter,
             unknown => {
                 let critical = flags & layout::SECTION_CRITICAL != 0;

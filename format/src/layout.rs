@@ -196,6 +196,8 @@ pub const SECTION_RENDERED_SIZES: u32 = 5;
 pub const SECTION_WHOLE_LINES: u32 = 6;
 /// Section type: how much text the records of each hour have.
 pub const SECTION_HOURS: u32 = 7;
+/// Section type: what the headers of batches say together.
+pub const SECTION_BATCH_BOUNDS: u32 = 8;
 /// Section type: where the pages of the key filter are.
 pub const SECTION_KEY_FILTER: u32 = 10;
 
@@ -283,6 +285,17 @@ fields! {
     rendered_sizes {
         RENDERING_VERSION: 4 => "rendering_version",
         VIEW_COUNT: 4 => "view_count",
+    }
+}
+
+fields! {
+    /// An entry of the batch-bounds section (SPEC 2.5).
+    batch_bounds {
+        SMALLEST_MAX_TIMESTAMP: 8 => "smallest_max_timestamp",
+        LARGEST_BATCH_BYTES: 4 => "largest_batch_bytes",
+        CODECS: 1 => "codecs",
+        FLAGS: 1 => "flags",
+        RESERVED: 2 => "reserved",
     }
 }
 

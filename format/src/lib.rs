@@ -83,7 +83,13 @@
     )
 )]
 
+// Files of tests/support/ name this crate as other crates do.
+#[cfg(test)]
+extern crate self as kbk_format;
+
+pub mod assembler;
 pub mod batch;
+pub mod batch_bounds;
 pub mod block;
 pub mod codec;
 pub mod columns;
@@ -111,6 +117,9 @@ pub mod repo;
 pub mod salvage;
 pub mod scan;
 pub mod segment;
+#[cfg(test)]
+#[path = "../../tests/support/split_mix.rs"]
+mod split_mix;
 pub mod statistics;
 pub mod text;
 mod trailer;
@@ -120,6 +129,8 @@ pub mod whole_lines;
 mod wire;
 pub mod writer;
 
+pub use assembler::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
+pub use batch_bounds::{BatchBounds, BatchCodecs};
 pub use block::{
     BatchesBuilder, BlockBody, BlockBuilder, BlockDecoder, BlockHeader, BlockKind, BlockNumbers,
     EncodedBlock, Encoder, NotStorable, Push, PushBatch, StreamId, Streams,
@@ -146,6 +157,4 @@ pub use segment::{Block, Open, Segment};
 pub use statistics::{RecordStatistics, Statistics};
 pub use text::{TextFormat, TextRenderer};
 pub use whole_lines::WholeLines;
-pub use writer::{
-    SegmentAssembler, SegmentFeatures, SegmentSummary, SegmentWriter, WriteError, WriterOptions,
-};
+pub use writer::{SegmentWriter, WriterOptions};

@@ -37,10 +37,19 @@ pub enum MapError {
 ///
 /// If the file cannot be opened or mapped.
 pub fn map_file(path: &Path) -> io::Result<Mmap> {
-    let file = File::open(path)?;
+    map_opened(&File::open(path)?)
+}
+
+/// Maps a file that is open. A page that cannot be read later ends the process (SIGBUS), so this is for files of the program's own, such as temporary
+/// ones: what others name should be read.
+///
+/// # Errors
+///
+/// If the file cannot be mapped.
+pub fn map_opened(file: &File) -> io::Result<Mmap> {
     // SAFETY: segments are immutable once sealed. A file that another process changes while it is mapped yields
     // other bytes, which the checksums detect; truncating it raises SIGBUS, as for every program that maps files.
-    unsafe { Mmap::map(&file) }
+    unsafe { Mmap::map(file) }
 }
 
 impl MappedSegment {

@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use crate::batch::RecordBatches;
-use crate::block::decode::check_stored_bytes;
+use crate::batch_bounds::BatchBounds;
+use crate::block::decode::{self, check_stored_bytes};
 use crate::block::{BlockDecoder, BlockHeader, BlockKind, StreamId, Streams};
 use crate::columns::Columns;
 use crate::counted::counted;
@@ -151,6 +152,12 @@ impl Segment {
         self.footer.hours.as_ref()
     }
 
+    /// Returns what the headers of a block's batches say together; `None` of a block of records.
+    #[must_use]
+    pub fn batch_bounds(&self, block: usize) -> Option<&BatchBounds> {
+        self.footer.batch_bounds.of_block(block)
+    }
+
     /// Returns the key filter, where the segment has one.
     #[must_use]
     pub fn key_filter(&self) -> Option<&KeyFilter> {
@@ -241,6 +248,7 @@ impl Segment {
             header,
             bytes,
             timestamp_type: self.header().timestamp_type,
+            batch_bounds: self.batch_bounds(number).copied(),
         })
     }
 
@@ -260,6 +268,16 @@ impl Segment {
         let header = self.block_header(number, self.entry(number)?, start)?;
         let timestamp_type = Some(self.header().timestamp_type);
         decoder.decode_meta_of(&header, start, timestamp_type, columns)
+    }
+
+    /// Returns how many bytes the records of block number `number` take once they are decoded, without decoding them: for whoever decides how many blocks
+    /// are decoded at a time. `bytes` are those of the block, or the first ones up to the end of META. Of some codecs it is a little too much; of gzip,
+    /// whose format states no bound, what the producer states. Nothing is checked, so what is damaged may have any; 0 where its header is.
+    #[must_use]
+    pub fn decoded_bytes(&self, number: usize, bytes: &[u8]) -> usize {
+        let entry = self.entry(number);
+        let header = entry.and_then(|entry| self.block_header(number, entry, bytes));
+        header.map_or(0, |header| decode::decoded_bytes(&header, bytes))
     }
 
     fn entry(&self, number: usize) -> Result<&IndexEntry> {
@@ -298,6 +316,8 @@ pub struct Block<'a> {
     bytes: &'a [u8],
     /// That of the segment, which all batches must have.
     timestamp_type: TimestampType,
+    /// What the segment states of its batches.
+    batch_bounds: Option<BatchBounds>,
 }
 
 impl<'a> Block<'a> {
@@ -327,6 +347,12 @@ impl<'a> Block<'a> {
         decoder.decode_of(&self.header, self.bytes, streams, timestamp_type, columns)
     }
 
+    /// As [`Segment::decoded_bytes`].
+    #[must_use]
+    pub fn decoded_bytes(&self) -> usize {
+        decode::decoded_bytes(&self.header, self.bytes)
+    }
+
     /// Lends the batches of a block of batches as they were in Kafka, without decoding their records; `None` of a block of records. Everything
     /// that their headers state is checked, and their checksums are.
     ///
@@ -354,15 +380,28 @@ impl<'a> Block<'a> {
         decoder.decode_stream(&self.header, self.bytes, id, columns)
     }
 
-    /// Checks all bytes of the block without decompressing the records, and the checksums and headers of its batches.
+    /// Checks all bytes of the block without decompressing the records, and the checksums and headers of its batches, and that these say what the
+    /// segment states of them.
     ///
     /// # Errors
     ///
     /// *checksum*, or *inconsistent*.
     pub fn check(&self, decoder: &mut BlockDecoder) -> Result<()> {
         if self.header.kind == BlockKind::Batches {
-            return self.batches(decoder).map(drop);
+            self.batches(decoder)?;
+            return self.check_batch_bounds(decoder);
         }
         check_stored_bytes(&self.header, self.bytes)
+    }
+
+    /// Compares what the segment states of the batches with those that `decoder` has read last, which are those of this block.
+    pub(crate) fn check_batch_bounds(&self, decoder: &BlockDecoder) -> Result<()> {
+        if self.batch_bounds == decoder.batch_bounds() {
+            return Ok(());
+        }
+        let detail =
+            "the section batch_bounds states other sizes, times or codecs than its batches have";
+        let (class, position) = (ErrorClass::Inconsistent, self.header.position);
+        Err(FormatError::new(class, "block", position, detail))
     }
 }

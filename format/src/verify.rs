@@ -58,6 +58,7 @@ impl<'a> RecordVerifier<'a> {
     pub fn block(&mut self, block: &Block<'_>) -> Result<()> {
         // That decodes every stream, and checks the padding.
         block.decode(&mut self.decoder, Streams::All, &mut self.columns)?;
+        block.check_batch_bounds(&self.decoder)?;
         let header = block.header();
         let statistics = Statistics::of_block(
             &self.columns,
@@ -139,6 +140,12 @@ impl<'a> RecordVerifier<'a> {
     #[must_use]
     pub fn columns(&self) -> &Columns {
         &self.columns
+    }
+
+    /// Frees the buffers of the block that was checked last, which a verifier otherwise keeps for the next one.
+    pub fn free_buffers(&mut self) {
+        self.decoder = BlockDecoder::new();
+        self.columns = Columns::new();
     }
 
     /// Skips the next block, which is damaged, so that the blocks after it can be checked.

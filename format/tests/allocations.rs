@@ -155,7 +155,7 @@ fn store_batches<W: io::Write>((codec, computed): (BatchCodec, bool), out: W) ->
         batches.finish(offset, &mut batch).unwrap();
         // Only what stores the batch is counted, and not what made it.
         let before = allocations();
-        let lent = RecordBatch::parse(&batch, 0).unwrap();
+        let lent = RecordBatch::parse(&batch, 0).unwrap().check().unwrap();
         while block.try_push(&lent, BLOCK_BYTES).unwrap() == PushBatch::Full {
             let encoded = block.encode(assembler.renderer(), &mut encoder);
             assembler.append(&encoded).unwrap();

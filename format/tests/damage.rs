@@ -144,10 +144,7 @@ fn scan(bytes: &[u8]) -> Vec<Vec<Owned>> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     let salvage = Salvage::of(bytes, &Known::default());
     let blocks = salvage.pieces.iter().map(|piece| {
-        let (header, block) = piece.stored(bytes).unwrap();
-        decoder
-            .decode(&header, block, Streams::All, &mut columns)
-            .unwrap();
+        piece.decode(bytes, &mut decoder, &mut columns).unwrap();
         owned(&columns)
     });
     blocks.collect()

@@ -79,6 +79,7 @@ fn goldens_match_their_json() {
             ("rendered_sizes", rendered_sizes(&segment)),
             ("whole_lines", whole_lines(&segment)),
             ("hours", hours(&segment)),
+            ("batch_bounds", batch_bounds(&segment)),
             ("key_filter", key_filter(&segment)),
         ] {
             let wanted = known_members(&known_reasons(&expected[member]));
@@ -377,6 +378,22 @@ fn hours(segment: &Segment) -> Value {
     })
 }
 
+fn batch_bounds(segment: &Segment) -> Value {
+    let blocks = 0..segment.index().entries().len();
+    let bounds = blocks.filter_map(|block| segment.batch_bounds(block));
+    let bounds: Vec<Value> = bounds
+        .map(|bounds| {
+            let smallest = bounds.smallest_max_timestamp.unwrap_or(i64::MAX);
+            let codecs = bounds.codecs.bits();
+            json!([smallest, bounds.largest_bytes, codecs, bounds.has_gaps])
+        })
+        .collect();
+    match bounds.is_empty() {
+        true => Value::Null,
+        false => Value::Array(bounds),
+    }
+}
+
 fn open_from_tail(bytes: &[u8]) -> Segment {
     let length = bytes.len() as u64;
     let tail = length.saturating_sub(kbk_format::layout::TAIL_LENGTH) as usize;
@@ -449,10 +466,7 @@ fn scanned_offsets(bytes: &[u8]) -> Vec<i64> {
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
     let mut offsets = Vec::new();
     for piece in &salvage.pieces {
-        let (header, block) = piece.stored(bytes).unwrap();
-        decoder
-            .decode(&header, block, Streams::All, &mut columns)
-            .unwrap();
+        piece.decode(bytes, &mut decoder, &mut columns).unwrap();
         offsets.extend_from_slice(columns.offsets());
     }
     offsets

@@ -87,7 +87,7 @@ fn size_of_type(name: &str) -> Option<usize> {
 
 #[test]
 fn every_layout_matches_spec() {
-    let code: [(&str, &[Field], usize); 17] = [
+    let code: [(&str, &[Field], usize); 18] = [
         (
             "file header",
             layout::file_header::FIELDS,
@@ -137,6 +137,11 @@ fn every_layout_matches_spec() {
             layout::hour_entry::FIELDS,
             layout::hour_entry::LENGTH,
         ),
+        (
+            "batch_bounds entry",
+            layout::batch_bounds::FIELDS,
+            layout::batch_bounds::LENGTH,
+        ),
         ("trailer", layout::trailer::FIELDS, layout::trailer::LENGTH),
         (
             "key_filter",
@@ -185,11 +190,11 @@ fn magics_and_version_match_spec() {
     };
     same("file magic", &magic(0), &layout::FILE_MAGIC);
     same("block magic", &magic(2), &layout::BLOCK_MAGIC);
-    same("trailer magic", &magic(13), &layout::TRAILER_MAGIC);
+    same("trailer magic", &magic(14), &layout::TRAILER_MAGIC);
     assert_eq!(meaning(0, "major"), layout::MAJOR.to_string());
     assert_eq!(meaning(0, "minor"), layout::MINOR.to_string());
     for version in ["major", "minor"] {
-        assert_eq!(meaning(13, version), "as in the file header");
+        assert_eq!(meaning(14, version), "as in the file header");
     }
 }
 
@@ -260,13 +265,13 @@ fn codes_inside_layouts_match_spec() {
     assert_eq!(layout::FEATURE_BATCHES, 1 << 3);
     let known = layout::FEATURE_NOT_COMPUTED | layout::FEATURE_KEY_FILTER | layout::FEATURE_BATCHES;
     assert_eq!(layout::KNOWN_FEATURES, known);
-    assert_eq!(meaning(16, "magic"), "2");
-    let attributes = meaning(16, "attributes");
+    assert_eq!(meaning(17, "magic"), "2");
+    let attributes = meaning(17, "attributes");
     assert!(attributes.contains("bit 3: timestamp type, 0 CreateTime, 1 LogAppendTime; bit 4: transactional; bit 5: control; bit 6: base_timestamp is a delete horizon"));
     let of = |bit: i16| Attributes(1 << bit);
     assert_eq!(of(3).timestamp_type(), TimestampType::LogAppendTime);
     assert!(of(4).is_transactional() && of(5).is_control() && of(6).has_delete_horizon());
-    assert!(meaning(14, "target_bits").contains("at most 20"));
+    assert!(meaning(15, "target_bits").contains("at most 20"));
     assert_eq!(KeyFilterBits::MOST, 20);
     assert!(meaning(4, "flags").starts_with("bit 0 CRITICAL:"));
     assert_eq!(layout::SECTION_CRITICAL, 1 << 0);
@@ -305,6 +310,7 @@ fn tables_of_codes_match_spec() {
         (layout::SECTION_RENDERED_SIZES, "rendered_sizes"),
         (layout::SECTION_WHOLE_LINES, "whole_lines"),
         (layout::SECTION_HOURS, "hours"),
+        (layout::SECTION_BATCH_BOUNDS, "batch_bounds"),
         (layout::SECTION_KEY_FILTER, "key_filter"),
     ];
     same(

@@ -50,8 +50,10 @@ impl OpenFile {
             findings.has_damage(&partition.location())
         };
         let has_damage = match &body {
-            Body::Text(text) => has_damage(&text.partition),
-            Body::Times(times) => has_damage(&times.texts.partition),
+            Body::Text(text) => has_damage(&text.partition) || text.index.has_unreadable_text(),
+            Body::Times(times) => {
+                has_damage(&times.texts.partition) || times.texts.has_unreadable_text()
+            }
             Body::Log(log) => has_damage(&log.partition),
             Body::Key(key) => has_damage(&key.texts.partition),
             Body::Whole(_) | Body::Stored(_) | Body::Followed(_) => false,
@@ -114,7 +116,7 @@ impl OpenFile {
             }
             Body::Times(times) => {
                 let (times, reader) = (Arc::clone(times), Arc::clone(reader));
-                tokio::spawn(async move { times.load_ahead(&reader, next).await.ok() });
+                tokio::spawn(async move { times.load_ahead(&reader, next).await });
             }
             Body::Stored(stored) => stored.load_ahead(reader, next),
             Body::Log(log) => log.load_ahead(reader, next),

@@ -83,6 +83,8 @@ pub struct Status {
     pub loads: u64,
     /// Blocks that were read from the cache folder.
     pub disk_hits: u64,
+    /// Blocks that are still to be written to the cache folder.
+    pub disk_pending: u64,
     /// The memory budget, in bytes.
     pub memory_bytes: u64,
     /// Bytes of the budget that are cached or in flight.
@@ -254,6 +256,7 @@ impl View {
             hits,
             loads,
             disk_hits: reader.disk.as_ref().map_or(0, DiskCache::hits),
+            disk_pending: reader.disk.as_ref().map_or(0, DiskCache::pending),
             memory_bytes: reader.budget.limit(),
             held_bytes: reader.budget.held(),
             most_held_bytes: reader.budget.most_held(),

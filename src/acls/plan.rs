@@ -264,6 +264,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::topic_state::topic_state;
 
     /// A binding in short: type, name, `=` or `+` for literal or prefixed, principal.
     type Short<'a> = (&'a str, &'a str, char, &'a str);
@@ -281,19 +282,7 @@ mod tests {
     }
 
     fn topic(name: &str) -> TopicState {
-        TopicState {
-            name: name.parse().unwrap(),
-            topic_id: Id::ZERO,
-            kafka_id: None,
-            first_seen: 1,
-            last_seen: 1,
-            sighting: None,
-            deleted: false,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: Vec::new(),
-        }
+        topic_state(name, Vec::new())
     }
 
     fn acls(mut acls: Vec<AclBinding>) -> Acls {

@@ -1,6 +1,6 @@
 //! A block of a backup, of records or of Kafka's own batches: while it is filled, and once it is encoded.
 
-use kbk_format::batch::RecordBatch;
+use kbk_format::batch::CheckedBatch;
 use kbk_format::repo::SegmentUpload;
 use kbk_format::{
     BatchesBuilder, BlockBody, BlockBuilder, EncodedBlock, Encoder, FormatError, PushBatch,
@@ -39,7 +39,7 @@ impl OpenBatches {
     /// its records have about `block_bytes`: whoever reads it needs as much memory as for a block of records, and never more than four times of it.
     pub(super) fn try_push(
         &mut self,
-        batch: &RecordBatch<'_>,
+        batch: &CheckedBatch<'_>,
         block_bytes: usize,
     ) -> Result<PushBatch, FormatError> {
         // How much small batches of Zstandard decompress to is known within a factor of ten only.
@@ -211,7 +211,7 @@ impl StoredBlock {
 
 #[cfg(test)]
 mod tests {
-    use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions};
+    use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, RecordBatch};
     use kbk_format::{Headers, Record};
 
     use super::*;
@@ -239,7 +239,7 @@ mod tests {
             let mut bytes = Vec::new();
             builder.push(&record).unwrap();
             builder.finish(offset, &mut bytes).unwrap();
-            let batch = RecordBatch::parse(&bytes, 0).unwrap();
+            let batch = RecordBatch::parse(&bytes, 0).unwrap().check().unwrap();
             if block.try_push(&batch, 1 << 20).unwrap() == PushBatch::Full {
                 return (offset as usize, block.builder.raw_length());
             }

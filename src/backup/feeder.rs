@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use kbk_format::batch::{BatchCodec, RecordBatch};
+use kbk_format::batch::{BatchCodec, CheckedBatch};
 use kbk_format::repo::{LostRange, PartitionId};
 use kbk_format::{FormatError, Push, PushBatch, Record, TimestampType};
 
@@ -185,7 +185,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// Copies a batch into the slot's block; returns whether it is there.
-    fn push_batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+    fn push_batch(&mut self, slot: usize, batch: &CheckedBatch<'_>) -> Result<bool, FeederStop> {
         let content = BlockContent::Batches(batch.header().attributes.timestamp_type());
         let block_bytes = self.block_bytes;
         // At most twice: an empty block is never full.
@@ -240,7 +240,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// Whether a batch is to be stored as it is.
-    fn takes(&self, slot: usize, batch: &RecordBatch<'_>) -> bool {
+    fn takes(&self, slot: usize, batch: &CheckedBatch<'_>) -> bool {
         let block = self.slots[slot].block.as_ref();
         match (self.encoding, block.filter(|block| !block.is_empty())) {
             (Encoding::Records, _) => false,
@@ -344,7 +344,7 @@ impl RecordHandler for Feeder<'_> {
         Ok(())
     }
 
-    fn batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+    fn batch(&mut self, slot: usize, batch: &CheckedBatch<'_>) -> Result<bool, FeederStop> {
         if !self.takes(slot, batch) {
             return Ok(false);
         }

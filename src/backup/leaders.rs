@@ -9,24 +9,31 @@ use crate::kafka::{
 };
 use crate::run::Cancel;
 
-/// How long partitions may be without a leader: elections take seconds.
+/// How long partitions may be without a leader while none gets one: an election takes seconds, and thousands of them more.
 const WAIT: Duration = Duration::from_secs(15);
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Waits until every partition of the topics that `matter` has a leader, or for 15 seconds in all.
+/// Waits until every partition of the topics that `matter` has a leader, or none of them has got one for 15 seconds.
 pub(super) fn wait(
     admin: &Admin,
     topics: &mut Vec<TopicDescription>,
     matter: impl Fn(&TopicDescription) -> bool,
     cancel: &Cancel,
 ) -> Result<(), KafkaError> {
-    let started = Instant::now();
+    let mut progressed = Instant::now();
+    let mut fewest = usize::MAX;
     loop {
         let waited_for = topics
             .iter()
-            .filter(|topic| matter(topic) && lacks_leader(topic));
-        let names: Vec<String> = waited_for.map(|topic| topic.name.clone()).collect();
-        if names.is_empty() || started.elapsed() >= WAIT || cancel.is_set() {
+            .filter(|topic| matter(topic) && leaderless(topic) > 0);
+        let waited_for: Vec<&TopicDescription> = waited_for.collect();
+        let count = waited_for.iter().map(|topic| leaderless(topic)).sum();
+        if count < fewest {
+            fewest = count;
+            progressed = Instant::now();
+        }
+        let names: Vec<String> = waited_for.iter().map(|topic| topic.name.clone()).collect();
+        if names.is_empty() || progressed.elapsed() >= WAIT || cancel.is_set() {
             return Ok(());
         }
         thread::sleep(CHECK_INTERVAL);
@@ -34,11 +41,9 @@ pub(super) fn wait(
     }
 }
 
-fn lacks_leader(topic: &TopicDescription) -> bool {
-    topic
-        .partitions
-        .iter()
-        .any(|partition| partition.leader < 0)
+fn leaderless(topic: &TopicDescription) -> usize {
+    let partitions = topic.partitions.iter();
+    partitions.filter(|partition| partition.leader < 0).count()
 }
 
 /// Describes some of the topics again, and removes those that are gone by now.

@@ -65,7 +65,7 @@ mod tests;
 
 pub use acls::SaveAcls;
 pub use base::DamagedSnapshots;
-pub use continuity::ContinuityError;
+pub use continuity::{ContinuityError, TruncatedEpoch};
 pub use error::BackupError;
 pub use notice::{BackupNotice, Unproved};
 pub use options::{BackupOptions, Encoding};

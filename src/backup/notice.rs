@@ -4,6 +4,7 @@ use kbk_format::repo::TopicName;
 use kbk_format::{OffsetSpan, PartitionNumber, counted};
 use serde::Serialize;
 
+use super::continuity::TruncatedEpoch;
 use crate::human;
 
 /// Something about the cluster or the run that the user should know.
@@ -25,6 +26,9 @@ pub enum BackupNotice {
         stored_end_offset: i64,
         /// The end of the log.
         high_watermark: i64,
+        /// The leader epoch that proves it: the log has less of it than is stored. Null where the comparison of records does alone, or nothing
+        /// is stored as batches, which state their epochs.
+        truncated_epoch: Option<TruncatedEpoch>,
     },
     /// The last stored records are gone from the log, so nothing proves that what was appended continues them.
     Unproved {
@@ -247,6 +251,18 @@ impl BackupNotice {
         )
     }
 
+    /// Returns whether it is about partitions that lack records, which the statement of a partial snapshot counts.
+    #[must_use]
+    pub fn is_about_incomplete_partitions(&self) -> bool {
+        matches!(
+            self,
+            BackupNotice::Unreadable { .. }
+                | BackupNotice::NoLeader { .. }
+                | BackupNotice::OpenTransactions { .. }
+                | BackupNotice::RecreatedMeanwhile { .. }
+        )
+    }
+
     /// Returns whether something is missing from the backup that a restore needs.
     #[must_use]
     pub fn is_damage(&self, accept_open_transactions: bool) -> bool {
@@ -295,13 +311,29 @@ impl std::fmt::Display for BackupNotice {
                 offset,
                 stored_end_offset,
                 high_watermark,
-            } => write!(
-                f,
-                "{topic}/{partition}: the log is not the one that was backed up: at offset {offset} it differs from the stored records, \
-                 which end at offset {stored_end_offset} (it now ends at {high_watermark}): it was truncated, as by an unclean leader \
-                 election or a restored disk; all that the topic has now is stored as a new history, and the old one is kept beside \
-                 it, marked as deleted"
-            ),
+                truncated_epoch,
+            } => {
+                write!(
+                    f,
+                    "{topic}/{partition}: the log is not the one that was backed up: at offset {offset} it differs from the stored \
+                     records, which end at offset {stored_end_offset} (it now ends at {high_watermark})"
+                )?;
+                if let Some(TruncatedEpoch {
+                    leader_epoch,
+                    end_offset,
+                    stored_end_offset,
+                }) = truncated_epoch
+                {
+                    write!(
+                        f,
+                        ", and its leader epoch {leader_epoch} ends at offset {end_offset}, where the stored one ends at {stored_end_offset}"
+                    )?;
+                }
+                f.write_str(
+                    ": it was truncated, as by an unclean leader election or a restored disk; all that the topic has now is stored as a new \
+                     history, and the old one is kept beside it, and listed as replaced",
+                )
+            }
             BackupNotice::Unproved {
                 topic,
                 partition,
@@ -465,7 +497,7 @@ impl std::fmt::Display for BackupNotice {
             }
             BackupNotice::GroupsUnknown { cause } => write!(
                 f,
-                "consumer groups were not saved, those of the last snapshot are kept: {cause} (--no-groups skips them)"
+                "consumer groups were not saved, those of the last snapshot, if any, are kept: {cause} (--no-groups skips them)"
             ),
             BackupNotice::GroupsMissing { groups, cause } => {
                 write!(f, "consumer groups are missing: {cause}; {}", kept(groups))
@@ -509,7 +541,7 @@ impl std::fmt::Display for BackupNotice {
             }
             BackupNotice::AclsUnknown { cause } => write!(
                 f,
-                "ACLs were not saved, those of the last snapshot are kept: {cause} (--no-acls skips them)"
+                "ACLs were not saved, those of the last snapshot, if any, are kept: {cause} (--no-acls skips them)"
             ),
             BackupNotice::AclsLeftOut { acls } => write!(
                 f,
@@ -531,7 +563,7 @@ fn kept(groups: &[String]) -> String {
 
 /// Lists groups, which may have any name.
 fn named(groups: &[String]) -> String {
-    let names: Vec<String> = groups.iter().map(|name| human::printable(name)).collect();
+    let names: Vec<String> = groups.iter().map(|name| human::group_id(name)).collect();
     human::some_of(&names)
 }
 

@@ -16,9 +16,9 @@ use crate::select::TopicSelection;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// Batches where the source compresses them, columns where not.
+    #[default]
     Auto,
     /// Columns, which are compressed anew.
-    #[default]
     Records,
     /// Kafka's own batches as they are, but for those that no block can hold.
     Batches,

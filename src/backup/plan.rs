@@ -10,6 +10,7 @@ use kbk_format::repo::{
 use kbk_format::{PartitionNumber, TimestampType};
 
 use super::adopt::Adopted;
+use super::continuity::Divergence;
 use super::hidden::Hidden;
 use super::notice::BackupNotice;
 use super::survey::{Survey, SurveyedTopic};
@@ -55,8 +56,8 @@ pub(super) struct PlannedPartition {
     pub(super) adopted: Adopted,
     /// What the newest snapshot has of it.
     pub(super) stored: Option<PartitionState>,
-    /// The first stored offset that the log is known not to have any more, if it is not the log that was backed up.
-    pub(super) diverged: Option<i64>,
+    /// Where the log is known to differ, if it is not the one that was backed up.
+    pub(super) diverged: Option<Divergence>,
     /// Why it is not read to the end of `read`, where that is known.
     pub(super) unreadable: Option<String>,
 }

@@ -147,12 +147,13 @@ fn unread(topic: &mut PlannedTopic, stored: &mut AllStored, now: &LogsNow) -> Ve
             *stored = StoredPartition::default();
         }
         let end = stored.segments.last().map(|segment| segment.end_offset);
-        partition.unreadable = Some(error.to_string());
+        let cause = error.within(&log.topic, log.partition);
+        partition.unreadable = Some(cause.clone());
         notices.push(BackupNotice::Unreadable {
             topic: topic.name.clone(),
             partition: partition.partition,
             stored_end_offset: end.unwrap_or(partition.read.start),
-            cause: error.to_string(),
+            cause,
         });
     }
     notices

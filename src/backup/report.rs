@@ -30,7 +30,7 @@ pub struct BackupReport {
     pub acls: Option<SavedAcls>,
     /// Records that were added.
     pub records: u64,
-    /// Their bytes before compression.
+    /// Their bytes, or those of Kafka's own batches, before kbk compresses them.
     pub raw_bytes: u64,
     /// Bytes of the segments that were added.
     pub stored_bytes: u64,

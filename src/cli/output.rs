@@ -306,13 +306,8 @@ impl Records<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Writes what is still buffered, and the end of the document: how the command ended, and why it failed.
-    pub fn finish(self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
-        self.finish_with(&NoResult {}, ended)
-    }
-
-    /// Writes the same, with members about the records.
-    pub fn finish_with(
+    /// Writes what is still buffered, and the end of the document: members about the records, how the command ended, and why it failed.
+    pub fn finish(
         mut self,
         result: &impl Serialize,
         ended: Result<Outcome, &CliError>,
@@ -336,10 +331,6 @@ impl Records<'_> {
         listening(self.out.flush()).map(|_| ())
     }
 }
-
-/// No members about the records.
-#[derive(Serialize)]
-struct NoResult {}
 
 /// What a document ends with that is streamed.
 #[derive(Serialize)]
@@ -531,7 +522,9 @@ mod tests {
             for lines in ["{\"offset\":0}\n{\"offset\":1}\n", "{\"offset\":2}\n"] {
                 assert!(records.write(lines.as_bytes()).unwrap().is_continue());
             }
-            records.finish(Ok(Outcome::Findings)).unwrap();
+            records
+                .finish(&serde_json::json!({}), Ok(Outcome::Findings))
+                .unwrap();
         };
         let lines = "{\"offset\":0}\n{\"offset\":1}\n{\"offset\":2}\n";
         assert_eq!(text(false, stream), lines);
@@ -543,7 +536,7 @@ mod tests {
         let failed = |output: &Output| {
             let records = output.records().unwrap();
             let error = CliError::new("damaged");
-            records.finish(Err(&error)).unwrap();
+            records.finish(&serde_json::json!({}), Err(&error)).unwrap();
             output.failed(&error).unwrap();
         };
         assert_eq!(text(false, failed), "");
@@ -589,7 +582,9 @@ mod tests {
             assert!(records.write(b"{\"offset\":0}\n").unwrap().is_continue());
             output.stops.store(true, Ordering::Relaxed);
             assert!(records.write(b"{\"offset\":1}\n").unwrap().is_break());
-            records.finish(Ok(Outcome::Clean)).unwrap();
+            records
+                .finish(&serde_json::json!({}), Ok(Outcome::Clean))
+                .unwrap();
             assert!(output.interrupted(Exit::Terminated));
         };
         let document: serde_json::Value = serde_json::from_str(&text(true, streamed)).unwrap();
@@ -612,7 +607,9 @@ mod tests {
         output.text(b"text").unwrap();
         let mut records = output.records().unwrap();
         assert!((0..100_000).any(|_| records.write(b"{}\n").unwrap().is_break()));
-        records.finish(Ok(Outcome::Clean)).unwrap();
+        records
+            .finish(&serde_json::json!({}), Ok(Outcome::Clean))
+            .unwrap();
     }
 
     #[test]
@@ -628,7 +625,11 @@ mod tests {
         assert!(error.message().contains("stdout"), "{error}");
         let mut records = output.records().unwrap();
         assert!(records.write(b"{}\n").unwrap().is_continue());
-        assert!(records.finish(Ok(Outcome::Clean)).is_err());
+        assert!(
+            records
+                .finish(&serde_json::json!({}), Ok(Outcome::Clean))
+                .is_err()
+        );
     }
 
     #[test]

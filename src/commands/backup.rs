@@ -29,9 +29,9 @@ It lists what is stored of the topics that it continues: exit code 3 where a seg
 missing or has another size than the index states. It does not read segments again; `kbk verify` does. With
 --refresh --topic TOPIC, a topic whose stored records are damaged is stored again from the cluster.
 
-With --encoding auto or batches, batches of snappy, lz4 and zstd are stored without a look at their records. `kbk
+Batches of snappy, lz4 and zstd are stored without a look at their records, unless --encoding is records. `kbk
 verify --depth records` decodes them and finds those that a faulty producer has written, and `kbk index` computes their
-digests, times and sizes, which restores and mounts otherwise compute when they need them.";
+digests, times and sizes, which mounts, and restores up to a time, otherwise compute when they need them.";
 
 /// The arguments of `kbk backup`.
 #[derive(clap::Args, Clone, Debug)]
@@ -267,6 +267,24 @@ fn way_past(damaged: &DamagedSnapshots) -> String {
     )
 }
 
+/// Returns what makes the exit code 3 besides incomplete partitions and stored objects: the first such finding, and how many more there are.
+/// The warnings say it, too, but not with --quiet.
+fn other_damage(findings: &[BackupNotice]) -> Option<String> {
+    let mut others = findings.iter().filter(|finding| {
+        finding.is_damage(false)
+            && !finding.is_about_stored_objects()
+            && !finding.is_about_incomplete_partitions()
+    });
+    let first = others.next()?;
+    Some(match others.count() as u64 {
+        0 => first.to_string(),
+        more => format!(
+            "{first}\nand {} that make the exit code 3: --json lists all",
+            human::counted(more, "other finding"),
+        ),
+    })
+}
+
 impl Report for BackupReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut findings = self.findings.iter();
@@ -276,6 +294,9 @@ impl Report for BackupReport {
         }
         if let Some(partial) = self.completeness.statement() {
             writeln!(out, "{partial}")?;
+        }
+        if let Some(other) = other_damage(&self.findings) {
+            writeln!(out, "{other}")?;
         }
         write!(
             out,
@@ -315,5 +336,41 @@ impl Report for BackupReport {
                 human::counted(segments, "segment"),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kbk_format::OffsetSpan;
+
+    use super::*;
+
+    #[test]
+    fn what_no_statement_of_a_partial_snapshot_covers_is_said_with_the_number_of_others() {
+        let topic = || "orders".parse().expect("a topic name");
+        let lost = |partition: u16| BackupNotice::Lost {
+            topic: topic(),
+            partition: partition.into(),
+            offsets: OffsetSpan::from(7..9),
+        };
+        let groups = || BackupNotice::GroupsUnreadable {
+            groups: vec!["n".to_owned()],
+        };
+        let recreated = || BackupNotice::RecreatedMeanwhile { topic: topic() };
+        let folder = || BackupNotice::MissingFolder {
+            folder: "data".to_owned(),
+        };
+        let harmless = || BackupNotice::Deleted { topic: topic() };
+        let said = |findings: &[BackupNotice]| other_damage(findings);
+        assert_eq!(said(&[recreated(), folder(), harmless()]), None);
+        assert_eq!(
+            said(&[harmless(), recreated(), groups()]),
+            Some(groups().to_string())
+        );
+        let more = "and 2 other findings that make the exit code 3: --json lists all";
+        assert_eq!(
+            said(&[lost(1), folder(), lost(2), harmless(), groups()]),
+            Some(format!("{}\n{more}", lost(1)))
+        );
     }
 }

@@ -3,23 +3,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `files` | segment files without their repository |
+//! | `origin` | a partition or a file that is printed |
 //! | `printer` | formats and counts |
+//! | `upcoming` | partitions that are begun before they are printed |
 
 mod files;
+mod origin;
 mod printer;
 mod upcoming;
 
 use clap::builder::StyledStr;
 use kbk_format::repo::RepoError;
-use kbk_tools::{Order, PartitionReader, ReadOptions, ReadPlan, Selection};
-use tokio::runtime::Handle;
+use kbk_tools::{Order, PartitionReader, ReadOptions, Selection};
 
 use self::files::Files;
+use self::origin::Origin;
 use self::printer::Printer;
 use self::upcoming::Upcoming;
 use super::record_args::{self, Partitions, RecordArgs};
 use crate::cli::{CliError, Context, Outcome};
-use crate::human;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,7 +39,8 @@ Examples:
   kbk cat /backup/kafka/data/orders/*/0/*.kseg --reverse -n 5
 
 Topics and partitions follow one another in the order of name and number; --reverse prints exactly the reverse.
-Damage ends the output with exit code 1. kbk grep also searches what follows it, and on all cores.
+What cannot be read is left out and named on stderr, with its offsets, and the exit code is 3.
+kbk grep prints the same on all cores.
 ";
 
 /// The arguments of `kbk cat`.
@@ -90,11 +93,11 @@ fn finish(
     printed: Result<Outcome, CliError>,
     found: &[String],
 ) -> Result<Outcome, CliError> {
-    if printed.is_ok() && printer.has_printed_nothing() {
-        tracing::warn!("no record is selected: {}", human::some_of(found));
-    }
-    // Intact records before the damage are printed.
-    printer.finish(printed.as_ref().copied())?;
+    let printed = printed.map(|outcome| match printer.outcome() {
+        Outcome::Clean => outcome,
+        unread => unread,
+    });
+    printer.finish(printed.as_ref().copied(), found)?;
     printed
 }
 
@@ -125,12 +128,10 @@ impl Printing<'_> {
             let (topic, state) = partitions.selected[number];
             printed_bytes += state.stored_bytes;
             begun.push((topic, state));
-            let printing = printer.print(reader?, &topic.name, state.partition);
-            let printed = readers.during(printing).await;
-            let named = partitions.name((topic, state));
-            let printed = printed.map_err(|error| error.failed(&named, self.order));
+            let origin = Origin::of_partition(partitions, number, &self.selection);
+            let printed = readers.during(printer.print(origin, reader)).await?;
             // What is missing from the end is not needed for the first records, but it is for the last ones.
-            if printed?.is_break() {
+            if printed.is_break() {
                 match self.order {
                     Order::Ascending => return Ok(Outcome::Clean),
                     Order::Descending => break,
@@ -147,15 +148,7 @@ impl Printing<'_> {
         number: usize,
         options: ReadOptions,
     ) -> Result<PartitionReader, RepoError> {
-        let partitions = self.partitions;
-        let (topic, state) = partitions.selected[number];
-        let selection = Selection {
-            offsets: partitions.offsets(state),
-            ..self.selection.clone()
-        };
-        let place = topic.partition_id(state.partition);
-        let (repository, snapshot) = (partitions.repository, partitions.snapshot);
-        let plan = ReadPlan::new(repository, snapshot, place, state, selection).await?;
-        Ok(plan.read_with(options, &Handle::current()))
+        let origin = Origin::of_partition(self.partitions, number, &self.selection);
+        origin.read(options).await
     }
 }

@@ -2,27 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use kbk_format::repo::{Digested, Id, Repository, Snapshot, TopicName};
 use kbk_format::{Compression, WriterOptions};
-use kbk_tools::compact::{
-    self, CompactError, CompactEvents, CompactOptions, CompactReport, CompactRow, KeepLatest,
-    KeyFilters,
-};
+use kbk_tools::compact::{self, CompactOptions, CompactReport, CompactRow, KeepLatest, KeyFilters};
+use kbk_tools::maintenance::MaintenanceOptions;
 use serde::Serialize;
 
 use super::history_names::HistoryNames;
-use super::run_progress::RunProgress;
+use super::maintenance::{self, Progress};
 use crate::cli::{
     CliError, Column, Context, KeyFilterArg, KeyMemory, MetricsArgs, Outcome, Report, SegmentSize,
     Table, TopicArgs, time,
 };
 use crate::human;
-use crate::run::{Committed, Totals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -139,10 +135,8 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let (topics, left_out) = args.topics(&newest)?;
     if args.keep.is_some() && !args.dry_run && !args.yes {
-        let plan = CompactOptions {
-            dry_run: true,
-            ..options.clone()
-        };
+        let mut plan = options.clone();
+        plan.run.dry_run = true;
         let planned = compact(&repository, &newest, &topics, &plan, context).await?;
         let removed = planned.removed_records;
         if removed > 0 && !planned.interrupted {
@@ -152,18 +146,15 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
             let counted = human::counted(removed, "record");
             context.confirm(&format!("this removes {counted}"), &counted)?;
         }
-        options.now = Timestamp::now();
+        options.run.now = Timestamp::now();
     }
     let report = compact(&repository, &newest, &topics, &options, context).await?;
     let mut compacting = args.report(&options, left_out, report);
-    let named = compacting.report.snapshots.first().copied();
-    let sequences = repository.sequences().await?.into_iter();
-    let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
-    compacting.older_snapshots = older.count() as u64;
-    let outcome = match compacting.report.interrupted {
-        true => Outcome::Interrupted,
-        false => Outcome::clean_if(compacting.report.is_whole()),
-    };
+    let report = &compacting.report;
+    let older = maintenance::older_snapshots(&repository, &report.snapshots);
+    compacting.older_snapshots = older.await?;
+    let report = &compacting.report;
+    let outcome = maintenance::outcome(report.interrupted, report.is_whole());
     context.conclude(&compacting, outcome)
 }
 
@@ -174,27 +165,15 @@ async fn compact(
     options: &CompactOptions,
     context: &Context,
 ) -> Result<CompactReport, CliError> {
-    let title = if options.dry_run {
+    let title = if options.run.dry_run {
         "planning"
     } else {
         "compacting"
     };
-    let progress = Arc::new(Progress {
-        run: RunProgress::prepare(context, title),
-        complete: newest.is_complete(),
-    });
-    let events: Arc<dyn CompactEvents> = Arc::clone(&progress) as _;
-    let done = compact::compact(repository, newest, topics, options, events).await;
     // The progress leaves the screen before the result is written.
-    drop(progress);
-    done.map_err(failed)
-}
-
-fn failed(error: CompactError) -> CliError {
-    match error {
-        CompactError::Repo(error) => error.into(),
-        error => CliError::new(error.to_string()),
-    }
+    let events = Progress::start(context, title, newest);
+    let done = compact::compact(repository, newest, topics, options, events).await;
+    done.map_err(maintenance::failed)
 }
 
 /// Histories of topics, by name and id.
@@ -218,10 +197,12 @@ impl Args {
                 .keep
                 .map(|Keep::LatestPerKey| KeepLatest { tombstones_from }),
             key_memory: self.key_memory.unwrap_or_default().bytes(),
-            dry_run: self.dry_run,
-            writer: super::writer(),
-            policy: self.in_words(),
-            now,
+            run: MaintenanceOptions {
+                dry_run: self.dry_run,
+                writer: super::writer(),
+                policy: self.in_words(),
+                now,
+            },
         })
     }
 
@@ -268,8 +249,8 @@ impl Args {
         report: CompactReport,
     ) -> Compacting {
         Compacting {
-            dry_run: options.dry_run,
-            policy: options.policy.clone(),
+            dry_run: options.run.dry_run,
+            policy: options.run.policy.clone(),
             older_snapshots: 0,
             uncompacted_topics,
             merges_only: self.keep.is_none()
@@ -310,47 +291,6 @@ fn moment(now: Timestamp, span: Span) -> Result<i64, CliError> {
         CliError::usage(format!("{span:#} ago is before all dates")).caused_by(error)
     })
 }
-
-/// Passes on what is merged.
-struct Progress {
-    run: RunProgress,
-    /// Whether the snapshot that is compacted is complete.
-    complete: bool,
-}
-
-impl CompactEvents for Progress {
-    fn planned(&self, _: u64, _: u64) {
-        // How much of what is selected is merged is found out partition by partition.
-        self.run.started(Totals::default());
-    }
-
-    fn received(&self, bytes: u64) {
-        self.run.received(bytes);
-    }
-
-    fn merged(&self, records: u64, bytes: u64) {
-        self.run.advanced(records, bytes);
-    }
-
-    fn sealed(&self, bytes: u64) {
-        self.run.sealed(bytes);
-    }
-
-    fn committed(&self, snapshot: u64) {
-        self.run.committed(Committed {
-            snapshot,
-            at_ms: Timestamp::now().as_millisecond(),
-            complete: self.complete,
-        });
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.run.is_stopped()
-    }
-}
-
-/// Findings that are shown to people; JSON has all.
-const MOST_FINDINGS: usize = 20;
 
 impl Compacting {
     fn summary(&self) -> String {
@@ -406,44 +346,9 @@ impl Compacting {
             return format!("would merge {what}, into about {new}{filters}{removed}");
         }
         let bytes = human::bytes(report.new_bytes.unwrap_or(0));
-        let named: Vec<String> = report.snapshots.iter().map(u64::to_string).collect();
-        let snapshot = match named.len() {
-            1 => "snapshot",
-            _ => "snapshots",
-        };
-        let lead = match (report.interrupted, report.findings.is_empty()) {
-            (true, _) => "interrupted: ",
-            (false, false) => "damaged segments stay as they are: ",
-            (false, true) => "",
-        };
-        let named = named.join(", ");
-        format!(
-            "{lead}merged {what}, into {new}{filters}, {bytes}{removed} (recorded in {snapshot} {named})"
-        )
-    }
-
-    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
-        let findings = &self.report.findings;
-        for finding in findings.iter().take(MOST_FINDINGS) {
-            let (topic, partition) = (&finding.topic, finding.partition);
-            match finding.offsets {
-                Some(offsets) => writeln!(
-                    out,
-                    "{topic}/{partition}: {offsets} stay as they are: {}",
-                    finding.message
-                )?,
-                None => writeln!(out, "{topic}/{partition}: {}", finding.message)?,
-            }
-        }
-        if findings.len() > MOST_FINDINGS {
-            let more = (findings.len() - MOST_FINDINGS) as u64;
-            let more = human::counted(more, "finding");
-            writeln!(out, "and {more} more: --json lists them")?;
-        }
-        if !findings.is_empty() {
-            writeln!(out, "`kbk verify` says what is damaged")?;
-        }
-        Ok(())
+        let lead = maintenance::lead(report.interrupted, &report.findings);
+        let recorded = maintenance::recorded_in(&report.snapshots);
+        format!("{lead}merged {what}, into {new}{filters}, {bytes}{removed} ({recorded})")
     }
 }
 
@@ -469,13 +374,10 @@ impl Report for Compacting {
         if !rows.is_empty() {
             table.write(out)?;
         }
-        self.write_findings(out)?;
         let report = &self.report;
+        maintenance::write_findings(out, &report.findings)?;
         if self.dry_run && !rows.is_empty() {
-            writeln!(
-                out,
-                "whether they are intact was not checked: damaged segments stay as they are; `kbk verify` finds them before"
-            )?;
+            maintenance::write_unchecked(out)?;
         }
         if report.adopted_segments > 0 {
             let adopted = human::counted(report.adopted_segments, "segment");
@@ -504,14 +406,7 @@ impl Report for Compacting {
                 "the same command continues: it uses the new segments that are durable"
             )?;
         }
-        if !report.snapshots.is_empty() && self.older_snapshots > 0 {
-            let older = human::counted(self.older_snapshots, "older snapshot");
-            writeln!(
-                out,
-                "{older} may still name the old segments: `kbk forget`, then `kbk prune`, frees their bytes"
-            )?;
-        }
-        Ok(())
+        maintenance::write_older(out, &report.snapshots, self.older_snapshots)
     }
 }
 

@@ -45,8 +45,9 @@ FORMAT is one of
 Offsets are kept, gaps included: the first file is named after the first selected offset, and a broker
 that is started on the folder of kafka-log appends after the last one. Each partition is written under a
 temporary name, flushed to the disk, and renamed. Nothing that exists is replaced without --overwrite.
-What is damaged in the repository is named and left out, and the exit code is 3; 3 also where the
-snapshot itself lacks records of what is selected.
+What is damaged in the repository or cannot be read is named and left out, and the exit code is 3; 3 also where the
+snapshot itself lacks records of what is selected. What exists of a partition that has such damage stays as it is,
+with --overwrite, too: it may have the records. Once `kbk recover` has stated the loss, it is replaced.
 OFFSET is first, last, end (one past the last), a number, or -100 for 100 before the end.
 TIME is RFC 3339, @SECONDS, @MILLISECONDSms, or a span back from now such as 2h30m or 7d.";
 
@@ -102,8 +103,9 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     pub snapshot: SnapshotArg,
 
-    /// How the record batches of kafka-log are compressed: none, gzip, snappy, lz4 or zstd; and the pages of parquet: none, zstd or
-    /// zstd:LEVEL (1 to 19) [default: zstd]
+    /// How record batches of kafka-log are compressed: all of them with none, gzip, snappy, lz4 or zstd; with stored, Kafka's own batches are
+    /// as they are stored, and others are not compressed. For parquet, how pages are: none, zstd or zstd:LEVEL (1 to 19) [default: zstd, but
+    /// kafka-log has Kafka's own batches as they are stored]
     #[arg(long, value_name = "CODEC")]
     pub compression: Option<String>,
 
@@ -129,12 +131,12 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub file_size: Option<FileSize>,
 
-    /// Replace the files and folders of partitions that exist, each as a whole: with --since, or another selection, what an earlier
-    /// export wrote of other records goes, too, folders of other dates included
+    /// Replace the files and folders of partitions that exist, each as a whole, unless selected records cannot be read: with --since, or
+    /// another selection, what an earlier export wrote of other records goes, too, folders of other dates included
     #[arg(long)]
     pub overwrite: bool,
 
-    /// Only say what would be exported
+    /// Only say what would be exported: records are counted and not read, so that damage of their bytes is not seen
     #[arg(long)]
     pub dry_run: bool,
 
@@ -168,7 +170,7 @@ pub enum FoldersArg {
 fn batch_codec(text: &str) -> Result<BatchCodec, CliError> {
     BatchCodec::named(text).ok_or_else(|| {
         CliError::usage(format!(
-            "`{text}` is not a codec of Kafka; give none, gzip, snappy, lz4 or zstd"
+            "`{text}` is not a codec of Kafka; give none, gzip, snappy, lz4, zstd or stored"
         ))
     })
 }
@@ -201,8 +203,14 @@ impl Args {
             FormatArg::KafkaLog => {
                 let default = LogOptions::default();
                 let interval = self.index_interval_bytes;
+                let (codec, keeps_batches) = match compression {
+                    None => (BatchCodec::Zstd, true),
+                    Some("stored") => (BatchCodec::None, true),
+                    Some(codec) => (batch_codec(codec)?, false),
+                };
                 Ok(ExportFormat::KafkaLog {
-                    codec: compression.map_or(Ok(BatchCodec::Zstd), batch_codec)?,
+                    codec,
+                    keeps_batches,
                     log: LogOptions {
                         segment_bytes: self.segment_bytes.unwrap_or(default.segment_bytes),
                         index_interval_bytes: interval.unwrap_or(default.index_interval_bytes),
@@ -356,7 +364,7 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
         }
     };
     let report = report.map_err(failed)?;
-    // What is damaged or not written is not there either, whatever the snapshot says.
+    // What cannot be read or is not written is not there either, whatever the snapshot says.
     completeness.complete &= !report.interrupted && !report.lacks_records();
     let exporting = Exporting {
         snapshot: snapshot.sequence,
@@ -384,16 +392,16 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
 /// Says beforehand which folders go, besides those that are written again.
 fn warn_of_removal(plan: &ExportPlan, options: &ExportOptions) -> Result<(), CliError> {
     let removed = plan.removes(options).map_err(failed)?;
-    if let Some(folders) = folders_in_words(&removed) {
+    if let Some(folders) = names_in_words(&removed, "folder") {
         tracing::warn!("--overwrite replaces each partition as a whole: {folders} go with it");
     }
     Ok(())
 }
 
-/// Counts folders and names the first and the last one; `None` where there is none.
-fn folders_in_words(folders: &[String]) -> Option<String> {
-    let count = human::counted(folders.len() as u64, "folder");
-    match folders {
+/// Counts `things`, and names the first and the last one; `None` where there is none.
+fn names_in_words(names: &[String], things: &str) -> Option<String> {
+    let count = human::counted(names.len() as u64, things);
+    match names {
         [] => None,
         [one] => Some(format!("{count} ({one})")),
         [first, .., last] => Some(format!("{count} ({first} to {last})")),
@@ -426,13 +434,26 @@ impl Report for Exporting {
             let findings = human::counted(report.findings.len() as u64, "finding");
             writeln!(out, "the export is not whole: {findings}")?;
         }
-        let partitions = human::counted(report.partitions.len() as u64, "partition");
+        let (stay, written): (Vec<_>, Vec<_>) =
+            report.partitions.iter().partition(|it| it.not_replaced);
+        let stay: Vec<String> = stay.into_iter().map(|it| it.name.clone()).collect();
+        if let Some(names) = names_in_words(&stay, "partition") {
+            let replaced = match self.dry_run {
+                true => "would not be replaced",
+                false => "not replaced",
+            };
+            writeln!(
+                out,
+                "{replaced}: {names}, since the earlier export may have the records that cannot be read; export to another folder to get the others"
+            )?;
+        }
+        let partitions = human::counted(written.len() as u64, "partition");
         let records = human::counted(report.records, "record");
         let (snapshot, to) = (self.snapshot, self.out.display());
         match self.dry_run {
             true => writeln!(
                 out,
-                "would export {partitions} of snapshot {snapshot} to {to}: {records}"
+                "would export {partitions} of snapshot {snapshot} to {to}: {records}, counted and not read"
             )?,
             false => writeln!(
                 out,
@@ -440,27 +461,36 @@ impl Report for Exporting {
                 human::bytes(report.bytes)
             )?,
         }
+        if report.not_decoded_records > 0 {
+            let records = human::counted(report.not_decoded_records, "record");
+            writeln!(
+                out,
+                "not decoded: the batches of {records}, of which the checksums were compared; `kbk verify --depth records` decodes them"
+            )?;
+        }
         if report.unread_records > 0 {
             writeln!(
                 out,
-                "they were counted and not read: damage of their bytes shows only in the export, and in `kbk verify`"
+                "whether they are intact is not known: damage of their bytes shows only in the export, and in `kbk verify`"
             )?;
         }
         let replaced = report.partitions.iter().filter(|it| it.replaced).count();
         if replaced > 0 {
             let replaced = human::counted(replaced as u64, "partition");
-            let were = match self.dry_run {
-                true => "would be",
-                false => "were",
-            };
-            writeln!(out, "{replaced} existed and {were} replaced as a whole")?;
+            match self.dry_run {
+                true => writeln!(
+                    out,
+                    "would be replaced as a whole, if all selected records can be read: {replaced}"
+                )?,
+                false => writeln!(out, "replaced as a whole: {replaced}")?,
+            }
         }
         let removed = report.partitions.iter().flat_map(|partition| {
             let folders = partition.removed.iter();
             folders.map(|folder| format!("{}/{folder}", partition.name))
         });
         let removed: Vec<String> = removed.collect();
-        if let Some(folders) = folders_in_words(&removed) {
+        if let Some(folders) = names_in_words(&removed, "folder") {
             match self.dry_run {
                 true => writeln!(
                     out,
@@ -469,11 +499,11 @@ impl Report for Exporting {
                 false => writeln!(out, "{folders} removed with what was replaced")?,
             }
         }
-        table(&report.partitions, self.dry_run).write(out)
+        table(&written, self.dry_run).write(out)
     }
 }
 
-fn table(partitions: &[ExportedPartition], is_dry: bool) -> Table {
+fn table(partitions: &[&ExportedPartition], is_dry: bool) -> Table {
     let columns = [
         Column::Left("NAME"),
         Column::Right("RECORDS"),

@@ -1,16 +1,15 @@
 //! `kbk index`: computes what was not computed when batches were stored, and keeps the batches as they are.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use jiff::Timestamp;
-use kbk_tools::index::{self, IndexError, IndexEvents, IndexOptions, IndexReport, IndexRow};
+use kbk_tools::index::{self, IndexReport, IndexRow};
+use kbk_tools::maintenance::MaintenanceOptions;
 use serde::Serialize;
 
-use super::run_progress::RunProgress;
+use super::maintenance::{self, Progress};
 use crate::cli::{CliError, Column, Context, MetricsArgs, Outcome, Report, Table, TopicArgs};
 use crate::human;
-use crate::run::{Committed, Totals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,41 +71,24 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     };
     let selection = args.topics.selection().internal_too();
     let topics = selection.select_every(newest.topics.iter())?;
-    let progress = Arc::new(Progress {
-        run: RunProgress::prepare(context, "computing"),
-        complete: newest.is_complete(),
-    });
-    progress.run.started(Totals::default());
-    let events: Arc<dyn IndexEvents> = Arc::clone(&progress) as _;
+    let events = Progress::start(context, "computing", &newest);
     let done = index::index(&repository, &newest, &topics, &options, events).await;
-    // The progress leaves the screen before the result is written.
-    drop(progress);
-    indexing.report = done.map_err(failed)?;
-    let named = indexing.report.snapshots.first().copied();
-    let sequences = repository.sequences().await?.into_iter();
-    let older = sequences.filter(|sequence| named.is_none_or(|new| *sequence < new));
-    indexing.older_snapshots = older.count() as u64;
-    let outcome = match indexing.report.interrupted {
-        true => Outcome::Interrupted,
-        false => Outcome::clean_if(indexing.report.is_whole()),
-    };
+    // The progress has left the screen before the result is written.
+    indexing.report = done.map_err(maintenance::failed)?;
+    let older = maintenance::older_snapshots(&repository, &indexing.report.snapshots);
+    indexing.older_snapshots = older.await?;
+    let report = &indexing.report;
+    let outcome = maintenance::outcome(report.interrupted, report.is_whole());
     context.conclude(&indexing, outcome)
 }
 
-fn failed(error: IndexError) -> CliError {
-    match error {
-        IndexError::Repo(error) => error.into(),
-        error => CliError::new(error.to_string()),
-    }
-}
-
 impl Args {
-    fn options(&self) -> IndexOptions {
+    fn options(&self) -> MaintenanceOptions {
         let TopicArgs { topic, exclude } = &self.topics;
         let topics = topic.iter().map(|pattern| format!("--topic {pattern}"));
         let excluded = exclude.iter().map(|pattern| format!("--exclude {pattern}"));
         let words: Vec<String> = topics.chain(excluded).collect();
-        IndexOptions {
+        MaintenanceOptions {
             dry_run: self.dry_run,
             writer: super::writer(),
             policy: words.join(" "),
@@ -114,42 +96,6 @@ impl Args {
         }
     }
 }
-
-/// Passes on what is computed.
-struct Progress {
-    run: RunProgress,
-    /// Whether the snapshot is complete.
-    complete: bool,
-}
-
-impl IndexEvents for Progress {
-    fn received(&self, bytes: u64) {
-        self.run.received(bytes);
-    }
-
-    fn computed(&self, records: u64, bytes: u64) {
-        self.run.advanced(records, bytes);
-    }
-
-    fn sealed(&self, bytes: u64) {
-        self.run.sealed(bytes);
-    }
-
-    fn committed(&self, snapshot: u64) {
-        self.run.committed(Committed {
-            snapshot,
-            at_ms: Timestamp::now().as_millisecond(),
-            complete: self.complete,
-        });
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.run.is_stopped()
-    }
-}
-
-/// Findings that are shown to people; JSON has all.
-const MOST_FINDINGS: usize = 20;
 
 impl Indexing {
     fn summary(&self) -> String {
@@ -169,42 +115,9 @@ impl Indexing {
         if self.dry_run {
             return format!("would compute {what}");
         }
-        let lead = match (report.interrupted, report.findings.is_empty()) {
-            (true, _) => "interrupted: ",
-            (false, false) => "damaged segments stay as they are: ",
-            (false, true) => "",
-        };
-        let named: Vec<String> = report.snapshots.iter().map(u64::to_string).collect();
-        let snapshot = match named.len() {
-            1 => "snapshot",
-            _ => "snapshots",
-        };
-        let named = named.join(", ");
-        format!("{lead}computed {what} (recorded in {snapshot} {named})")
-    }
-
-    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
-        let findings = &self.report.findings;
-        for finding in findings.iter().take(MOST_FINDINGS) {
-            let (topic, partition) = (&finding.topic, finding.partition);
-            match finding.offsets {
-                Some(offsets) => writeln!(
-                    out,
-                    "{topic}/{partition}: {offsets} stay as they are: {}",
-                    finding.message
-                )?,
-                None => writeln!(out, "{topic}/{partition}: {}", finding.message)?,
-            }
-        }
-        if findings.len() > MOST_FINDINGS {
-            let more = (findings.len() - MOST_FINDINGS) as u64;
-            let more = human::counted(more, "finding");
-            writeln!(out, "and {more} more: --json lists them")?;
-        }
-        if !findings.is_empty() {
-            writeln!(out, "`kbk verify` says what is damaged")?;
-        }
-        Ok(())
+        let lead = maintenance::lead(report.interrupted, &report.findings);
+        let recorded = maintenance::recorded_in(&report.snapshots);
+        format!("{lead}computed {what} ({recorded})")
     }
 }
 
@@ -227,13 +140,10 @@ impl Report for Indexing {
         if !rows.is_empty() {
             table.write(out)?;
         }
-        self.write_findings(out)?;
         let report = &self.report;
+        maintenance::write_findings(out, &report.findings)?;
         if self.dry_run && !rows.is_empty() {
-            writeln!(
-                out,
-                "whether they are intact was not checked: damaged segments stay as they are; `kbk verify` finds them before"
-            )?;
+            maintenance::write_unchecked(out)?;
         }
         if report.outdated_segments > 0 {
             let segments = human::counted(report.outdated_segments, "segment");
@@ -245,14 +155,7 @@ impl Report for Indexing {
         if report.interrupted {
             writeln!(out, "the same command continues")?;
         }
-        if !report.snapshots.is_empty() && self.older_snapshots > 0 {
-            let older = human::counted(self.older_snapshots, "older snapshot");
-            writeln!(
-                out,
-                "{older} may still name the old segments: `kbk forget`, then `kbk prune`, frees their bytes"
-            )?;
-        }
-        Ok(())
+        maintenance::write_older(out, &report.snapshots, self.older_snapshots)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::io::{self, Write};
 
 use kbk_format::repo::{PartitionState, Repository, Snapshot, TopicState};
+use kbk_tools::UnreadRange;
 use kbk_tools::list::{self, Completeness, PartitionRow, SegmentRow, SegmentTotals, TopicRow};
 use serde::Serialize;
 
+use super::unread::{Done, UnreadRow, UnreadRows};
 use crate::cli::{CliError, Column, Context, Outcome, Report, SnapshotArg, Table};
 use crate::human;
-use crate::select::TopicPartitions;
+use crate::select::{TopicPartitions, TopicRef};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,7 +25,8 @@ and regular expressions list topics, unless --partitions or --segments says othe
 FROM is the first offset that the backup covers, END is one past the last.
 STATE deleted: the cluster no longer has the topic; replaced: the topic was read again in full since
 (--refresh, or a log that did not continue the stored one), and what was stored before is kept;
-partial: the backup lacks records that the cluster had.";
+partial: the backup lacks records that the cluster had.
+Exit code 3: a table of the index cannot be read, so that segments of a partition are not listed.";
 
 /// The arguments of `kbk ls`.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,6 +59,11 @@ struct Listing {
     completeness: Completeness,
     #[serde(flatten)]
     rows: Rows,
+    /// What could not be listed of the segments: a table of the index cannot be read.
+    unlisted: Vec<UnreadRow>,
+    /// The same in one line.
+    #[serde(skip)]
+    statement: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -70,15 +78,24 @@ enum Rows {
 pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     let repository = super::repository(context).await?;
     let snapshot = super::snapshot(&repository, args.snapshot).await?;
+    let mut unlisted = UnreadRows::new(Done::Listed);
     let listing = Listing {
         snapshot: snapshot.sequence,
         completeness: Completeness::of(&snapshot),
-        rows: rows(args, &repository, &snapshot).await?,
+        rows: rows(args, &repository, &snapshot, &mut unlisted).await?,
+        statement: unlisted.statement(),
+        unlisted: unlisted.into_rows(),
     };
-    context.conclude(&listing, Outcome::Clean)
+    let outcome = Outcome::clean_if(listing.unlisted.is_empty());
+    context.conclude(&listing, outcome)
 }
 
-async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Result<Rows, CliError> {
+async fn rows(
+    args: &Args,
+    repository: &Repository,
+    snapshot: &Snapshot,
+    unlisted: &mut UnreadRows,
+) -> Result<Rows, CliError> {
     let all = || snapshot.topics.iter();
     let selected: Vec<(&TopicState, Vec<&PartitionState>)> = match args.within.is_empty() {
         true => all()
@@ -89,7 +106,18 @@ async fn rows(args: &Args, repository: &Repository, snapshot: &Snapshot) -> Resu
     if args.segments {
         let mut rows = Vec::new();
         for (topic, state) in super::each_partition(selected) {
-            rows.extend(list::segments(repository, snapshot, topic, state).await?);
+            match list::segments(repository, snapshot, topic, state).await {
+                Ok(segments) => rows.extend(segments),
+                Err(error) => {
+                    let error = repository.store().judged(error).await;
+                    if !error.is_of_one_object() {
+                        return Err(error.into());
+                    }
+                    let name = format!("{}/{}", TopicRef::of(snapshot, topic), state.partition);
+                    let range = UnreadRange::new(state.base_offset..state.end_offset, &error);
+                    unlisted.add(&name, (&topic.name, state.partition), range);
+                }
+            }
         }
         return Ok(Rows::Segments(rows));
     }
@@ -108,6 +136,9 @@ impl Report for Listing {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(partial) = self.completeness.statement() {
             writeln!(out, "{partial}")?;
+        }
+        if let Some(unlisted) = &self.statement {
+            writeln!(out, "{unlisted}")?;
         }
         match &self.rows {
             Rows::Topics(rows) => topics_table(rows).write(out),

@@ -3,10 +3,12 @@
 //! | file | holds |
 //! |---|---|
 //! | `operand` | what is a topic, and what a file |
+//! | `files` | segment files, past those that cannot be opened |
 //! | `partitions` | the partitions of a snapshot that are selected |
 //! | `doubles` | a warning of numbers that not every reader keeps |
 
 mod doubles;
+mod files;
 mod operand;
 mod partitions;
 
@@ -17,11 +19,12 @@ use std::path::Path;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use kbk_format::{OffsetSpan, TextFormat};
 use kbk_tools::filter::{BytePattern, Conditions, HeaderCondition, JsonCondition};
-use kbk_tools::{KeySelection, Order, RecordFilter, SegmentFile, SegmentFileError};
+use kbk_tools::{KeySelection, Order, RecordFilter};
 
 pub use self::operand::{Operand, OperandError};
 
 pub(super) use self::doubles::Doubles;
+pub(super) use self::files::FileOpener;
 pub(super) use self::partitions::{Partitions, open};
 
 use crate::cli::{
@@ -290,8 +293,8 @@ impl RecordArgs {
         )
     }
 
-    /// Returns the files, in the order in which they were given, if every one can be read and no option selects what a file does not have.
-    pub(super) fn readable_files(&self) -> Result<Vec<&Path>, CliError> {
+    /// Returns the files, in the order in which they were given, if no option selects what a file does not have.
+    pub(super) fn segment_files(&self) -> Result<Vec<&Path>, CliError> {
         if !self.partition.is_empty() {
             return Err(CliError::usage(
                 "--partition selects from topics, and a segment file has one partition; name the files of that partition instead",
@@ -300,34 +303,8 @@ impl RecordArgs {
         if self.snapshot != SnapshotArg::Latest {
             return Err(self.no_snapshot());
         }
-        let paths: Vec<&Path> = self.files().collect();
-        for path in &paths {
-            SegmentFile::check_readable(path).map_err(file_failed)?;
-        }
-        Ok(paths)
+        Ok(self.files().collect())
     }
-}
-
-/// Adds to the failure of opening a segment file what to try.
-pub(super) fn file_failed(error: SegmentFileError) -> CliError {
-    let hint = match &error {
-        SegmentFileError::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
-            // A path with a folder is hardly a topic.
-            let alone = path.parent() == Some(Path::new(""));
-            alone.then(|| operand::RULE.to_owned())
-        }
-        SegmentFileError::Io { .. } => None,
-        SegmentFileError::NotAFile { .. } => Some("save it to a file first".to_owned()),
-        SegmentFileError::NotASegment { .. } => Some(
-            "give the path of a .kseg file; `kbk ls --segments` lists those of a repository"
-                .to_owned(),
-        ),
-        SegmentFileError::Damaged { path, .. } => Some(format!(
-            "`kbk recover` writes a new segment of what is left of it, and `kbk inspect {}` shows it",
-            path.display()
-        )),
-    };
-    super::with_hint(CliError::from(error), hint)
 }
 
 /// Says which offsets of a partition or a file there are to select from.

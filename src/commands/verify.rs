@@ -291,6 +291,7 @@ async fn verified(
     let options = VerifyOptions {
         topics: topics(args, &readable)?,
         snapshots,
+        all_snapshots: args.snapshot == SnapshotsArg::All,
         depth: args.depth(),
         portion: portion(args, &repository, last, state.as_ref()).await?,
         accept_lost: args.accept_lost,

@@ -6,7 +6,7 @@ use std::ops::{Range, RangeInclusive};
 use kbk_format::Record;
 use kbk_format::repo::RepoError;
 use kbk_tools::ReadPlan;
-use kbk_tools::read::RecordCursor;
+use kbk_tools::read::{DecodedBlocks, RecordCursor};
 use tokio::runtime::Handle;
 
 use super::difference::{Difference, PairedBy, PartitionComparison};
@@ -115,12 +115,13 @@ impl Comparing {
     pub(super) fn found(
         &mut self,
         found: &Record<'_>,
+        decoded: &mut DecodedBlocks,
         runtime: &Handle,
     ) -> Result<(), CompareError> {
         match self.rule {
-            Rule::Next => self.found_next(found, runtime),
-            Rule::Copy { .. } => self.found_in_copy(found, runtime),
-            Rule::Offset { .. } => self.found_at_offset(found, runtime),
+            Rule::Next => self.found_next(found, decoded, runtime),
+            Rule::Copy { .. } => self.found_in_copy(found, decoded, runtime),
+            Rule::Offset { .. } => self.found_at_offset(found, decoded, runtime),
         }
     }
 
@@ -132,8 +133,12 @@ impl Comparing {
     }
 
     /// Ends the comparison: the remaining records of the backup are not in the cluster.
-    pub(super) fn ended(&mut self, runtime: &Handle) -> Result<(), CompareError> {
-        while let Some(expected) = self.expected.peek(runtime)? {
+    pub(super) fn ended(
+        &mut self,
+        decoded: &mut DecodedBlocks,
+        runtime: &Handle,
+    ) -> Result<(), CompareError> {
+        while let Some(expected) = self.expected.peek(decoded, runtime)? {
             let (source, has_key) = (expected.offset, expected.key.is_some());
             let at = self.rule.translate(source, runtime)?;
             self.expected.advance();
@@ -142,21 +147,31 @@ impl Comparing {
         Ok(())
     }
 
-    fn found_next(&mut self, found: &Record<'_>, runtime: &Handle) -> Result<(), CompareError> {
+    fn found_next(
+        &mut self,
+        found: &Record<'_>,
+        decoded: &mut DecodedBlocks,
+        runtime: &Handle,
+    ) -> Result<(), CompareError> {
         self.result.found += 1;
-        match self.expected.next(runtime)? {
+        match self.expected.next(decoded, runtime)? {
             Some(expected) => self.result.compare(&expected, found, &self.drop_headers),
             None => self.result.differ(Difference::extra(found.offset)),
         }
         Ok(())
     }
 
-    fn found_in_copy(&mut self, found: &Record<'_>, runtime: &Handle) -> Result<(), CompareError> {
+    fn found_in_copy(
+        &mut self,
+        found: &Record<'_>,
+        decoded: &mut DecodedBlocks,
+        runtime: &Handle,
+    ) -> Result<(), CompareError> {
         if !self.times.contains(&found.timestamp) {
             return Ok(());
         }
-        self.align(found, runtime)?;
-        match self.expected.next(runtime)? {
+        self.align(found, decoded, runtime)?;
+        match self.expected.next(decoded, runtime)? {
             Some(expected) => {
                 self.result.found += 1;
                 self.result.compare(&expected, found, &self.drop_headers);
@@ -173,7 +188,12 @@ impl Comparing {
 
     /// Skips the records of the backup that a copy no longer has, where its log does not begin at 0: those before the one that equals
     /// its first record. Without such a record nothing is skipped, and everything differs.
-    fn align(&mut self, first: &Record<'_>, runtime: &Handle) -> Result<(), CompareError> {
+    fn align(
+        &mut self,
+        first: &Record<'_>,
+        decoded: &mut DecodedBlocks,
+        runtime: &Handle,
+    ) -> Result<(), CompareError> {
         let Rule::Copy { align, .. } = &mut self.rule else {
             return Ok(());
         };
@@ -182,11 +202,11 @@ impl Comparing {
         };
         let mut search = RecordCursor::new(*read, runtime);
         let mut skipped = 0;
-        while let Some(expected) = search.next(runtime)? {
+        while let Some(expected) = search.next(decoded, runtime)? {
             let same = |expected: &Record<'_>, _| differing_parts(expected, first).is_empty();
             if self.drop_headers.apply(&expected, same) {
                 for _ in 0..skipped {
-                    self.expected.next(runtime)?;
+                    self.expected.next(decoded, runtime)?;
                 }
                 self.result.trimmed = skipped;
                 return Ok(());
@@ -199,15 +219,16 @@ impl Comparing {
     fn found_at_offset(
         &mut self,
         found: &Record<'_>,
+        decoded: &mut DecodedBlocks,
         runtime: &Handle,
     ) -> Result<(), CompareError> {
-        while let Some(expected) = self.expected.peek(runtime)? {
+        while let Some(expected) = self.expected.peek(decoded, runtime)? {
             let (source, has_key) = (expected.offset, expected.key.is_some());
             let at = self.rule.translate(source, runtime)?;
             match at.map(|at| at.cmp(&found.offset)) {
                 Some(Ordering::Equal) => {
                     self.result.found += 1;
-                    if let Some(expected) = self.expected.next(runtime)? {
+                    if let Some(expected) = self.expected.next(decoded, runtime)? {
                         self.result.compare(&expected, found, &self.drop_headers);
                     }
                     return Ok(());

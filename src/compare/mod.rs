@@ -26,6 +26,7 @@ use std::sync::{Mutex, PoisonError};
 use kbk_format::repo::RepoError;
 use kbk_format::{Record, TimestampType};
 use kbk_tools::ReadPlan;
+use kbk_tools::read::DecodedBlocks;
 use kbk_tools::share::FairShare;
 use tokio::runtime::Handle;
 
@@ -37,10 +38,14 @@ use crate::kafka::{
 use crate::run::Cancel;
 use crate::select::DropHeaders;
 
-/// Partitions that one thread compares at a time; each holds a few blocks.
+/// Partitions that one thread compares at a time. Each has a range of stored blocks and the next one; what the store reads further ahead, all readers
+/// share.
 const PARTITIONS_AT_ONCE: usize = 8;
 /// Threads that compare: one decodes and compares while another fetches.
 pub(crate) const THREADS: usize = 2;
+/// Memory of one thread for decoded blocks of the backup, of all its partitions; a single block may be larger. A cluster delivers some blocks of a
+/// partition at a time, so few are decoded twice: about 344 blocks took 360 times in a comparison of 16 partitions.
+const DECODED_BYTES: usize = 8 << 20;
 /// Memory of one thread for records that are fetched and not yet compared.
 pub(crate) const FETCH_BYTES: usize = 8 << 20;
 
@@ -139,6 +144,7 @@ fn compare_group(
         Comparing::new(expected, &range, &bounds, runtime)
     };
     let mut comparison = Comparison {
+        decoded: DecodedBlocks::new(DECODED_BYTES),
         comparing: group.into_iter().map(begin).collect::<Result<_, _>>()?,
         cancel,
         runtime,
@@ -154,6 +160,8 @@ fn compare_group(
 /// Receives the records of the cluster.
 struct Comparison<'a> {
     comparing: Vec<Comparing>,
+    /// Of the backup.
+    decoded: DecodedBlocks,
     cancel: &'a Cancel,
     runtime: &'a Handle,
 }
@@ -168,7 +176,7 @@ impl RecordHandler for Comparison<'_> {
         _timestamp_type: TimestampType,
         record: &Record<'_>,
     ) -> Result<(), CompareError> {
-        self.comparing[slot].found(record, self.runtime)
+        self.comparing[slot].found(record, &mut self.decoded, self.runtime)
     }
 
     fn lost(&mut self, slot: usize, _from: i64, to: i64) -> Result<(), CompareError> {
@@ -177,7 +185,7 @@ impl RecordHandler for Comparison<'_> {
     }
 
     fn finished(&mut self, slot: usize) -> Result<(), CompareError> {
-        self.comparing[slot].ended(self.runtime)
+        self.comparing[slot].ended(&mut self.decoded, self.runtime)
     }
 
     fn idle(&mut self) -> Result<(), CompareError> {

@@ -277,6 +277,10 @@ impl Demo<'_> {
     ) -> Result<DemoStep, DemoStop> {
         let middle = self.records[self.records.len() / 2].timestamp;
         let target = |topic: &str| format!("{topic}-until");
+        // The plan would create them, and change their configuration afterwards, which the embedded cluster cannot.
+        for (topic, partitions) in TOPICS {
+            self.cluster.create_topic(&target(topic), partitions)?;
+        }
         let plan = self
             .plan(repository, snapshot, target, i64::MIN..=middle)
             .await?;
@@ -362,6 +366,7 @@ fn behind_newer(records: &[ShopRecord], until: i64) -> u64 {
 async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
     let request = verify::VerifyOptions {
         snapshots: repository.sequences().await?,
+        all_snapshots: true,
         topics: None,
         depth: verify::VerifyDepth::Sha256,
         ..verify::VerifyOptions::default()

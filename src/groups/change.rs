@@ -56,22 +56,20 @@ pub enum ChangeError {
     Kafka(#[from] KafkaError),
 }
 
-/// Commits the offsets of the plan. Blocks; must not be called from asynchronous code.
+/// Commits the offsets of the plan, of the groups that have no members. Returns `None` where all of them have some. Blocks; must not be
+/// called from asynchronous code.
 ///
 /// # Errors
 ///
-/// Fails before anything is changed if a group has members; later if the repository or the cluster fails.
+/// Fails if the repository or the cluster fails.
 pub fn apply(
     plan: &GroupsPlan,
     repository: &Repository,
     kafka: &ClientSettings,
     runtime: &Handle,
-) -> Result<GroupsChange, ChangeError> {
-    if let Some(GroupPlan { group, members, .. }) = plan.in_use().next() {
-        return Err(ChangeError::InUse {
-            group: group.clone(),
-            members: *members,
-        });
+) -> Result<Option<GroupsChange>, ChangeError> {
+    if plan.changed().next().is_none() && plan.in_use().next().is_some() {
+        return Ok(None);
     }
     let now = Timestamp::now();
     let change = GroupsChange {
@@ -81,12 +79,12 @@ pub fn apply(
         undoes: None,
         changed_at: now,
         cluster_id: plan.cluster_id.clone(),
-        groups: plan.groups.iter().map(changed_group).collect(),
+        groups: plan.changed().map(changed_group).collect(),
     };
     let admin = Admin::connect(kafka)?;
     runtime.block_on(repository.record_groups_change(&change))?;
     admin.commit_offsets(&offsets_after(&change))?;
-    Ok(change)
+    Ok(Some(change))
 }
 
 fn changed_group(plan: &GroupPlan) -> ChangedGroup {

@@ -433,6 +433,11 @@ impl GroupsPlan {
         self.groups.iter().filter(|group| group.members > 0)
     }
 
+    /// Returns the groups that have no members, and are changed.
+    pub fn changed(&self) -> impl Iterator<Item = &GroupPlan> {
+        self.groups.iter().filter(|group| group.members == 0)
+    }
+
     /// Returns the topics with committed offsets that were not restored.
     #[must_use]
     pub fn topics_left_out(&self) -> BTreeSet<&str> {
@@ -440,10 +445,10 @@ impl GroupsPlan {
         left_out.map(|left_out| left_out.topic.as_str()).collect()
     }
 
-    /// Returns how many records the groups had read and will read again.
+    /// Returns how many records the groups that are changed had read and will read again.
     #[must_use]
     pub fn read_again(&self) -> u64 {
-        let offsets = self.groups.iter().flat_map(|group| &group.offsets);
+        let offsets = self.changed().flat_map(|group| &group.offsets);
         offsets.map(|offset| offset.read_again).sum()
     }
 }

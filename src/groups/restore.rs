@@ -1,6 +1,5 @@
 //! Restores the consumer groups of a snapshot: translates, plans and commits, in one step for `kbk groups restore` and for `kbk restore --groups`.
 
-use kbk_format::counted;
 use kbk_format::repo::{RepoError, Repository, RestoreId};
 use kbk_tools::restores::FinishedRestore;
 use serde::Serialize;
@@ -18,8 +17,11 @@ use crate::select::NamePattern;
 /// The groups that were changed, or would be.
 #[derive(Debug, Serialize)]
 pub struct RestoredGroups {
-    /// The name of the change; null for a dry run.
+    /// The name of the change; null for a dry run, and where all groups have members.
     pub change: Option<RestoreId>,
+    /// Whether it was only planned.
+    #[serde(skip)]
+    pub dry_run: bool,
     /// What was changed.
     #[serde(flatten)]
     pub plan: GroupsPlan,
@@ -42,11 +44,11 @@ pub enum GroupsRestoreError {
     Change(#[from] ChangeError),
 }
 
-/// Restores the groups of a restore's snapshot by its offset map, or only plans it. Only a dry run returns a plan with groups that are in use.
+/// Restores the groups of a restore's snapshot by its offset map, or only plans it. Groups with members are left alone.
 ///
 /// # Errors
 ///
-/// Where the repository or the cluster cannot be read, or a group is in use.
+/// Where the repository or the cluster cannot be read, or the offsets cannot be committed.
 pub async fn restore(
     repository: &Repository,
     restore: &FinishedRestore,
@@ -86,11 +88,11 @@ pub async fn restore(
         }
     }
     if dry_run {
-        for GroupPlan { group, members, .. } in plan.in_use() {
-            let members = counted(*members, "member");
-            tracing::warn!("group {group} has {members}: stop its consumers first");
-        }
-        return Ok(RestoredGroups { change: None, plan });
+        return Ok(RestoredGroups {
+            change: None,
+            dry_run,
+            plan,
+        });
     }
     let (repository, runtime) = (repository.clone(), Handle::current());
     let (plan, changed) = blocking(move || {
@@ -99,7 +101,8 @@ pub async fn restore(
     })
     .await;
     Ok(RestoredGroups {
-        change: Some(changed?.change),
+        change: changed?.map(|changed| changed.change),
+        dry_run,
         plan,
     })
 }

@@ -61,6 +61,8 @@ pub enum RollbackAction {
     Unchanged,
     /// Something else was committed since the change, and stays.
     Kept,
+    /// Nothing was committed before, and it stays: brokers delete no single offset of the group with the empty id.
+    Undeletable,
 }
 
 /// Plans the rollback of a change. With `overwrite`, what was committed since is rolled back too. Blocks; must not be called from
@@ -148,7 +150,7 @@ impl RollbackPlan {
                 before: changed.before.clone(),
             }
         };
-        let planned: Vec<OffsetRollback> = group.offsets.iter().map(planned).collect();
+        let mut planned: Vec<OffsetRollback> = group.offsets.iter().map(planned).collect();
         let is_changed = planned.iter().any(OffsetRollback::is_changed);
         // A group that has anything else is not only what the change made it.
         let removed = planned.iter().filter(|offset| offset.is_removed());
@@ -157,6 +159,9 @@ impl RollbackPlan {
             .collect();
         if !group.existed && is_changed && now.keys().all(|place| removed.contains(place)) {
             self.deleted.push(group.group.clone());
+        } else if group.group.is_empty() {
+            let removed = planned.iter_mut().filter(|offset| offset.is_removed());
+            removed.for_each(|offset| offset.action = RollbackAction::Undeletable);
         }
         self.offsets.extend(planned);
         is_changed
@@ -168,10 +173,12 @@ impl RollbackPlan {
         offsets.filter(move |offset| offset.action == action)
     }
 
-    /// Returns whether anything was committed since the change and stays.
+    /// Returns whether anything stays that the rollback is to take away.
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.with(RollbackAction::Kept).next().is_some()
+        let kept = [RollbackAction::Kept, RollbackAction::Undeletable];
+        kept.into_iter()
+            .any(|kept| self.with(kept).next().is_some())
     }
 
     /// Builds the change that this rollback makes; `None` if it changes nothing.

@@ -11,12 +11,24 @@ pub(super) struct Cause {
     pub(super) next: &'static str,
     /// Whether a broker has checked the credentials, and rejected them.
     pub(super) rejects_credentials: bool,
+    /// The address that did not answer, where that is the cause.
+    unanswered: Option<String>,
 }
 
 impl Cause {
     pub(super) const NEXT: &str = "check the address, the network and `security.protocol`";
     pub(super) const LOGIN: &str = "check `sasl.username` and `sasl.password` of -X, or `sasl.jaas.config` of --command-config";
+    const BEARER: &str = "check which tokens the brokers accept, and the properties that begin with `sasl.oauthbearer.`";
+    const ADVERTISED: &str = "check the `advertised.listeners` of the broker that names this address, that it runs, and that this machine reaches it";
     const NO_TLS: &str = "use the port of a listener with TLS, or set `security.protocol` to PLAINTEXT or SASL_PLAINTEXT";
+
+    /// What to do where a login is rejected.
+    pub(super) fn login(mechanism: &str) -> &'static str {
+        match mechanism {
+            "OAUTHBEARER" => Self::BEARER,
+            _ => Self::LOGIN,
+        }
+    }
 
     /// Translates a report or a log line of librdkafka.
     pub(super) fn of(report: &str) -> Cause {
@@ -34,6 +46,27 @@ impl Cause {
             },
             next,
             rejects_credentials: report.starts_with(REJECTED),
+            unanswered: broker
+                .filter(|_| UNANSWERED.iter().any(|begin| report.starts_with(begin)))
+                .map(str::to_owned),
+        }
+    }
+
+    /// Returns what to do next about a cluster that was looked for at `addresses`: one that did not answer and is not among them was named
+    /// by a broker.
+    pub(super) fn next_at(&self, addresses: &str) -> &'static str {
+        const PORT: &str = ":9092";
+        let Some(unanswered) = &self.unanswered else {
+            return self.next;
+        };
+        let bare = |address: &str| address.trim().replace(['[', ']'], "");
+        let is_given = addresses.split(',').map(bare).any(|given| {
+            let given = given.split_once("://").map_or(&*given, |(_, given)| given);
+            *unanswered == given || *unanswered == format!("{given}{PORT}")
+        });
+        match is_given {
+            true => self.next,
+            false => Self::ADVERTISED,
         }
     }
 
@@ -43,6 +76,7 @@ impl Cause {
             text,
             next: "raise the quota of this client's user or client id (kafka-configs --entity-type), or wait",
             rejects_credentials: false,
+            unanswered: None,
         }
     }
 
@@ -52,9 +86,18 @@ impl Cause {
             text: text.to_owned(),
             next: Self::NEXT,
             rejects_credentials: false,
+            unanswered: None,
         }
     }
 }
+
+/// How the reports begin that nobody answers at an address.
+const UNANSWERED: [&str; 4] = [
+    "Connect to ",
+    "Failed to resolve",
+    "Connection setup timed out in state CONNECT",
+    "Connection setup timed out in state TRY_CONNECT",
+];
 
 /// How the report begins that the credentials were rejected.
 const REJECTED: &str = "SASL authentication error: ";
@@ -115,6 +158,10 @@ fn explain(report: &str) -> (String, &'static str) {
             .strip_prefix("Authentication failed: ")
             .unwrap_or(reason);
         return (reason.to_owned(), Cause::LOGIN);
+    }
+    if let Some(reason) = report.strip_prefix("Failed to acquire SASL OAUTHBEARER token: ") {
+        let next = "check the properties that begin with `sasl.oauthbearer.`";
+        return (reason.to_owned(), next);
     }
     // With TLS 1.3, a listener rejects a client's certificate after the handshake.
     if report.starts_with("SSL handshake failed") || has("SSL routines") {
@@ -225,6 +272,33 @@ mod tests {
         let cause = Cause::of(report);
         assert_eq!(cause.text, text);
         assert!(cause.next.contains(next), "{}", cause.next);
+    }
+
+    #[test]
+    fn an_address_that_was_not_given_was_advertised() {
+        let refused = |address: &str| {
+            Cause::of(&format!(
+                "{address}/1: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)"
+            ))
+        };
+        for (address, given, is_advertised) in [
+            ("kafka:9092", "kafka", false),
+            ("kafka:9092", "other:1, SSL://kafka:9092", false),
+            ("::1:31040", "[::1]:31040", false),
+            ("::1:31040", "127.0.0.1:31040", true),
+            ("kafka:9093", "kafka", true),
+        ] {
+            let next = refused(address).next_at(given);
+            assert_eq!(
+                next.contains("advertised.listeners"),
+                is_advertised,
+                "{address} {given}"
+            );
+        }
+        // Whoever answers is there.
+        let rejected =
+            Cause::of("kafka:9093/1: SASL authentication error: no (after 1ms in state AUTH_REQ)");
+        assert_eq!(rejected.next_at("kafka"), Cause::LOGIN);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rdkafka_sys as sys;
 use sys::rd_kafka_conf_res_t as ConfRes;
@@ -18,18 +19,23 @@ use sys::rd_kafka_type_t as Kind;
 use super::cause::Cause;
 use super::error::{Code, KafkaError};
 use super::events::{Events, SURELY_DOWN, Statistics};
+use super::oidc::{self, Token, TokenSource};
 
-/// librdkafka properties by name; its `Debug` hides secrets.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct ClientConfig(pub(super) BTreeMap<String, String>);
+/// librdkafka properties by name, and where tokens come from; its `Debug` hides secrets.
+#[derive(Clone, Default)]
+pub(super) struct ClientConfig {
+    pub(super) properties: BTreeMap<String, String>,
+    /// Where the properties ask for tokens from an endpoint. Clones share it.
+    pub(super) tokens: Option<Arc<TokenSource>>,
+}
 
 impl ClientConfig {
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.properties.get(key).map(String::as_str)
     }
 
     pub(super) fn set(&mut self, key: &str, value: impl Into<String>) {
-        self.0.insert(key.to_owned(), value.into());
+        self.properties.insert(key.to_owned(), value.into());
     }
 }
 
@@ -37,7 +43,7 @@ impl fmt::Debug for ClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
             .entries(
-                self.0
+                self.properties
                     .iter()
                     .map(|(key, value)| (key, if is_secret(key) { "***" } else { value })),
             )
@@ -120,22 +126,6 @@ impl NativeConf {
             names
         }
     }
-
-    /// Returns the features compiled into this librdkafka, such as `ssl,sasl_plain,zstd`.
-    pub(super) fn features(&self) -> String {
-        let mut text = Reason::new();
-        let mut size = Reason::SIZE;
-        // SAFETY: the name is a C string and the buffer has `size` bytes.
-        unsafe {
-            sys::rd_kafka_conf_get(
-                self.0.as_ptr(),
-                c"builtin.features".as_ptr(),
-                text.as_mut_ptr(),
-                &mut size,
-            );
-        }
-        text.to_string()
-    }
 }
 
 impl Drop for NativeConf {
@@ -178,6 +168,8 @@ struct Opaque {
     events: Events,
     /// The state that [`Client::producer`] was given for its delivery reports.
     delivery: Option<NonNull<c_void>>,
+    /// Where tokens come from, unless librdkafka makes them itself.
+    tokens: Option<Arc<TokenSource>>,
 }
 
 /// A running librdkafka client.
@@ -222,8 +214,13 @@ impl Client {
     ) -> Result<Client, KafkaError> {
         let conf = native(config)?;
         let bearer = config.get("sasl.mechanism") == Some("OAUTHBEARER");
+        if let Some(tokens) = &config.tokens {
+            // Fails here, with a reason, and not as a broker that cannot be reached.
+            tokens.wait_first(Client::PATIENCE)?;
+        }
         let opaque = Box::new(Opaque {
             delivery: delivery.map(|(_, state)| state),
+            tokens: config.tokens.clone(),
             ..Opaque::default()
         });
         let mut reason = Reason::new();
@@ -236,6 +233,12 @@ impl Client {
             sys::rd_kafka_conf_set_stats_cb(conf.0.as_ptr(), Some(on_statistics));
             sys::rd_kafka_conf_set_throttle_cb(conf.0.as_ptr(), Some(on_throttle));
             sys::rd_kafka_conf_enable_sasl_queue(conf.0.as_ptr(), bearer.into());
+            if config.tokens.is_some() {
+                sys::rd_kafka_conf_set_oauthbearer_token_refresh_cb(
+                    conf.0.as_ptr(),
+                    Some(on_token_needed),
+                );
+            }
             if let Some((report, _)) = delivery {
                 sys::rd_kafka_conf_set_dr_msg_cb(conf.0.as_ptr(), Some(report));
             }
@@ -307,11 +310,13 @@ impl Client {
     /// The error that no broker answers, with the last known cause.
     pub(super) fn unreachable(&self) -> KafkaError {
         let addresses = self.addresses.clone();
+        let reported = self.events().cause();
+        let next = reported.next_at(&addresses);
         let Cause {
             text,
-            next,
             rejects_credentials,
-        } = self.events().cause();
+            ..
+        } = reported;
         // The message begins with the addresses: a single one is not repeated.
         let cause = text
             .strip_prefix(&format!("{addresses}: "))
@@ -321,9 +326,9 @@ impl Client {
             let mechanism = self.mechanism.as_deref().unwrap_or("SASL").to_owned();
             KafkaError::Authentication {
                 addresses,
+                next: Cause::login(&mechanism),
                 mechanism,
                 cause,
-                next,
             }
         } else {
             KafkaError::Unreachable {
@@ -403,7 +408,8 @@ pub(super) fn length(count: c_int, of: &str) -> usize {
 
 fn native(config: &ClientConfig) -> Result<NativeConf, KafkaError> {
     let mut conf = NativeConf::new();
-    for (key, value) in &config.0 {
+    let properties = config.properties.iter();
+    for (key, value) in properties.filter(|(key, _)| !oidc::is_handled(key)) {
         conf.set(key, value).map_err(|error| KafkaError::Settings {
             cause: match error {
                 ConfError::Unknown => format!("unknown property {key}"),
@@ -464,6 +470,71 @@ unsafe extern "C" fn on_error(
     // SAFETY: the box outlives the client, and the reason is a C string.
     let (opaque, reason) = unsafe { (&*opaque.cast::<Opaque>(), owned_text(reason)) };
     opaque.events.failed(Code(code), &reason);
+}
+
+/// Hands a token to librdkafka, which asks for one when it starts, after 80 % of a token's life, and ten seconds after a failure.
+///
+/// # Safety
+/// Called by librdkafka with its client, and the pointer that `Client::new` set, on its own thread for callbacks.
+unsafe extern "C" fn on_token_needed(
+    client: *mut sys::rd_kafka_t,
+    _config: *const c_char,
+    opaque: *mut c_void,
+) {
+    /// Destroying a client waits for its callbacks.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    // SAFETY: the box outlives the client.
+    let opaque = unsafe { &*opaque.cast::<Opaque>() };
+    let Some(tokens) = &opaque.tokens else {
+        return;
+    };
+    let failure = match tokens.wait(PATIENCE) {
+        // SAFETY: the client is live.
+        Ok(token) => unsafe { set_token(client, &token, tokens.extensions()) }.err(),
+        Err(failure) => Some(failure.to_string()),
+    };
+    if let Some(failure) = failure {
+        let failure = CString::new(failure.replace('\0', "")).unwrap_or_default();
+        // SAFETY: the client is live, and the text is a C string, which is copied.
+        unsafe { sys::rd_kafka_oauthbearer_set_token_failure(client, failure.as_ptr()) };
+    }
+}
+
+/// Hands a token to a client, which copies it.
+///
+/// # Safety
+/// The client is live.
+unsafe fn set_token(
+    client: *mut sys::rd_kafka_t,
+    token: &Token,
+    extensions: &[(String, String)],
+) -> Result<(), String> {
+    let text = |text: &str| CString::new(text).map_err(|error| error.to_string());
+    let (value, subject) = (text(&token.value)?, text(&token.subject)?);
+    let words = extensions.iter().flat_map(|(name, value)| [name, value]);
+    let words = words
+        .map(|word| text(word))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut pairs: Vec<*const c_char> = words.iter().map(|word| word.as_ptr()).collect();
+    let expires = token.expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut reason = Reason::new();
+    // SAFETY: all pointers are to live C strings; the sizes are given.
+    let code = unsafe {
+        sys::rd_kafka_oauthbearer_set_token(
+            client,
+            value.as_ptr(),
+            i64::try_from(expires.as_millis()).unwrap_or(i64::MAX),
+            subject.as_ptr(),
+            pairs.as_mut_ptr(),
+            pairs.len(),
+            reason.as_mut_ptr(),
+            Reason::SIZE,
+        )
+    };
+    match Code(code as i32) {
+        Code::NONE => Ok(()),
+        _ => Err(reason.to_string()),
+    }
 }
 
 /// Notes that a broker asks the client to wait, as quotas make it.

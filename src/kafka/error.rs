@@ -16,6 +16,7 @@ use kbk_format::{OffsetSpan, PartitionNumber};
 use rdkafka_sys::rd_kafka_resp_err_t as Resp;
 
 use super::cause::plain;
+use super::oidc::TokenFailure;
 
 /// A failure on the Kafka side. The variant says what the caller, or the user, has to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ pub enum KafkaError {
         /// What to do about it.
         next: &'static str,
     },
+    /// There is no token to log in with.
+    #[error("{0}")]
+    Token(#[from] TokenFailure),
     /// The credentials are valid and lack a permission.
     #[error(
         "not allowed to {doing} ({cause}): grant this principal the permission, or use another principal"
@@ -268,6 +272,16 @@ impl KafkaError {
         self
     }
 
+    /// Returns the message for a place that names the partition anyway: without its name at the start.
+    #[must_use]
+    pub fn within(&self, topic: &str, partition: PartitionNumber) -> String {
+        let message = self.to_string();
+        match message.strip_prefix(&format!("{topic}/{partition}: ")) {
+            Some(rest) => rest.to_owned(),
+            None => message,
+        }
+    }
+
     /// Whether this principal lacks a permission.
     #[must_use]
     pub fn is_denied(&self) -> bool {
@@ -303,6 +317,9 @@ impl Code {
         Code(Resp::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED as i32);
     pub(super) const TRANSACTIONAL_ID_DENIED: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED as i32);
+    pub(super) const TOPIC_EXISTS: Code = Code(Resp::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32);
+    pub(super) const REQUEST_TIMED_OUT: Code =
+        Code(Resp::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as i32);
     pub(super) const UNKNOWN_TOPIC: Code =
         Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32);
     pub(super) const UNKNOWN_TOPIC_ID: Code = Code(Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_ID as i32);

@@ -121,6 +121,12 @@ impl Events {
         });
     }
 
+    /// Until when a quota makes the client wait, by what a broker has said last.
+    pub(super) fn throttled_until(&self) -> Option<Instant> {
+        let throttled = lock(&self.throttled);
+        throttled.as_ref().map(|it| it.at + it.wait)
+    }
+
     /// Explains that a quota makes the client wait now, if one does.
     pub(super) fn quota(&self, now: Instant) -> Option<Cause> {
         let throttled = lock(&self.throttled);

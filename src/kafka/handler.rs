@@ -1,6 +1,6 @@
 //! Where consumed records go: the callbacks of a read, and how it can end early.
 
-use kbk_format::batch::RecordBatch;
+use kbk_format::batch::CheckedBatch;
 use kbk_format::record::{Record, TimestampType};
 
 use super::error::KafkaError;
@@ -21,9 +21,9 @@ pub trait RecordHandler {
         record: &Record<'_>,
     ) -> Result<(), Self::Error>;
 
-    /// Offers a whole batch, of which every record is wanted, in place of its records. Its checksum matches. Returns whether it was taken; if
+    /// Offers a whole batch, of which every record is wanted, in place of its records. Returns whether it was taken; if
     /// not, its records follow one by one. Sources that do not see batches do not offer any.
-    fn batch(&mut self, _slot: usize, _batch: &RecordBatch<'_>) -> Result<bool, Self::Error> {
+    fn batch(&mut self, _slot: usize, _batch: &CheckedBatch<'_>) -> Result<bool, Self::Error> {
         Ok(false)
     }
 

@@ -21,6 +21,7 @@
 //!
 //! | to find | look in |
 //! |---|---|
+//! | tokens for OAUTHBEARER from an endpoint | `oidc` |
 //! | which properties are set, and why; precedence; what is rejected; properties of Java clients | [`settings`] |
 //! | how a range ends, lost offsets, stalls | [`consumer`] |
 //! | timestamps, sizes, delivery reports | [`producer`], `delivered` |
@@ -28,6 +29,7 @@
 //! | transactions, and offsets committed in them | [`transaction`]; what these are for both clients: `commit` |
 //! | topics, offsets, configurations, groups, ACLs | [`admin`] |
 //! | partitions, ranges, and answers by partition or group | `partition`, `answers` |
+//! | where a leader epoch ends | `leader_epoch` |
 //! | permissions as administrators grant them | `permission` |
 //! | memory bounds of both | `options` |
 //! | how long each request may take | [`settings`], and `request` in [`admin`] |
@@ -53,8 +55,10 @@ mod fetch_size;
 mod foreign;
 mod handler;
 mod headers;
+mod leader_epoch;
 mod message;
 pub mod mock;
+mod oidc;
 mod options;
 mod outage;
 mod partition;
@@ -79,7 +83,9 @@ pub use delivered::Delivered;
 pub use error::KafkaError;
 pub use handler::{RecordHandler, SourceError};
 pub use kbk_format::batch::BatchCodec;
+pub use leader_epoch::EpochEnd;
 pub use mock::EmbeddedCluster;
+pub use oidc::TokenFailure;
 pub use options::{SinkOptions, SourceOptions, StopRequest, WholeBatches};
 pub use outage::{Outages, outages};
 pub use partition::{PartitionRange, TopicPartition};

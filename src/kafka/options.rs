@@ -81,7 +81,8 @@ impl StopRequest {
         StopRequest(Some(Arc::new(is_set)))
     }
 
-    fn is_set(&self) -> bool {
+    /// Whether the caller wants to stop.
+    pub(super) fn is_set(&self) -> bool {
         self.0.as_ref().is_some_and(|is_set| is_set())
     }
 

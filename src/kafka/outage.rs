@@ -98,6 +98,15 @@ pub(super) fn abandoned() {
     Outage::locked().leave(Instant::now());
 }
 
+/// A broker asks this client to wait, as a quota makes it. Said once in a while, and not of waits that nobody notices.
+pub(super) fn throttled(broker: &str, wait: Duration) {
+    const NOTICEABLE: Duration = Duration::from_secs(2);
+    let what = format!("a quota of the cluster slows this client down: {broker} asks it to wait");
+    if wait >= NOTICEABLE && Outage::locked().is_new(&what, Instant::now()) {
+        tracing::info!("{what} for {wait:.0?}");
+    }
+}
+
 /// A broker has failed, which others may make up for.
 pub(super) fn mention(failure: &str) {
     if Outage::locked().is_new(failure, Instant::now()) {

@@ -313,6 +313,10 @@ impl Producer {
     /// Whether the cluster has owed an answer for too long. The first call after an answer starts the wait.
     pub(super) fn has_waited_enough(&mut self) -> bool {
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        // The time in which a quota makes the client wait is no silence.
+        let throttled = self.client.events().throttled_until();
+        let throttled = throttled.filter(|_| !self.options.stop.is_set());
+        let since = throttled.map_or(since, |until| until.max(since));
         since.elapsed() >= self.options.stop.shorten(self.timeout)
     }
 

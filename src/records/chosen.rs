@@ -1,5 +1,6 @@
 //! The transport that a run was asked for, by a name of the client.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use kbk_format::record::Record;
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    BatchCodec, Delivered, KafkaError, Librdkafka, PartitionRange, Positions, RecordHandler,
-    RecordSink, RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition,
-    TransactionError, Transport, Wire,
+    BatchCodec, Delivered, EpochEnd, KafkaError, Librdkafka, PartitionRange, Positions,
+    RecordHandler, RecordSink, RecordSource, SinkOptions, SourceError, SourceOptions,
+    TopicPartition, TransactionError, Transport, Wire,
 };
 use crate::kafka::wire::{WireSink, WireSource};
 use crate::kafka::{ClientSettings, Consumer, Producer};
@@ -124,6 +125,16 @@ impl Transport for ChosenTransport {
         match self {
             ChosenTransport::Wire(wire) => wire.committed(group, partitions),
             ChosenTransport::Librdkafka(librdkafka) => librdkafka.committed(group, partitions),
+        }
+    }
+
+    fn epoch_ends(
+        &self,
+        epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, EpochEnd>, KafkaError> {
+        match self {
+            ChosenTransport::Wire(wire) => wire.epoch_ends(epochs),
+            ChosenTransport::Librdkafka(librdkafka) => librdkafka.epoch_ends(epochs),
         }
     }
 }

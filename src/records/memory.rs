@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kbk_format::batch::{BatchBuilder, BatchOptions, RecordBatch};
 use kbk_format::record::{Header, Headers, Record, TimestampType};
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    Delivered, KafkaError, PartitionRange, Positions, RecordHandler, RecordSink, RecordSource,
-    SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError, Transport,
+    Delivered, EpochEnd, KafkaError, PartitionRange, Positions, RecordHandler, RecordSink,
+    RecordSource, SinkOptions, SourceError, SourceOptions, TopicPartition, TransactionError,
+    Transport,
 };
 
 /// A cluster in memory; clones share its logs.
@@ -28,6 +30,10 @@ struct State {
     commits: VecDeque<CommitFailure>,
     sinks_opened: usize,
     sources_opened: usize,
+    /// Whether sources offer batches, of one record each.
+    offers_batches: bool,
+    /// The id of the topic about whose epochs it answers.
+    topic_id: Option<[u8; 16]>,
 }
 
 /// How a commit can fail.
@@ -47,6 +53,31 @@ pub(crate) enum CommitFailure {
 struct Log {
     start: i64,
     entries: Vec<Entry>,
+    /// Leader epochs and their first offsets, ascending.
+    epochs: Vec<(i32, i64)>,
+}
+
+impl Log {
+    fn end(&self) -> i64 {
+        i64::try_from(self.entries.len()).expect("a small log")
+    }
+
+    /// The leader epoch of a record.
+    fn epoch_at(&self, offset: i64) -> i32 {
+        let before = self.epochs.iter().take_while(|(_, start)| *start <= offset);
+        before.last().map_or(-1, |(epoch, _)| *epoch)
+    }
+
+    /// Where an epoch ends, as Kafka's `LeaderEpochFileCache` says.
+    fn epoch_end(&self, epoch: i32) -> Option<i64> {
+        match self.epochs.last() {
+            Some((latest, _)) if *latest == epoch => Some(self.end()),
+            _ => {
+                let mut higher = self.epochs.iter().filter(|(found, _)| *found > epoch);
+                higher.next().map(|(_, start)| *start)
+            }
+        }
+    }
 }
 
 /// What occupies an offset.
@@ -133,14 +164,55 @@ impl MemoryCluster {
         let mut state = self.lock();
         let log = state.logs.entry(partition.clone()).or_default();
         log.entries.truncate(end);
+        let end = log.end();
+        log.epochs.retain(|(_, start)| *start < end);
+    }
+
+    /// Elects a leader with this epoch: what is appended from now on has it.
+    pub(crate) fn elect(&self, partition: &TopicPartition, epoch: i32) {
+        let mut state = self.lock();
+        let log = state.logs.entry(partition.clone()).or_default();
+        log.epochs.push((epoch, log.end()));
+    }
+
+    /// Forgets all leader epochs.
+    pub(crate) fn forget_epochs(&self, partition: &TopicPartition) {
+        let mut state = self.lock();
+        state
+            .logs
+            .entry(partition.clone())
+            .or_default()
+            .epochs
+            .clear();
+    }
+
+    /// Offers batches, and answers about the leader epochs of the topic with this id.
+    pub(crate) fn offer_batches(&self, topic_id: Option<[u8; 16]>) {
+        let mut state = self.lock();
+        state.offers_batches = true;
+        state.topic_id = topic_id;
+    }
+
+    /// Returns a record as a batch of its own.
+    fn batch(&self, partition: &TopicPartition, offset: i64, record: &OwnedRecord) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(BatchOptions::default());
+        let pushed = record.lend(offset, |record| builder.push(record));
+        pushed.expect("one record");
+        let mut bytes = Vec::new();
+        builder.finish(offset, &mut bytes).expect("a small batch");
+        let log = &self.lock().logs[partition];
+        // The checksum does not cover it.
+        bytes[12..16].copy_from_slice(&log.epoch_at(offset).to_be_bytes());
+        bytes
     }
 
     /// Returns the first offset of a partition and its exclusive end.
     pub(crate) fn bounds(&self, partition: &TopicPartition) -> Range<i64> {
         let state = self.lock();
-        state.logs.get(partition).map_or(0..0, |log| {
-            log.start..i64::try_from(log.entries.len()).expect("a small log")
-        })
+        state
+            .logs
+            .get(partition)
+            .map_or(0..0, |log| log.start..log.end())
     }
 
     /// Makes the next commits fail.
@@ -226,6 +298,21 @@ impl Transport for MemoryCluster {
         let position = |partition| self.position(group, partition);
         Ok(partitions.iter().map(position).collect())
     }
+
+    fn epoch_ends(
+        &self,
+        epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, EpochEnd>, KafkaError> {
+        let state = self.lock();
+        let ends = epochs.iter().filter_map(|(partition, epoch)| {
+            let end = EpochEnd {
+                topic_id: state.topic_id,
+                end_offset: state.logs.get(partition)?.epoch_end(*epoch)?,
+            };
+            Some((partition.clone(), end))
+        });
+        Ok(ends.collect())
+    }
 }
 
 /// Reads ranges one after the other.
@@ -247,11 +334,21 @@ impl RecordSource for MemorySource {
             }
             let records = self.cluster.records(&partition).into_iter();
             let records = records.filter(|(offset, _)| (first..range.end).contains(offset));
+            let offers_batches = self.cluster.lock().offers_batches;
             for (count, (offset, record)) in records.enumerate() {
-                let handled = record.lend(offset, |record| {
-                    handler.record(slot, TimestampType::CreateTime, record)
-                });
-                handled.map_err(SourceError::Handler)?;
+                let mut is_taken = false;
+                if offers_batches {
+                    let bytes = self.cluster.batch(&partition, offset, &record);
+                    let batch = RecordBatch::parse(&bytes, 0).and_then(RecordBatch::check);
+                    let batch = batch.expect("it was just built");
+                    is_taken = handler.batch(slot, &batch).map_err(SourceError::Handler)?;
+                }
+                if !is_taken {
+                    let handled = record.lend(offset, |record| {
+                        handler.record(slot, TimestampType::CreateTime, record)
+                    });
+                    handled.map_err(SourceError::Handler)?;
+                }
                 if count % IDLE_EVERY == 0 {
                     handler.idle().map_err(SourceError::Handler)?;
                 }

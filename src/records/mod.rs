@@ -29,9 +29,9 @@ mod transport;
 mod wire;
 
 pub use crate::kafka::{
-    BatchCodec, Delivered, KafkaError, OffsetCommit, PartitionRange, Positions, RecordHandler,
-    SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition, TransactionError,
-    WholeBatches,
+    BatchCodec, Delivered, EpochEnd, KafkaError, OffsetCommit, PartitionRange, Positions,
+    RecordHandler, SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition,
+    TransactionError, WholeBatches,
 };
 pub use chosen::{ChosenSink, ChosenSource, ChosenTransport, ClientChoice};
 pub use librdkafka::Librdkafka;

@@ -1,9 +1,11 @@
 //! A way to reach a cluster's records: opens sources and sinks.
 
+use std::collections::BTreeMap;
+
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    KafkaError, PartitionRange, RecordSink, RecordSource, SinkOptions, SourceOptions,
+    EpochEnd, KafkaError, PartitionRange, RecordSink, RecordSource, SinkOptions, SourceOptions,
     TopicPartition,
 };
 
@@ -33,4 +35,12 @@ pub trait Transport: Sync {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError>;
+
+    /// Looks up where a leader epoch of each partition ends in its log, where the leader knows and the client can ask.
+    fn epoch_ends(
+        &self,
+        _epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, EpochEnd>, KafkaError> {
+        Ok(BTreeMap::new())
+    }
 }

@@ -47,14 +47,7 @@ pub struct TopicConfigPlan {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ConfigAction {
     /// It is created.
-    Create {
-        /// Number of partitions.
-        partitions: i32,
-        /// Replicas of each; the cluster's default if not known.
-        replication_factor: Option<i32>,
-        /// Its configuration.
-        config: BTreeMap<String, String>,
-    },
+    Create(CreatedTopic),
     /// It exists.
     Change {
         /// The number of its partitions in the cluster, which does not change.
@@ -133,18 +126,7 @@ async fn missing_rights(
     let (mut created, mut changed) = (Vec::new(), Vec::new());
     for topic in topics {
         match &topic.action {
-            ConfigAction::Create {
-                partitions,
-                replication_factor,
-                config,
-            } => {
-                let create = CreatedTopic {
-                    partitions: *partitions,
-                    replication_factor: *replication_factor,
-                    config: config.clone(),
-                };
-                created.push((topic.target.clone(), create));
-            }
+            ConfigAction::Create(create) => created.push((topic.target.clone(), create.clone())),
             ConfigAction::Change { changes, .. } if changes.is_empty() => {}
             ConfigAction::Change { .. } => changed.push(topic.target.clone()),
         }
@@ -165,11 +147,11 @@ fn plan_topic(
             partitions: existing.partitions,
             changes: changes(saved, existing, &leftovers.entries(target, existing)),
         },
-        None => ConfigAction::Create {
+        None => ConfigAction::Create(CreatedTopic {
             partitions: partition_count(topic),
             replication_factor: options.replication_factor_of(topic),
             config: saved,
-        },
+        }),
     };
     TopicConfigPlan {
         source: topic.name.to_string(),
@@ -209,11 +191,9 @@ fn changes(
 }
 
 fn check_replicas(topic: &TopicConfigPlan, cluster: &TargetCluster, obstacles: &mut Vec<Obstacle>) {
-    if let ConfigAction::Create {
-        replication_factor, ..
-    } = &topic.action
-    {
-        preflight::check_replicas(&topic.target, *replication_factor, cluster, obstacles);
+    if let ConfigAction::Create(create) = &topic.action {
+        let replicas = create.replication_factor;
+        preflight::check_replicas(&topic.target, replicas, cluster, obstacles);
     }
 }
 
@@ -245,12 +225,8 @@ pub fn apply_config(
             report.config_missing.push(topic.target.clone());
         }
         match &topic.action {
-            ConfigAction::Create {
-                partitions,
-                replication_factor,
-                config,
-            } => {
-                admin.create_topic(&topic.target, *partitions, *replication_factor, config)?;
+            ConfigAction::Create(create) => {
+                admin.create_topic(&topic.target, create)?;
                 report.topics_created += 1;
             }
             ConfigAction::Change { changes, .. } if changes.is_empty() => {

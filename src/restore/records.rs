@@ -40,6 +40,7 @@ use super::error::RestoreError;
 use super::plan::restore_plan::{RestorePlan, TopicPlan, committed_at};
 use super::plan::rights;
 use super::report::{RestoreReport, UnexpectedRecords};
+use super::verify::known::Known;
 use super::verify::{head, one_to_one, quiescence, repartitioned, targets, unexpected};
 use super::write::claims::Claims;
 use super::write::offset_map::OffsetMap;
@@ -233,7 +234,8 @@ fn prepare<T: Transport>(
         false => None,
     };
     let topics_created = create_topics(admin, plan)?;
-    check_rights(admin, plan)?;
+    let known = Known::new(plan, producers.timeout, context.cancel);
+    check_rights(admin, plan, &known)?;
     for sink in &mut sinks {
         // Only now: librdkafka caches for a while that a topic does not exist.
         sink.set_targets(producers.work.targets.clone())?;
@@ -245,16 +247,16 @@ fn prepare<T: Transport>(
     }
     let targets = match recorded {
         Some(targets) => targets,
-        None => targets::record(context, plan, admin)?,
+        None => targets::record(context, plan, &known, admin)?,
     };
     if let Some(claims) = claims {
         if plan.resumed {
             claims.check_others()?;
         }
-        targets::once_known(|| claims.take(admin))?;
+        known.once(|| claims.take(admin))?;
     }
     if !plan.resumed {
-        targets::check_unwritten(admin, plan)?;
+        targets::check_unwritten(admin, plan, &known)?;
     }
     purge(admin, plan)?;
     Ok(Prepared {
@@ -268,12 +270,7 @@ fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError>
     let mut created = 0;
     for topic in plan.topics() {
         if let Some(create) = topic.create() {
-            admin.create_topic(
-                topic.target(),
-                create.partitions,
-                create.replication_factor,
-                &create.config,
-            )?;
+            admin.create_topic(topic.target(), create)?;
             created += 1;
         }
     }
@@ -281,9 +278,9 @@ fn create_topics(admin: &Admin, plan: &RestorePlan) -> Result<usize, KafkaError>
 }
 
 /// Checks permissions again: those on created topics could not be checked before. Each broker takes a moment to learn of a new topic.
-fn check_rights(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+fn check_rights(admin: &Admin, plan: &RestorePlan, known: &Known<'_>) -> Result<(), RestoreError> {
     let topics: Vec<TopicPlan<'_>> = plan.topics().collect();
-    let missing = targets::once_known(|| rights::missing_on(admin, plan, &topics))?;
+    let missing = known.once(|| rights::missing_on(admin, plan, &topics))?;
     match missing.is_empty() {
         true => Ok(()),
         false => Err(RestoreError::MissingRights(missing)),
@@ -469,7 +466,7 @@ fn settle(
     if plan.is_transactional() {
         let ends = written.iter();
         let ends = ends.filter_map(|(target, written)| Some((target.clone(), written.end()?)));
-        let held_up = quiescence::wait(admin, &ends.collect(), cancel)?;
+        let held_up = quiescence::wait(admin, &ends.collect(), kafka.timeout(), cancel)?;
         if !cancel.is_set() && !held_up.is_empty() {
             return Err(RestoreError::HeldUp(held_up));
         }

@@ -24,7 +24,9 @@ const LAYERS: &[&[&str]] = &[
     &["acls", "groups", "backup", "compare"],
     &["records"],
     // These import nothing of the crate: what they need comes from kbk-format and other crates.
-    &["kafka", "run", "select", "human", "blocking", "memory"],
+    &[
+        "kafka", "run", "select", "human", "blocking", "memory", "testing",
+    ],
 ];
 
 /// Rooms that may import fewer rooms than the layers below them have.

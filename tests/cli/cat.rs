@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::program::{Ended, kbk};
+use crate::program::kbk;
 use crate::world::{World, key_of, value_of};
 
 fn offsets(lines: &[Value]) -> Vec<i64> {
@@ -259,63 +259,58 @@ fn reverse_is_the_reverse_and_keys_are_a_filter_whatever_else_is_selected() {
     assert_eq!(world.kbk(&["cat", "t", "--key", "none", "-q"]).stderr, "");
 }
 
+/// Whatever is damaged, what is around it is printed, and the offsets that are missing are named.
 #[test]
-fn damage_is_an_error_after_the_intact_records() {
-    let world = World::sample();
-    let entry = &world.entries("orders", 0)[1];
-    world.flip(
-        &entry.key,
-        usize::try_from(entry.footer_position).unwrap() - 100,
-    );
-    let ended = world.kbk(&["cat", "orders"]);
-    assert_eq!(ended.code, Some(1));
-    let found = offsets(&ended.json_lines());
-    assert!((200..400).contains(&found.len()), "{}", found.len());
-    assert!(found.iter().copied().eq(0..found.len() as i64));
-    assert!(ended.stderr.contains(&entry.key), "{}", ended.stderr);
-}
-
-/// Returns the command in backquotes that a failure proposes.
-fn proposed(ended: &Ended) -> Vec<String> {
-    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
-    let step = document["error"]["next_step"].as_str().unwrap().to_owned();
-    let command = step.split('`').find(|part| part.starts_with("kbk cat "));
-    let words = command.unwrap().split(' ').skip(1);
-    words.map(str::to_owned).collect()
-}
-
-/// Whatever is damaged, what is behind it can be read, and the failure says how.
-#[test]
-fn the_next_step_prints_what_follows_the_damage() {
+fn damage_is_named_and_the_rest_is_printed() {
     let world = World::sample();
     let entries = world.entries("orders", 0);
     let damaged_block = entries[1].footer_position as usize - 100;
     let file = world.path(&entries[1].key).display().to_string();
+    let name = entries[1].key.rsplit('/').next().unwrap();
     for missing in [false, true] {
         match missing {
             true => fs::remove_file(world.path(&entries[1].key)).unwrap(),
             false => world.flip(&entries[1].key, damaged_block),
         }
-        let sources = if missing {
-            &["orders/0"][..]
-        } else {
-            &["orders/0", &file]
+        let sources = match missing {
+            true => &["orders/0"][..],
+            false => &["orders/0", &file],
         };
         for source in sources {
             for reverse in [&[][..], &["--reverse"]] {
                 let ended = world.kbk(&[&["cat", source, "--json"], reverse].concat());
-                assert_eq!(ended.code, Some(1), "{source}");
-                let command = proposed(&ended);
-                let command: Vec<&str> = command.iter().map(String::as_str).collect();
-                let next = world.kbk(&command);
-                assert_eq!(next.code, Some(0), "{command:?}: {}", next.stderr);
-                let found = offsets(&next.json_lines());
-                if *source == "orders/0" {
-                    assert!(
-                        (200..400).contains(&found.len()),
-                        "{command:?}: {}",
-                        found.len()
-                    );
+                assert_eq!(ended.code, Some(3), "{source}");
+                let document = ended.json();
+                let rows = document["unprinted"].as_array().unwrap();
+                let [row] = &rows[..] else {
+                    panic!("{rows:#?}");
+                };
+                assert_eq!(
+                    (&row["name"], &row["topic"]),
+                    (&(*source).into(), &"orders".into())
+                );
+                assert!(row["reason"].as_str().unwrap().contains(name));
+                let (base, end) = (row["base_offset"].as_i64(), row["end_offset"].as_i64());
+                let (base, end) = (base.unwrap(), end.unwrap());
+                if missing {
+                    assert_eq!((base, end), (200, 400));
+                }
+                let mut found = offsets(document["records"].as_array().unwrap());
+                if !reverse.is_empty() {
+                    found.reverse();
+                }
+                let all = match *source {
+                    "orders/0" => 0..600,
+                    _ => 200..400,
+                };
+                let expected = all.filter(|at| !(base..end).contains(at));
+                assert!(
+                    found.iter().copied().eq(expected),
+                    "{source}: {}",
+                    found.len()
+                );
+                for said in [name, source, &format!("{base}")] {
+                    assert!(ended.stderr.contains(said), "{}", ended.stderr);
                 }
             }
         }

@@ -5,11 +5,12 @@ use std::fs;
 use std::io::{Read, Seek};
 use std::process::Command;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kbk_format::Segment;
 use serde_json::{Value, json};
 
+use crate::noise::noise;
 use crate::program::{Ended, kbk};
 use crate::world::{World, key_of};
 
@@ -348,15 +349,19 @@ fn killed_at_any_moment_nothing_is_lost() {
         true => (40_000, 250, 20),
         false => (4_000, 12, 6),
     };
-    let mut world = World::with_blocks(64 << 10);
-    world.content = |offset| (Some(key_of(offset)), noise(offset, 100));
-    let all: Vec<_> = (0..segments)
-        .map(|number| {
-            let rows = number * rows_per_segment..(number + 1) * rows_per_segment;
-            rows.map(|offset| (offset, 1_000 + offset)).collect()
-        })
-        .collect();
-    world.backup(&[("orders", 0, all)]);
+    let made = || {
+        let mut world = World::with_blocks(64 << 10);
+        world.content = |offset| (Some(key_of(offset)), noise(offset, 100));
+        let all: Vec<_> = (0..segments)
+            .map(|number| {
+                let rows = number * rows_per_segment..(number + 1) * rows_per_segment;
+                rows.map(|offset| (offset, 1_000 + offset)).collect()
+            })
+            .collect();
+        world.backup(&[("orders", 0, all)]);
+        world
+    };
+    let mut world = made();
     let sums = |world: &World| {
         let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
         let mut digest = 0_u128;
@@ -374,16 +379,28 @@ fn killed_at_any_moment_nothing_is_lost() {
         "--segment-size",
         "2MiB",
     ];
-    for kill in 0..kills {
+    let began = Instant::now();
+    compact(&world, &args[1..]);
+    let mut whole = began.elapsed();
+    world = made();
+    let (mut left, mut elevenths) = (kills, (1..).map(|kill| kill * 7 % 11));
+    while left > 0 {
+        let moment = whole * elevenths.next().unwrap() / 11;
         let mut command = kbk(&args);
         command.env("KBK_REPO", world.path(""));
         let mut running = command.spawn().unwrap();
-        let steps = 15 * (kill * 7 % 11) + 20;
-        sleep(Duration::from_millis(steps * if soak { 40 } else { 1 }));
+        sleep(moment);
         running.kill().unwrap();
-        running.wait().unwrap();
+        let was_killed = running.wait().unwrap().code().is_none();
         ok(&world.kbk(&["verify"]));
-        assert_eq!(sums(&world), before, "kill {kill}");
+        assert_eq!(sums(&world), before, "after {moment:?} of {whole:?}");
+        if was_killed {
+            left -= 1;
+        } else {
+            // It ended before it was killed: this round does not count, and another repository is to be compacted.
+            whole = moment;
+            world = made();
+        }
     }
     let done = compact(&world, &args[1..]);
     assert!(done["findings"].as_array().unwrap().is_empty());
@@ -467,16 +484,4 @@ fn key_memory_bounds_what_keys_take() {
         more > little + (4 << 20) && more < little + (14 << 20),
         "{little} {more}"
     );
-}
-
-/// Bytes that hardly compress.
-fn noise(offset: i64, length: usize) -> Vec<u8> {
-    let mut state = offset.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let step = std::iter::repeat_with(move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8 % 64 + 32
-    });
-    step.take(length).collect()
 }

@@ -114,7 +114,8 @@ fn a_copy_is_compared_with_its_original_and_damage_is_not_called_equal() {
     ]);
     assert_eq!(full.code, Some(3), "{}{}", full.stdout, full.stderr);
     assert!(
-        full.stdout.starts_with("1 difference between A and B\n"),
+        full.stdout
+            .starts_with("no difference found, and 1 part could not be compared\n"),
         "{}",
         full.stdout
     );

@@ -1,11 +1,16 @@
 //! `kbk index`: what is computed, what stays, and what the other commands say before and after.
 
 use std::fs;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Instant;
 
 use kbk_format::Segment;
+use kbk_format::repo::SegmentEntry;
 use serde_json::{Value, json};
 
-use crate::program::Ended;
+use crate::noise::noise;
+use crate::program::{Ended, kbk};
 use crate::world::World;
 use crate::world::as_batches::SegmentKind;
 
@@ -219,4 +224,64 @@ fn a_damaged_segment_stays_and_is_named() {
 fn an_empty_repository_has_nothing_to_compute() {
     let world = World::new();
     assert_eq!(index(&world, &[])["segments"], 0);
+}
+
+/// Kills runs at moments that differ: whenever that is, the repository verifies and has every record, and the last run ends what they began.
+#[test]
+fn killed_at_any_moment_nothing_is_lost_and_the_next_one_does_the_rest() {
+    let made = || {
+        let mut world = World::with_blocks(64 << 10).of_kind(SegmentKind::NotComputed);
+        world.content = |offset| (None, noise(offset, 100));
+        let rows = |number: i64| {
+            let rows = number * 3_000..(number + 1) * 3_000;
+            rows.map(|it| (it, it)).collect::<Vec<_>>()
+        };
+        let segments: Vec<_> = (0..8).map(rows).collect();
+        world.backup(&[("orders", 0, segments.clone()), ("orders", 1, segments)]);
+        world
+    };
+    let mut world = made();
+    let shown = records(&world, "orders");
+    let computed = |world: &World| {
+        let entries = [0, 1]
+            .into_iter()
+            .flat_map(|it| world.entries("orders", it));
+        entries.filter(SegmentEntry::is_computed).count()
+    };
+    assert_eq!(computed(&world), 0);
+    let begun = Instant::now();
+    index(&world, &["--dry-run"]);
+    // Whatever a dry run takes, it takes before it writes; writing takes longer than that.
+    let mut start = begun.elapsed();
+    let (mut kills, mut seed) = (0, 0x9E37_79B9_u32);
+    while kills < 10 && computed(&world) < 16 {
+        let mut command = kbk(&["index"]);
+        command.env("KBK_REPO", world.path(""));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = command.spawn().unwrap();
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        sleep(start / 2 + start * (seed >> 24) / 64);
+        running.kill().unwrap();
+        let was_killed = running.wait().unwrap().code().is_none();
+        kills += u32::from(was_killed);
+        let verified = world.kbk(&["verify", "--full", "--json"]);
+        let verified = ok(&verified).json();
+        assert_eq!(verified["records"], 48_000, "kill {kills}");
+        assert_eq!(records(&world, "orders"), shown, "kill {kills}");
+        if kills == 0 {
+            // It has done everything before it was to be killed: from the start, and sooner.
+            world = made();
+            start /= 2;
+        }
+    }
+    index(&world, &[]);
+    assert_eq!(computed(&world), 16);
+    assert_eq!(records(&world, "orders"), shown);
+    let document = ok(&world.kbk(&["verify", "--depth", "sha256", "--json"])).json();
+    assert_eq!(document["records"], 48_000);
+    let again = index(&world, &[]);
+    assert_eq!(
+        (&again["segments"], &again["snapshots"]),
+        (&json!(0), &json!([]))
+    );
 }

@@ -108,7 +108,7 @@ fn finished(mut command: Command) -> Ended {
 }
 
 #[test]
-fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
+fn damage_in_a_file_is_left_out_by_cat_and_is_a_finding_of_verify() {
     let world = World::sample();
     let files = copies(&world);
     harm(&files[1], |bytes| {
@@ -118,18 +118,15 @@ fn damage_in_a_file_ends_cat_after_what_is_intact_and_is_a_finding_of_verify() {
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let cat = |args: &[&str]| {
         let ended = run(&[&["cat", "-f", "%o %s\\n"], &files[..], args].concat());
-        assert_eq!(ended.code, Some(1));
+        assert_eq!(ended.code, Some(3));
         assert!(ended.stderr.contains("1.kseg"), "{}", ended.stderr);
         offsets(&ended)
     };
-    let (up, down) = (cat(&[]), cat(&["--reverse"]));
-    assert!((200..400).contains(&up.len()) && (200..400).contains(&down.len()));
-    assert!(up.iter().copied().eq(0..up.len() as i64));
-    assert!(
-        down.iter()
-            .copied()
-            .eq((600 - down.len() as i64..600).rev())
-    );
+    let (up, mut down) = (cat(&[]), cat(&["--reverse"]));
+    down.reverse();
+    assert_eq!(up, down);
+    assert!((400..600).contains(&up.len()), "{}", up.len());
+    assert!(up.is_sorted() && up[0] == 0 && up[up.len() - 1] == 599);
 
     for args in [&[][..], &["--full"]] {
         let ended = run(&[&["verify"], &files[..], args].concat());
@@ -211,6 +208,21 @@ fn a_file_that_was_cut_off_says_how_far_it_reaches() {
     let message = finding["message"].as_str().unwrap();
     assert!(message.contains("its blocks reach to offset "), "{message}");
     assert_eq!(ended.json()["files"][0]["end_offset"], Value::Null);
+    // Which blocks are left is said, and what writes a segment of them.
+    let proved = ended.json()["files"][0]["proved"].clone();
+    let (blocks, records) = (&proved["blocks"], &proved["records"]);
+    let says =
+        format!("a scan finds {blocks} intact blocks, with {records} records: offsets 200 to ");
+    assert!(message.contains(&says), "{message}");
+    assert_eq!(proved["offsets"][0]["base_offset"], 200);
+    let recover = format!("kbk recover {file} -o ");
+    let next_step = finding["next_step"].as_str().unwrap();
+    assert!(next_step.starts_with(&recover), "{next_step}");
+    let new = world.folder.path().join("new.kseg");
+    let recovered = run(&["recover", &file, "-o", new.to_str().unwrap(), "--json"]);
+    assert_eq!(recovered.code, Some(3), "{}", recovered.stderr);
+    let printed = run(&["cat", new.to_str().unwrap(), "-f", "%o\\n"]);
+    assert_eq!(offsets(&printed).len() as u64, records.as_u64().unwrap());
     // Its header, which is intact, says what it is of.
     let document = ended.json();
     for said in [&document["files"][0], finding] {
@@ -220,16 +232,35 @@ fn a_file_that_was_cut_off_says_how_far_it_reaches() {
         );
     }
     let ended = run(&["cat", &file]);
-    assert_eq!((ended.code, &*ended.stdout), (Some(1), ""));
+    assert_eq!((ended.code, &*ended.stdout), (Some(3), ""));
     assert!(
-        ended.stderr.contains("is damaged") && ended.stderr.contains("kbk inspect"),
+        ended.stderr.contains("it is damaged") && ended.stderr.contains("kbk inspect"),
         "{}",
         ended.stderr
     );
 }
 
+/// Neither its beginning nor its end says that it is a segment, but its blocks do.
 #[test]
-fn what_is_not_a_segment_file_is_refused() {
+fn blocks_are_looked_for_in_a_file_without_beginning_and_end() {
+    let world = World::sample();
+    let file = copies(&world).remove(1);
+    harm(&file, |bytes| {
+        bytes[..16].fill(0);
+        bytes.truncate(bytes.len() - 10);
+    });
+    let ended = run(&["verify", &file, "--json"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    let document = ended.json();
+    let finding = &document["findings"][0];
+    assert_eq!(finding["kind"], "damaged_segment");
+    assert_eq!(document["files"][0]["proved"]["records"], 200);
+    let next_step = finding["next_step"].as_str().unwrap();
+    assert!(next_step.starts_with("kbk recover "), "{next_step}");
+}
+
+#[test]
+fn what_is_not_a_segment_file_is_named_and_refused_alone() {
     let world = World::sample();
     let file = copies(&world).remove(0);
     let at = |name: &str| world.folder.path().join(name).to_str().unwrap().to_owned();
@@ -242,15 +273,34 @@ fn what_is_not_a_segment_file_is_refused() {
             "is not a segment: it neither begins nor ends as one",
         ),
         (&folder, "it is not a regular file"),
-        (&at("none.kseg"), "cannot read"),
+        (&at("none.kseg"), "No such file"),
         ("/dev/null", ""),
     ] {
         if operand.ends_with(".kseg") {
-            // The file before it is not printed if this one cannot be read at all.
-            let ended = run(&["cat", &file, operand, "-n", "1000"]);
-            assert_eq!(ended.code, Some(1), "{operand}");
-            assert!(ended.stderr.contains(says), "{}", ended.stderr);
-            assert_eq!(ended.stdout.is_empty(), operand != letter, "{operand}");
+            // The others are printed and searched, in either order; alone, it is an error.
+            for files in [[&*file, operand], [operand, &file]] {
+                for command in ["cat", "grep"] {
+                    let ended = run(&[&[command, "-f", "%o\\n"], &files[..]].concat());
+                    assert_eq!(ended.code, Some(3), "{command} {operand}");
+                    let named = format!("ed: {operand}: ");
+                    assert!(ended.stderr.contains(&named), "{}", ended.stderr);
+                    assert!(ended.stderr.contains(says), "{}", ended.stderr);
+                    assert_eq!(offsets(&ended), Vec::from_iter(0..200), "{operand}");
+                    let document = run(&[&[command, "--json"], &files[..]].concat()).json();
+                    let unread = match command {
+                        "cat" => &document["unprinted"],
+                        _ => &document["unsearched"],
+                    };
+                    assert_eq!(unread[0]["name"], operand);
+                    assert_eq!(unread.as_array().map(Vec::len), Some(1));
+                }
+            }
+            for command in ["cat", "grep"] {
+                let ended = run(&[command, operand]);
+                assert_eq!((ended.code, &*ended.stdout), (Some(1), ""), "{operand}");
+                assert!(ended.stderr.contains(says), "{}", ended.stderr);
+                assert!(!ended.stderr.contains("warning"), "{}", ended.stderr);
+            }
         }
         // Every operand is reported.
         let ended = run(&["verify", &file, operand, "--json"]);

@@ -29,6 +29,8 @@ mod listings;
 mod lone_files;
 mod messages;
 mod missing_newest;
+mod missing_parent;
+mod noise;
 mod other_identity;
 mod pages;
 mod partial;
@@ -41,6 +43,7 @@ mod restores;
 mod retention;
 mod setup;
 mod status;
+mod unread;
 mod unused;
 mod verify;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]

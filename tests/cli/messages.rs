@@ -97,7 +97,7 @@ fn settings_that_cannot_work_are_explained_before_the_client_starts() {
             &[sasl, "sasl.mechanism=OAUTHBEARER"],
             [
                 "`sasl.oauthbearer.config` is missing",
-                "(OIDC) are not compiled into this kbk",
+                "set `sasl.oauthbearer.method=oidc`",
             ],
         ),
         (
@@ -106,7 +106,24 @@ fn settings_that_cannot_work_are_explained_before_the_client_starts() {
                 "sasl.mechanism=OAUTHBEARER",
                 "sasl.oauthbearer.method=oidc",
             ],
-            ["(OIDC) is not compiled into this kbk", "use SCRAM"],
+            [
+                "`sasl.oauthbearer.token.endpoint.url` is missing",
+                "needs it",
+            ],
+        ),
+        (
+            &["sasl.oauthbearer.assertion.file=/run/assertion"],
+            [
+                "-X: `sasl.oauthbearer.assertion.file`",
+                "`sasl.oauthbearer.client.secret`",
+            ],
+        ),
+        (
+            &["sasl.oauthbearer.token.endpoint.url=https://a:b@id.example/token"],
+            [
+                "-X: `sasl.oauthbearer.token.endpoint.url`",
+                "no user or password",
+            ],
         ),
         (
             &["security.protocol=SSL", "ssl.ca.location=/no/such/file"],

@@ -101,6 +101,11 @@ const BLOCKS: &[(&str, &str, Held)] = &[
         Held::No("a file; src/kafka/settings/tests.rs reads such ones"),
     ),
     (
+        "docs/reference/client-properties.md",
+        "security.protocol=SASL_SSL",
+        Held::No("a file; tests/kafka/oidc.rs logs in with these properties"),
+    ),
+    (
         "docs/reference/config.md",
         "repo = ",
         Held::By("tests/cli/config.rs"),

@@ -218,7 +218,15 @@ fn what_is_missing_of_a_deleted_topic_is_lost() {
         (&json["lost_offsets"], &json["missing_offsets"]),
         (&json!(150), &json!(0))
     );
-    assert_eq!(json["findings"][0]["kind"], "deleted_before_read");
+    let finding = &json["findings"][0];
+    assert_eq!(finding["kind"], "deleted_before_read");
+    // Text names it as listings do.
+    let named = format!("payments@{}", finding["topic_id"].as_str().unwrap());
+    for args in [&["verify"][..], &["verify", "--depth", "list"]] {
+        let said = world.kbk(args).stdout;
+        assert!(said.contains(&format!(", {named}/0, ")), "{said}");
+    }
+    assert!(world.kbk(&["ls"]).stdout.contains(&named));
     assert_eq!(world.kbk(&["verify", "--accept-lost"]).code, Some(0));
     // Records of it are still presented, and still not all.
     assert_eq!(world.kbk(&["cat", "payments"]).code, Some(3));

@@ -5,12 +5,12 @@ use std::fs;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::Duration;
 
 use kbk_format::repo::ClaimedTopic;
 use kbk_tools::claims::{self, ClaimEvent, ClaimRequest};
 use serde_json::Value;
 
+use crate::noise::noise;
 use crate::program::{Ended, kbk};
 use crate::world::World;
 
@@ -312,16 +312,7 @@ fn files_that_no_segment_can_be_named_like_are_listed() {
 #[test]
 fn killed_at_any_moment_the_next_one_does_the_rest() {
     let mut world = World::with_blocks(64 << 10);
-    world.content = |offset| {
-        let mut state = offset as u64;
-        let noise = (0..100).map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 33) as u8
-        });
-        (None, noise.collect())
-    };
+    world.content = |offset| (None, noise(offset, 100));
     let rows = |number: i64| {
         (number * 3_000..(number + 1) * 3_000)
             .map(|it| (it, it))
@@ -333,27 +324,33 @@ fn killed_at_any_moment_the_next_one_does_the_rest() {
     }
     remove(&world, &["index", "snapshots", "kbk.json"]);
     let objects = segments(&world);
-    let begun = std::time::Instant::now();
+    let began = std::time::Instant::now();
     let planned = world.kbk(&["recover", "--rebuild", "--dry-run", "--json"]);
-    let time = begun.elapsed();
+    // Writing takes some more.
+    let mut whole = began.elapsed() * 3 / 2;
     let planned = planned.json();
     assert_eq!(planned["data_objects"].as_array().unwrap().len(), 10);
-    let mut killed = 0;
-    for kill in 0..8_u32 {
+    let (mut left, mut fractions) = (6, [1, 6, 3, 8, 5, 2, 7, 4].into_iter().cycle());
+    while left > 0 {
+        let moment = whole * fractions.next().unwrap() / 9;
         let mut command = kbk(&["recover", "--rebuild", "--yes"]);
         command.env("KBK_REPO", world.path(""));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut running = command.spawn().unwrap();
-        sleep(time * (1 + kill * 5 % 8) / 5 + Duration::from_millis(3 * u64::from(kill)));
+        sleep(moment);
         running.kill().unwrap();
-        killed += u32::from(running.wait().unwrap().code().is_none());
-        assert!(segments(&world).is_superset(&objects), "kill {kill}");
+        if running.wait().unwrap().code().is_none() {
+            left -= 1;
+        } else {
+            // It ended before it was killed: this round does not count.
+            whole = moment;
+        }
+        assert!(segments(&world).is_superset(&objects), "after {moment:?}");
         if world.path("snapshots").exists() {
             // It was done before it was killed.
             remove(&world, &["index", "snapshots", "kbk.json"]);
         }
     }
-    assert!(killed > 3, "{killed} of 8 were killed");
     let done = world.kbk(&["recover", "--rebuild", "--yes", "--json"]);
     assert_eq!(done.code, Some(3), "{}", done.stderr);
     let done = done.json();

@@ -1,6 +1,7 @@
 //! `kbk recover` of segment files, and in a repository.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -19,6 +20,29 @@ fn copy(world: &World, name: &str, harm: impl FnOnce(&mut Vec<u8>)) -> (String, 
         file.to_str().unwrap().to_owned(),
         new.to_str().unwrap().to_owned(),
     )
+}
+
+#[test]
+fn a_damaged_batch_is_named_and_the_others_of_its_block_are_recovered() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/broken/v1");
+    let file = fixtures.join("batches-flip-in-a-batch.kseg");
+    let new = folder.path().join("new.kseg");
+    let ended = run(&[
+        "recover",
+        file.to_str().unwrap(),
+        "-o",
+        new.to_str().unwrap(),
+    ]);
+    assert_eq!((ended.code, &*ended.stderr), (Some(3), ""));
+    let stdout = &ended.stdout;
+    assert!(
+        stdout.starts_with("recovered 12 records of 14: 2 records lost, in 1 range of 2 offsets"),
+        "{stdout}"
+    );
+    assert!(stdout.contains("their batch is damaged"), "{stdout}");
+    let blocks = "3 intact blocks, and the intact batches of 1 damaged block;";
+    assert!(stdout.contains(blocks), "{stdout}");
 }
 
 #[test]

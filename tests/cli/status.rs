@@ -257,7 +257,7 @@ fn missing_and_damaged_tables_of_segments_are_findings() {
         let hint = json["findings"][0]["hint"].as_str().unwrap();
         assert!(hint.contains("--refresh"), "{hint}");
         let printed = world.kbk(&["cat", "many"]);
-        assert_eq!((printed.code, &*printed.stdout), (Some(1), ""));
+        assert_eq!((printed.code, &*printed.stdout), (Some(3), ""));
         assert!(printed.stderr.contains(segments), "{}", printed.stderr);
         for args in [&["ls"][..], &["ls", "many"]] {
             assert_eq!(world.kbk(args).code, Some(0), "{args:?}");

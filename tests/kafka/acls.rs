@@ -3,7 +3,7 @@
 use kbk_format::repo::AclBinding;
 use serde_json::{Value, json};
 
-use crate::support::acls::{MANY, add, list, remove};
+use crate::support::acls::{MANY, add, list, list_by_tool, remove};
 use crate::support::broker::Broker;
 use crate::support::guarded::Guarded;
 use crate::support::process::run;
@@ -44,7 +44,8 @@ fn every_binding_is_saved_and_carried_over_until_acls_are_backed_up_again() {
         (&json!(null), json!(null))
     );
 
-    let truth = list(broker);
+    let truth = list_by_tool(broker);
+    assert_eq!(truth, list(broker));
     assert_eq!(truth.len(), 15, "{truth:#?}");
     let report = backup(broker, &repo, &["--acls"]);
     let expected = json!({ "saved": 15, "left_out": 0, "authorizer": true });

@@ -1,19 +1,20 @@
 //! ACLs are restored unchanged, last, and only added; a missing permission to create them is reported before anything is written.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use kbk_format::repo::AclBinding;
 use serde_json::{Value, json};
 
-use crate::support::acls::{MANY, add, list};
+use crate::support::acls::{MANY, add, bindings, list};
 use crate::support::broker::Broker;
 use crate::support::groups::commit;
 use crate::support::guarded::Guarded;
 use crate::support::process::{Running, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
-use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics, wait};
+use crate::support::repo::{Files, Repo};
+use crate::support::{consume, samples, topics};
 
 /// Starts a guarded broker with 200 records in `orders`, its only topic.
 fn with_orders() -> Guarded {
@@ -28,15 +29,19 @@ fn fill(broker: &Broker, topic: &str) {
     produce(broker, "none", (topic, 0), &records);
 }
 
-/// Starts a guarded broker with many ACLs, and backs it up.
-fn saved() -> (Guarded, Repo) {
-    let guarded = with_orders();
-    for args in MANY {
-        add(&guarded.broker, args);
-    }
-    let repo = Repo::new();
-    run(&mut repo.backup(&guarded.broker, &["--acls"])).expect_code(0);
-    (guarded, repo)
+/// Returns the ACLs of a guarded broker that has many, and a backup of it. The broker is started once for all tests.
+fn saved() -> (Vec<AclBinding>, Repo) {
+    static SAVED: OnceLock<(Vec<AclBinding>, Files)> = OnceLock::new();
+    let (truth, files) = SAVED.get_or_init(|| {
+        let guarded = with_orders();
+        for args in MANY {
+            add(&guarded.broker, args);
+        }
+        let repo = Repo::new();
+        run(&mut repo.backup(&guarded.broker, &["--acls"])).expect_code(0);
+        (list(&guarded.broker), repo.files())
+    });
+    (truth.clone(), Repo::of(files))
 }
 
 fn restored(repo: &Repo, broker: &Broker, args: &[&str]) -> Value {
@@ -45,9 +50,7 @@ fn restored(repo: &Repo, broker: &Broker, args: &[&str]) -> Value {
 
 #[test]
 fn restoring_all_topics_restores_all_acls_unchanged() {
-    let (source, repo) = saved();
-    let truth = list(&source.broker);
-    drop(source);
+    let (truth, repo) = saved();
     let target = Guarded::start();
     let broker = &target.broker;
     // One ACL exists already, and one that the backup does not have must stay.
@@ -118,24 +121,25 @@ fn restoring_one_topic_restores_the_acls_that_applied_to_it_under_its_new_name()
         "one of a transactional id, two of the cluster: {acls:#}"
     );
     let after: BTreeSet<AclBinding> = list(broker).into_iter().collect();
-    let expected = Guarded::start();
-    for args in [
+    let mut expected: Vec<AclBinding> = [
         "--allow-principal User:alice --allow-principal User:bob --allow-host 10.0.0.1 --allow-host * \
          --operation Read --operation DescribeConfigs --topic copy",
         "--deny-principal User:größe --deny-host 10.0.0.2 --operation Write --topic copy",
         "--allow-principal User:monitor --operation Describe --topic copy",
         "--allow-principal User:alice --operation All --group billing",
-    ] {
-        add(&expected.broker, args);
-    }
+    ]
+    .into_iter()
+    .flat_map(bindings)
+    .collect();
+    expected.sort();
     let new: Vec<AclBinding> = after.difference(&before).cloned().collect();
-    assert_eq!(new, list(&expected.broker));
+    assert_eq!(new, expected);
     assert!(before.is_subset(&after), "no ACL is deleted");
 }
 
 #[test]
 fn a_missing_permission_to_create_acls_is_reported_before_anything_is_written() {
-    let (_source, repo) = saved();
+    let (_, repo) = saved();
     let target = Guarded::start();
     let broker = &target.broker;
     for args in [
@@ -210,14 +214,12 @@ fn acls_that_deny_the_restoring_principal_do_not_stop_the_restore() {
 
 #[test]
 fn a_resumed_restore_creates_the_acls() {
-    let (source, repo) = saved();
-    let truth = list(&source.broker);
-    drop(source);
+    let (truth, repo) = saved();
     let target = Guarded::start();
     let broker = &target.broker;
     let running =
         Running::spawn(&mut repo.restore(broker, &["--acls", "--rate-limit-records", "20"]));
-    wait::until("the topic to be created", || {
+    running.wait_until("the topic to be created", || {
         (consume::partitions(broker, "orders") > 0).then_some(())
     });
     running.signal(libc::SIGINT);
@@ -238,9 +240,7 @@ fn a_resumed_restore_creates_the_acls() {
 
 #[test]
 fn only_config_can_restore_acls() {
-    let (source, repo) = saved();
-    let truth = list(&source.broker);
-    drop(source);
+    let (truth, repo) = saved();
     let target = Guarded::start();
     let broker = &target.broker;
     let args = ["--only-config", "--acls"];
@@ -258,7 +258,7 @@ fn only_config_can_restore_acls() {
 #[test]
 fn a_missing_authorizer_is_reported_for_source_and_target() {
     let broker = Broker::shared();
-    let (_source, repo) = saved();
+    let (_, repo) = saved();
     let target = topics::unique("guarded");
     let map = format!("orders={target}");
     let refused = run(&mut repo.restore(broker, &["--map", &map, "--acls"])).expect_code(1);

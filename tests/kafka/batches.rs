@@ -160,25 +160,31 @@ fn batches_are_stored_byte_for_byte_and_every_command_reads_them() {
         let diff = ["diff", "--records-only", "--full", "--with", with];
         run(&mut repo.kbk(&diff)).expect_code(0);
     }
+    let shown = |repo: &Repo, topic: &str| {
+        let cat = run(&mut repo.kbk(&["cat", topic, "-p", "0"]));
+        cat.expect_code(0).stdout
+    };
+    let expected: Vec<_> = all
+        .iter()
+        .map(|topic| (live(&broker, topic), shown(records, topic)))
+        .collect();
     let compare = |batches: &Repo| {
-        for topic in &all {
-            assert!(
-                batches.read_by_spec(topic, 0) == live(&broker, topic),
-                "{topic}"
-            );
-            let args = ["cat", topic, "-p", "0"];
-            let [shown, expected] = [batches, records].map(|repo| run(&mut repo.kbk(&args)));
-            assert_eq!(shown.expect_code(0).stdout, expected.expect_code(0).stdout);
+        for (topic, (live, expected)) in all.iter().zip(&expected) {
+            assert!(batches.read_by_spec(topic, 0) == *live, "{topic}");
+            assert_eq!(shown(batches, topic), *expected);
         }
     };
     compare(batches);
     let live = ["diff", "--live", "-b", broker.bootstrap()];
     run(&mut batches.kbk(&live)).expect_code(0);
     let restore = || {
-        for topic in ["snappy", "lz4", "zstd", "append-time"] {
-            let map = format!("{topic}={topic}-copy");
-            let map = ["--map", &map, "--topic", topic, "--verify"];
-            run(&mut batches.restore(&broker, &map)).expect_code(0);
+        let topics = ["snappy", "lz4", "zstd", "append-time"];
+        let mut command = batches.restore(&broker, &["--verify"]);
+        for topic in topics {
+            command.args(["--topic", topic, "--map", &format!("{topic}={topic}-copy")]);
+        }
+        run(&mut command).expect_code(0);
+        for topic in topics {
             let copy = format!("{topic}-copy");
             if topic != "append-time" {
                 consume::assert_same(&broker, (topic, &copy), 1);

@@ -368,7 +368,7 @@ fn a_bound_decodes_only_the_batches_that_it_cuts() {
 #[test]
 fn a_flipped_bit_in_a_stored_batch_is_refused() {
     let broker = Broker::shared();
-    // Where nothing was computed, the plan decodes the batches; otherwise nothing looks at them before they are written.
+    // Nothing looks at a batch before it is written, whether it was decoded for the backup or not.
     for is_computed in [false, true] {
         let topic = topics::unique("flipped");
         topics::create(broker, &topic, 1, &logs::ANYTHING);
@@ -391,17 +391,119 @@ fn a_flipped_bit_in_a_stored_batch_is_refused() {
             "{}",
             failed.stderr
         );
-        let has_begun = !offset_map::restores(&repo).is_empty();
-        assert_eq!(has_begun, is_computed, "{}", failed.stderr);
+        assert!(!offset_map::restores(&repo).is_empty(), "it has begun");
         std::fs::write(&path, intact).expect("written");
-        let mut again = match has_begun {
-            true => repo.restore(broker, &["--resume"]),
-            false => restore(&repo, broker, &topic, &[]),
-        };
-        let report = run(&mut again).expect_code(0).json();
+        let report = run(&mut repo.restore(broker, &["--resume"]))
+            .expect_code(0)
+            .json();
         assert_eq!(report["records"], 180, "{report}");
         consume::assert_same(broker, (&topic, &format!("{topic}-copy")), 1);
     }
+}
+
+#[test]
+fn a_plan_reads_batches_only_for_what_their_headers_do_not_say() {
+    let mut broker = Broker::start(&[]);
+    let data = broker.data();
+    let topic = "unread";
+    topics::create(&broker, topic, 1, &logs::ANYTHING);
+    for seed in 0..3 {
+        produce(&broker, "zstd", (topic, 0), &large(seed, 60));
+    }
+    let repo = saved(&broker);
+    let batches = logged(&data, topic);
+    let largest = batches.iter().map(|it| it.records.len() + HEADER_LENGTH);
+    let largest = largest.max().expect("a batch");
+    // Times of batches, and the same of all: a millisecond apart.
+    let newest = batches.iter().map(|it| it.max_timestamp);
+    let oldest_batch = newest.clone().min().expect("a batch");
+
+    // Whoever reads a block of such a segment fails.
+    for path in repo.segments().into_keys() {
+        let mut bytes = std::fs::read(&path).expect("a segment");
+        let segment = Segment::open_whole(&bytes).expect("an intact segment");
+        assert!(!segment.is_computed());
+        let end = usize::try_from(segment.footer_position()).expect("small");
+        bytes[128..end].fill(0);
+        std::fs::write(&path, bytes).expect("written");
+    }
+    let plan = |args: &[&str]| {
+        let args = [args, &["--dry-run"]].concat();
+        run(&mut restore(&repo, &broker, topic, &args))
+    };
+    let is_read = |args: &[&str]| {
+        let planned = plan(args).expect_code(1);
+        let error = planned.json()["error"].to_string();
+        assert!(
+            error.contains("KBLK") || error.contains("block"),
+            "{args:?}: {error}"
+        );
+    };
+    let not_read = |args: &[&str]| {
+        let planned = plan(args).expect_code(0).json();
+        let of_topic = planned["topics"][0].clone();
+        assert_eq!(of_topic["partitions"][0]["records"], 180, "{planned}");
+        assert_eq!(of_topic["largest_batch_bytes"], largest, "{planned}");
+        assert!(of_topic["largest_record_bytes"].is_null(), "{planned}");
+        of_topic
+    };
+    let created = not_read(&[]);
+    assert_eq!(created["retention_stays_off"], false, "{created}");
+    for args in [
+        &["--no-transactions"][..],
+        &["--partition-map", "0:0"],
+        &["-X", "compression.type=zstd"],
+    ] {
+        not_read(args);
+    }
+    let cut = format!("@{oldest_batch}ms");
+    for args in [
+        &["--client", "librdkafka"][..],
+        &["--repartition", "3"],
+        &["--drop-header", "h"],
+        &["-X", "compression.type=gzip"],
+        &["-X", "batch.size=1000"],
+        &["--until", &cut],
+        &["--since", &cut],
+    ] {
+        is_read(args);
+    }
+
+    // Targets that look at records.
+    let into = |config: &[(&str, &str)], check: &dyn Fn(&[&str])| {
+        let others = logs::ANYTHING.into_iter();
+        let others = others.filter(|(key, _)| config.iter().all(|(given, _)| given != key));
+        let config: Vec<_> = others.chain(config.iter().copied()).collect();
+        topics::create(&broker, "unread-copy", 1, &config);
+        check(&[]);
+        topics::delete(&broker, "unread-copy");
+    };
+    let enough = largest.to_string();
+    let too_few = (largest - 1).to_string();
+    into(&[], &|args| drop(not_read(args)));
+    into(&[("compression.type", "zstd")], &|args| {
+        drop(not_read(args))
+    });
+    into(&[("max.message.bytes", &enough)], &|args| {
+        drop(not_read(args))
+    });
+    into(&[("max.message.bytes", &too_few)], &is_read);
+    into(&[("compression.type", "lz4")], &is_read);
+    into(&[("cleanup.policy", "compact")], &is_read);
+    into(&[("message.timestamp.before.max.ms", "86400000")], &is_read);
+
+    // A target that would delete all of a batch.
+    into(&[("retention.ms", "1")], &|args| {
+        let planned = plan(args).expect_code(1).json();
+        assert_eq!(
+            planned["obstacles"][0]["obstacle"], "retention",
+            "{planned}"
+        );
+        assert_eq!(planned["obstacles"][0]["exact"], false, "{planned}");
+        let said = run(&mut restore(&repo, &broker, topic, args)).expect_code(1);
+        let words = "the newest record of a batch to restore is from";
+        assert!(said.stderr.contains(words), "{}", said.stderr);
+    });
 }
 
 /// Returns the segment that the newest snapshot names: the one that is computed, where one is.

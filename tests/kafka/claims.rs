@@ -10,7 +10,7 @@ use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{samples, topics, wait};
+use crate::support::{samples, topics};
 
 /// A topic whose backup waits until a transaction ends, with its claim held.
 struct Held {
@@ -38,7 +38,7 @@ impl Held {
         let args = ["--topic", &self.topic, "--open-transactions-wait", "10m"];
         let running = Running::spawn(&mut repo.backup(broker, &args));
         let pid = json!(running.process_id());
-        wait::until("a claim that is held", || {
+        running.wait_until("a claim that is held", || {
             // A reading may fall between the listing and the removal of another claim.
             let claims = repo.claims();
             let mut claims = claims.iter();
@@ -149,7 +149,7 @@ fn a_backup_that_lost_its_claim_commits_nothing_and_the_next_one_uses_its_segmen
 
 /// Takes the claim of a run away while the run is suspended, as another machine does that takes it for dead.
 fn take_claim(repo: &Repo, running: &Running) {
-    running.signal(libc::SIGSTOP);
+    running.suspend();
     for claim in fs::read_dir(repo.path().join("claims")).unwrap() {
         fs::remove_file(claim.unwrap().path()).unwrap();
     }
@@ -164,7 +164,7 @@ fn a_backup_that_was_suspended_too_long_stops_at_once_and_names_who_writes_now()
     take_claim(&repo, &first);
     let second = held.backup(broker, &repo);
     // It would wait for the transaction for ten minutes more.
-    first.signal(libc::SIGCONT);
+    first.proceed();
     let lost = first.finish().expect_code(1);
     let holder = format!("process {}", second.process_id());
     for expected in [
@@ -194,7 +194,7 @@ fn a_backup_that_was_overtaken_while_it_was_suspended_commits_nothing() {
     // Not what the transaction holds back.
     let args = ["--topic", &held.topic, "--open-transactions-wait", "0s"];
     run(&mut repo.backup(broker, &args)).expect_code(3);
-    first.signal(libc::SIGCONT);
+    first.proceed();
     let lost = first.finish().expect_code(1);
     for expected in ["nothing was committed", "run this command again"] {
         assert!(lost.stderr.contains(expected), "{expected}: {lost:#?}");

@@ -6,7 +6,7 @@ use crate::support::broker::Broker;
 use crate::support::process::{Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
-use crate::support::{consume, offset_map, samples, topics, wait};
+use crate::support::{consume, offset_map, samples, topics};
 
 /// Backs up a topic of 3,000 records in one partition.
 fn backed_up(broker: &Broker, name: &str, config: &[(&str, &str)]) -> (Repo, String) {
@@ -37,7 +37,7 @@ fn a_discarded_restore_leaves_nothing_temporary() {
         let map = format!("{topic}={target}");
         let slow = ["--map", &map, "--rate-limit-records", "200"];
         let running = Running::spawn(&mut repo.restore(broker, &slow));
-        wait::until("a transaction is open", || {
+        running.wait_until("a transaction is open", || {
             let there = consume::partitions(broker, &target) > 0;
             let open = there.then(|| consume::bounds(broker, &target, 0));
             open.filter(|[_, stable, high]| stable < high)
@@ -99,9 +99,9 @@ fn an_unfinished_restore_is_named_before_its_target_is_appended_to() {
     let (repo, topic) = backed_up(broker, "half", &[]);
     let target = topics::unique("half-target");
     let map = format!("{topic}={target}");
-    let slow = ["--map", &map, "--rate-limit-records", "1000"];
+    let slow = ["--map", &map, "--rate-limit-records", "300"];
     let running = Running::spawn(&mut repo.restore(broker, &slow));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there = consume::partitions(broker, &target) > 0;
         (there && consume::bounds(broker, &target, 0)[1] > 0).then_some(())
     });
@@ -119,7 +119,8 @@ fn an_unfinished_restore_is_named_before_its_target_is_appended_to() {
             assert!(refused.stderr.contains(&says), "{refused:#?}");
         }
     }
-    run(&mut repo.restore(broker, &["--resume", &restore])).expect_code(0);
+    let resume = ["--resume", &restore, "--rate-limit-records", "100000"];
+    run(&mut repo.restore(broker, &resume)).expect_code(0);
     assert_eq!(consume::assert_same(broker, (&topic, &target), 1), 3_000);
     // Once it has finished, whoever wants all records again may have them.
     let append = ["--map", &map, "--append"];

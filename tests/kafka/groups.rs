@@ -378,6 +378,45 @@ fn groups_of_any_id_are_saved_or_named_as_not_saved() {
             assert_eq!(offsets(&group), [(0, 3, metadata.to_owned())], "{name:?}");
         }
     }
+
+    // What is saved is restored, and rolled back. Brokers delete no single offset of the group with the empty id.
+    let args = ["--map", "read=copy", "--groups", "*", "--verify"];
+    run(&mut repo.restore(&broker, &args)).expect_code(0);
+    let committed_in_copy = |name: &str, expected: &[(i64, i64, String)]| {
+        let now = Repo::new();
+        run(&mut now.backup(&broker, &["--topic", "copy"])).expect_code(3);
+        let mut group = group(&saved(&now, 1), name).expect("the group is saved");
+        let topics = group["topics"].as_array_mut().expect("an array");
+        topics.retain(|topic| topic["topic"] == "copy");
+        let found = match topics.is_empty() {
+            true => Vec::new(),
+            false => offsets(&group),
+        };
+        assert_eq!(found.as_slice(), expected, "{name:?}");
+    };
+    let restored = [(0, 3, metadata.to_owned())];
+    for name in whole {
+        committed_in_copy(name, &restored);
+    }
+    let rollback = ["groups", "rollback", "--json", "-b", broker.bootstrap()];
+    let report = run(&mut repo.kbk(&rollback)).expect_code(3).json();
+    let actions = report["offsets"].as_array().expect("an array").iter();
+    let stay = actions.filter(|offset| offset["action"] == "undeletable");
+    let stay: Vec<&Value> = stay.map(|offset| &offset["group"]).collect();
+    assert_eq!(stay, [""], "{report:#}");
+    for name in whole {
+        let expected = if name.is_empty() { &restored[..] } else { &[] };
+        committed_in_copy(name, expected);
+    }
+
+    // Where it has nothing else, the group goes as a whole.
+    let elsewhere = Broker::start(&[]);
+    let args = ["--topic", "read", "--groups", "*"];
+    run(&mut repo.restore(&elsewhere, &args)).expect_code(0);
+    let rollback = ["groups", "rollback", "--json", "-b", elsewhere.bootstrap()];
+    let report = run(&mut repo.kbk(&rollback)).expect_code(0).json();
+    let deleted = report["deleted"].as_array().map(Vec::len);
+    assert_eq!(deleted, Some(whole.len()), "{report:#}");
 }
 
 fn backup_seen(guarded: &Guarded, repo: &Repo) -> Finished {

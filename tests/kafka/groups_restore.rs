@@ -1,4 +1,4 @@
-//! Restored groups resume at exactly the right record; groups in use are rejected, and a restore of groups can be rolled back.
+//! Restored groups resume at exactly the right record; groups in use are left alone, and a restore of groups can be rolled back.
 
 use serde_json::{Value, json};
 
@@ -246,6 +246,62 @@ fn a_rollback_keeps_what_was_committed_since_and_takes_any_change_back() {
 }
 
 #[test]
+fn groups_in_use_are_left_alone_and_the_others_are_committed() {
+    let broker = Broker::shared();
+    let topic = topic_with_gaps(broker);
+    let groups = ["free", "classic", "consumer"].map(topics::unique);
+    let [free, classic, modern] = &groups;
+    for group in &groups {
+        commit(broker, group, &[(&topic, 0, 33, "here")]);
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("left-alone");
+    let map = format!("{topic}={target}");
+    run(&mut repo.restore(broker, &["--map", &map])).expect_code(0);
+
+    let members = [("classic", classic), ("consumer", modern)];
+    let members = members.map(|(protocol, group)| {
+        let member = Member::join(broker, protocol, group, &topic);
+        member.read(1);
+        member
+    });
+    let restore = |json: &[&str], groups: &[&String]| {
+        let mut restore = repo.kbk(&["groups", "restore", "-b", broker.bootstrap()]);
+        for group in groups {
+            restore.args(["--group", group]);
+        }
+        restore.args(json);
+        restore
+    };
+    let here = (Some(18), "here".to_owned());
+    let nothing = (None, String::new());
+    let in_use = run(&mut restore(&[], &[classic, modern])).expect_code(3);
+    assert!(in_use.stdout.contains("nothing changed"), "{in_use:#?}");
+    let some = run(&mut restore(&[], &[free, classic, modern])).expect_code(3);
+    let first = some.stdout.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("left alone: 2 groups in use, "),
+        "{some:#?}"
+    );
+    for group in [classic, modern] {
+        assert!(first.contains(&format!("{group} (1 member)")), "{some:#?}");
+        assert_eq!(now(broker, group, &target), nothing, "{group}");
+    }
+    assert!(!first.contains(free.as_str()), "{some:#?}");
+    assert_eq!(now(broker, free, &target), here);
+
+    drop(members);
+    wait::until("the members to leave", || {
+        let all = run(&mut restore(&["--json"], &[classic, modern]));
+        (all.status.code() == Some(0)).then_some(())
+    });
+    for group in &groups {
+        assert_eq!(now(broker, group, &target), here, "{group}");
+    }
+}
+
+#[test]
 fn groups_are_restored_with_the_records_unless_in_use() {
     let broker = Broker::shared();
     let topic = topic_with_gaps(broker);
@@ -367,12 +423,13 @@ fn a_resumed_restore_restores_the_groups_that_it_was_begun_with() {
         "500",
     ];
     let running = Running::spawn(&mut repo.restore(broker, &args));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there =
             consume::partitions(broker, &target) > 0 && consume::bounds(broker, &target, 0)[2] > 0;
         there.then_some(())
     });
-    drop(running);
+    running.signal(libc::SIGKILL);
+    running.finish();
     let resume = ["--resume", "--rate-limit-records", "1000000"];
     let report = run(&mut repo.restore(broker, &resume))
         .expect_code(0)

@@ -225,7 +225,9 @@ fn a_killed_process_reports_what_it_used() {
     let ballast = std::hint::black_box(vec![1u8; 64 << 20]);
     let mut busy = Command::new("sh");
     busy.args(["-c", "echo out; echo err >&2; while :; do :; done"]);
-    let finished = Running::spawn(&mut busy).kill_after(Duration::from_millis(200));
+    let busy = Running::spawn(&mut busy);
+    busy.wait_until_it_says("err\n");
+    let finished = busy.kill_after(Duration::from_millis(100));
     drop(ballast);
     assert_eq!(finished.status.code(), None, "{finished:?}");
     assert_eq!((&*finished.stdout, &*finished.stderr), ("out\n", "err\n"));

@@ -1,17 +1,13 @@
 //! What is stored as one log is one log: truncated, created again, of another cluster, or in a format that cannot be read, it is
 //! named, and nothing is appended that does not belong.
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
 use crate::support::old_log::{LogFolder, gzip, message};
 use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce};
-use crate::support::record::Message;
+use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics, wait};
 
@@ -43,31 +39,52 @@ fn restored(repo: &Repo, broker: &Broker, topic: &str, snapshot: &str) -> Vec<Me
         .collect()
 }
 
+/// Batches state their leader epochs, records that are stored by field do not: what comes compressed is stored as batches.
 #[test]
 fn a_log_that_was_truncated_and_regrown_is_stored_beside_the_old_one() {
-    let mut broker = Broker::start(&[]);
+    for (kept, has_epochs) in [("producer", false), ("zstd", true)] {
+        a_truncated_log_is_stored_beside_the_old_one(kept, has_epochs);
+    }
+}
+
+/// Returns what a broker serves: one that compresses anew replaces names of headers that are not UTF-8.
+fn served(broker: &Broker) -> Vec<Message> {
+    messages(consume::read_all(broker, "cut", 0))
+}
+
+fn a_truncated_log_is_stored_beside_the_old_one(kept: &str, has_epochs: bool) {
+    let mut broker = Broker::start(&[("compression.type", kept)]);
     topics::create(&broker, "cut", 1, &[]);
-    let old = some(10, 1);
-    produce_one_by_one(&broker, "cut", &old);
-    let repo = Repo::new();
+    produce_one_by_one(&broker, "cut", &some(10, 1));
+    let old = served(&broker);
+    let [repo, untold] = [Repo::new(), Repo::new()];
     backup(&repo, &broker, "cut", 0);
+    backup(&untold, &broker, "cut", 0);
 
     let log = LogFolder::of(&mut broker, "cut", 0);
     log.keep_batches(6);
     broker.restart();
-    let other = some(8, 2);
-    produce_one_by_one(&broker, "cut", &other);
+    produce_one_by_one(&broker, "cut", &some(8, 2));
+    // Without warnings, the output is all that says why the exit code is 3.
+    let quiet = ["backup", "--quiet", "-b", broker.bootstrap()];
+    let said = run(untold.kbk(&quiet).args(["--topic", "cut"])).expect_code(3);
+    let first = said.stdout.lines().next().unwrap_or_default();
+    let says = "cut/0: the log is not the one that was backed up: at offset 6";
+    assert!(first.starts_with(says), "{said:#?}");
+    assert_eq!(said.stderr, "");
     let second = backup(&repo, &broker, "cut", 3);
+    let epoch = &second["findings"][0]["truncated_epoch"];
+    let is_default = std::env::var("KBK_TEST_ENCODING").is_err();
+    assert!(!is_default || epoch.is_object() == has_epochs, "{epoch}");
     let diverged = json!([{
         "finding": "diverged", "topic": "cut", "partition": 0, "offset": 6, "stored_end_offset": 10,
-        "high_watermark": 14
+        "high_watermark": 14, "truncated_epoch": epoch
     }]);
     assert_eq!(second["findings"], diverged);
     assert_eq!(second["records"], 14);
 
     // The new history is continued, and both can be restored.
-    let more = some(5, 3);
-    produce_one_by_one(&broker, "cut", &more);
+    produce_one_by_one(&broker, "cut", &some(5, 3));
     let third = backup(&repo, &broker, "cut", 0);
     assert_eq!(
         (&third["findings"], &third["records"]),
@@ -76,8 +93,8 @@ fn a_log_that_was_truncated_and_regrown_is_stored_beside_the_old_one() {
     assert_eq!(repo.verify()["records"], 29);
     repo.verify_by_spec();
     assert!(restored(&repo, &broker, "cut", "1") == old);
-    let new = [&old[..6], &other, &more].concat();
-    assert!(restored(&repo, &broker, "cut", "latest") == new);
+    let new = served(&broker);
+    assert!(restored(&repo, &broker, "cut", "latest") == new, "{kept}");
 
     // The same, seen while the log is short: what grows afterwards continues the short log.
     let log = LogFolder::of(&mut broker, "cut", 0);
@@ -88,6 +105,102 @@ fn a_log_that_was_truncated_and_regrown_is_stored_beside_the_old_one() {
     produce_one_by_one(&broker, "cut", &some(30, 4));
     assert_eq!(backup(&repo, &broker, "cut", 0)["records"], 30);
     assert_eq!(repo.verify()["records"], 61);
+}
+
+/// Backs up batches as they are, which state their leader epochs.
+fn backup_batches(repo: &Repo, broker: &Broker, topic: &str, code: i32) -> Value {
+    let args = ["--topic", topic, "--encoding", "batches"];
+    run(&mut repo.backup(broker, &args))
+        .expect_code(code)
+        .json()
+}
+
+/// Produces other records up to the last one of `old`, which is the same again, and more after it.
+fn regrow(broker: &Broker, topic: &str, kept: usize, old: &[Message]) -> Vec<Message> {
+    let last = old.len() - 1;
+    let regrown = [&some(last - kept, 2)[..], &old[last..], &some(4, 3)].concat();
+    produce_one_by_one(broker, topic, &regrown);
+    [&old[..kept], &regrown].concat()
+}
+
+/// Asserts that a backup has found a log of 10 stored records that was cut to 6 and has 14 now, by the leader epoch of the tenth.
+#[track_caller]
+fn assert_cut(report: &Value, topic: &str) {
+    let truncated = &report["findings"][0]["truncated_epoch"];
+    assert!(truncated["leader_epoch"].is_number(), "{report:#}");
+    let diverged = json!([{
+        "finding": "diverged", "topic": topic, "partition": 0, "offset": 6, "stored_end_offset": 10, "high_watermark": 14,
+        "truncated_epoch": { "leader_epoch": truncated["leader_epoch"], "end_offset": 6, "stored_end_offset": 10 }
+    }]);
+    assert_eq!(report["findings"], diverged);
+    assert_eq!(report["records"], 14);
+}
+
+#[test]
+fn a_leader_epoch_shows_a_truncation_where_the_last_record_is_the_same_again() {
+    let mut broker = Broker::start(&[]);
+    topics::create(&broker, "cut", 1, &[]);
+    let old = some(10, 1);
+    produce_one_by_one(&broker, "cut", &old);
+    let [repo, by_record] = [Repo::new(), Repo::new()];
+    backup_batches(&repo, &broker, "cut", 0);
+    backup(&by_record, &broker, "cut", 0);
+    // Other leaders alone are no reason.
+    broker.stop();
+    broker.restart();
+    let log = LogFolder::of(&mut broker, "cut", 0);
+    log.keep_batches(6);
+    broker.restart();
+    let all = regrow(&broker, "cut", 6, &old);
+    assert_cut(&backup_batches(&repo, &broker, "cut", 3), "cut");
+    assert!(restored(&repo, &broker, "cut", "1") == old);
+    assert!(restored(&repo, &broker, "cut", "latest") == all);
+    broker.stop();
+    broker.restart();
+    produce_one_by_one(&broker, "cut", &some(5, 4));
+    assert_eq!(
+        backup_batches(&repo, &broker, "cut", 0)["findings"],
+        json!([])
+    );
+    // Records that are stored by field have no epoch.
+    assert_eq!(backup(&by_record, &broker, "cut", 0)["findings"], json!([]));
+}
+
+#[test]
+fn an_unclean_leader_election_is_named_by_its_leader_epoch() {
+    let mut brokers = Broker::start_three();
+    let create = [
+        "--create",
+        "--topic",
+        "unclean",
+        "--replica-assignment",
+        "1:2",
+        "--config",
+        "unclean.leader.election.enable=true",
+        "--config",
+        "min.insync.replicas=1",
+    ];
+    brokers[2].tool("org.apache.kafka.tools.TopicCommand", &create);
+    let leader = |broker: &Broker, node: i32| {
+        wait::until("the leader", || {
+            (topics::leaders(broker, "unclean") == [node]).then_some(())
+        });
+    };
+    leader(&brokers[2], 1);
+    let old = some(10, 1);
+    produce_one_by_one(&brokers[2], "unclean", &old[..6]);
+    brokers[1].kill();
+    // Only the leader has these.
+    produce_one_by_one(&brokers[2], "unclean", &old[6..]);
+    let repo = Repo::new();
+    backup_batches(&repo, &brokers[2], "unclean", 0);
+    brokers[0].kill();
+    brokers[1].restart();
+    leader(&brokers[2], 2);
+    regrow(&brokers[2], "unclean", 6, &old);
+    let report = backup_batches(&repo, &brokers[2], "unclean", 3);
+    assert_cut(&report, "unclean");
+    assert_eq!(repo.verify()["records"], 24);
 }
 
 #[test]
@@ -163,18 +276,15 @@ fn a_topic_that_is_created_again_meanwhile_is_left_out() {
         open.flush();
 
         // The survey is done, and waits for the transaction.
-        let log = repo.path().with_extension("log");
         let mut command = repo.backup(broker, &["--topic", &topic, "--topic", &pinned]);
         command.args(["--open-transactions-wait", "60s"]);
-        let running = Running::spawn(&mut with_log(&command, &log));
-        wait::until("the backup to wait", || {
-            let log = fs::read_to_string(&log).unwrap_or_default();
-            log.contains("waiting up to").then_some(())
-        });
+        let running = Running::spawn(&mut command);
+        running.wait_until_it_says("waiting up to");
         topics::delete(broker, &topic);
         topics::create(broker, &topic, 1, &[]);
         let new = some(count, 4);
         produce(broker, "none", (&topic, 0), &new);
+        running.assert_runs("its topic was created again");
         open.commit();
         let report = running.finish().expect_code(3).json();
         let findings = report["findings"].as_array().expect("findings");
@@ -194,20 +304,6 @@ fn a_topic_that_is_created_again_meanwhile_is_left_out() {
         assert_eq!(verified["records"], all);
         assert!(restored(&repo, broker, &topic, "latest") == new);
     }
-}
-
-/// Returns the command with its standard error in a file.
-fn with_log(command: &Command, log: &Path) -> Command {
-    let mut shell = Command::new("sh");
-    shell.args(["-c", r#"log=$1; shift; exec "$@" 2>"$log""#, "sh"]);
-    shell.arg(log).arg(command.get_program());
-    shell.args(command.get_args());
-    for (name, value) in command.get_envs() {
-        if let Some(value) = value {
-            shell.env(name, value);
-        }
-    }
-    shell
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn a_log_that_ends_below_the_backup_is_stored_beside_it() {
     let second = backup(&repo, &broker, "cut", 3);
     let diverged = json!([{
         "finding": "diverged", "topic": "cut", "partition": 0, "offset": 0, "stored_end_offset": 100,
-        "high_watermark": 30
+        "high_watermark": 30, "truncated_epoch": null
     }]);
     assert_eq!(second["findings"], diverged);
     assert_eq!(second["records"], 30);

@@ -11,7 +11,7 @@ use crate::support::process::{Finished, Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
 use crate::support::samples::Random;
-use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
+use crate::support::{consume, offset_map, samples, seed, soak, topics};
 
 const RECORDS: usize = 60_000;
 /// The message after a signal that arrived before there was anything to seal or to leave half done.
@@ -23,18 +23,12 @@ fn an_interrupted_backup_continues_where_it_stopped() {
     let broker = Broker::shared();
     let topic = filled_topic(broker);
     let backup = |repo: &Repo| repo.backup(broker, &["--topic", &topic, "--segment-size", "1MiB"]);
-    let whole = time_of(&mut backup(&Repo::new()));
-    let mut random = Random::new(seed());
-    for (signal, code) in rounds() {
+    let mut moments = Moments::new(time_of(&mut backup(&Repo::new())));
+    while let Some((moment, signal, code)) = moments.next() {
         let repo = Repo::new();
-        let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
-        let stopped = stop_after(moment, signal, &mut backup(&repo));
-        println!(
-            "signal {signal} after {moment:?} of {whole:?}: {}",
-            stopped.status
-        );
+        let stopped = Running::spawn(&mut backup(&repo)).signal_after(moment, signal);
         let mut already = 0;
-        if ended_half_way(&stopped, signal, code) {
+        if moments.ended_half_way(&stopped, signal, code) {
             let report = stopped.json();
             assert_eq!(report["interrupted"], true);
             assert!(
@@ -71,22 +65,14 @@ fn an_interrupted_restore_reports_it_and_can_be_resumed() {
     let topic = filled_topic(broker);
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
-    let whole = time_of(&mut restore(
-        &repo,
-        broker,
-        &topic,
-        &topics::unique("timed"),
-    ));
-    let mut random = Random::new(seed());
-    for (signal, code) in rounds() {
+    let timed = topics::unique("timed");
+    let whole = time_of(&mut restore(&repo, broker, &topic, &timed));
+    let mut moments = Moments::new(whole);
+    while let Some((moment, signal, code)) = moments.next() {
         let target = topics::unique("restore-stopped");
-        let moment = Duration::from_micros(random.below(whole.as_micros() as u64));
-        let stopped = stop_after(moment, signal, &mut restore(&repo, broker, &topic, &target));
-        println!(
-            "signal {signal} after {moment:?} of {whole:?}: {}",
-            stopped.status
-        );
-        if ended_half_way(&stopped, signal, code) {
+        let mut command = restore(&repo, broker, &topic, &target);
+        let stopped = Running::spawn(&mut command).signal_after(moment, signal);
+        if moments.ended_half_way(&stopped, signal, code) {
             let report = stopped.json();
             assert_eq!(report["interrupted"], true);
             assert!(
@@ -118,6 +104,8 @@ fn one_signal_is_enough_while_the_broker_is_silent() {
     // Accepts connections and never answers, so that kbk is waiting when the signal arrives.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("bound").to_string();
+    silent.set_nonblocking(true).expect("a socket");
+    let mut connections = Vec::new();
     let broker = Broker::shared();
     let topic = filled_topic(broker);
     let (saved, new) = (Repo::new(), Repo::missing());
@@ -126,7 +114,8 @@ fn one_signal_is_enough_while_the_broker_is_silent() {
     for (repo, command) in [(&new, backup), (&saved, &["restore"])] {
         for (signal, code) in SIGNALS {
             let running = Running::spawn(&mut repo.kbk(&[command, &["-b", &address]].concat()));
-            wait::until("the signals to be handled", || {
+            connections.push(running.wait_until("it to connect", || silent.accept().ok()));
+            running.wait_until("the signals to be handled", || {
                 handles_signals(running.process_id()).then_some(())
             });
             let asked = Instant::now();
@@ -135,6 +124,8 @@ fn one_signal_is_enough_while_the_broker_is_silent() {
             // Waiting for the broker would take nine seconds.
             assert!(asked.elapsed() < Duration::from_secs(5), "{finished:#?}");
             assert!(finished.stderr.contains(NOTHING_DONE), "{finished:#?}");
+            // The next connection is one of the next run.
+            while silent.accept().is_ok() {}
         }
     }
     assert!(!new.path().exists());
@@ -156,25 +147,59 @@ fn restore(repo: &Repo, broker: &Broker, topic: &str, target: &str) -> Command {
     repo.restore(broker, &["--map", &format!("{topic}={target}")])
 }
 
-/// Yields signals with the exit codes that they must cause.
-fn rounds() -> impl Iterator<Item = (libc::c_int, i32)> {
-    SIGNALS
-        .into_iter()
-        .cycle()
-        .take(if soak() { 20 } else { 4 })
+/// Moments at which runs are stopped, until enough of them were stopped half-way.
+struct Moments {
+    random: Random,
+    moment: Duration,
+    whole: Duration,
+    round: usize,
+    half_way: usize,
+}
+
+impl Moments {
+    /// Starts with the time that a whole run takes.
+    fn new(whole: Duration) -> Self {
+        Self {
+            random: Random::new(seed()),
+            moment: Duration::ZERO,
+            whole,
+            round: 0,
+            half_way: 0,
+        }
+    }
+
+    /// Returns a moment, and a signal with the exit code that it must cause.
+    fn next(&mut self) -> Option<(Duration, libc::c_int, i32)> {
+        if self.half_way >= if soak() { 12 } else { 2 } && self.round >= if soak() { 20 } else { 4 }
+        {
+            return None;
+        }
+        let (signal, code) = SIGNALS[self.round % SIGNALS.len()];
+        self.round += 1;
+        let whole = self.whole.as_micros() as u64;
+        self.moment = Duration::from_micros(self.random.below(whole));
+        Some((self.moment, signal, code))
+    }
+
+    /// Reports whether the run was stopped after it had started its work, and before it ended.
+    #[track_caller]
+    fn ended_half_way(&mut self, stopped: &Finished, signal: libc::c_int, code: i32) -> bool {
+        let (moment, whole, status) = (self.moment, self.whole, stopped.status);
+        println!("signal {signal} after {moment:?} of {whole:?}: {status}");
+        let is_half_way = ended_half_way(stopped, signal, code);
+        self.half_way += usize::from(is_half_way);
+        if status.success() {
+            // The machine has become faster.
+            self.whole = moment.max(whole / 2);
+        }
+        is_half_way
+    }
 }
 
 fn time_of(command: &mut Command) -> Duration {
     let began = Instant::now();
     run(command).expect_code(0);
     began.elapsed()
-}
-
-fn stop_after(moment: Duration, signal: libc::c_int, command: &mut Command) -> Finished {
-    let running = Running::spawn(command);
-    std::thread::sleep(moment);
-    running.signal(signal);
-    running.finish()
 }
 
 /// Reports whether the signal arrived before the process ended. Until kbk installs its handlers, a signal kills it like any process.

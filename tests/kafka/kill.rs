@@ -12,11 +12,7 @@ use crate::support::{consume, samples, seed, soak, topics};
 
 #[test]
 fn a_killed_backup_is_completed_by_the_next_run() {
-    let (kills, records) = if soak() {
-        (20, 1_000_000)
-    } else {
-        (6, 120_000)
-    };
+    let (kills, records) = if soak() { (20, 1_000_000) } else { (5, 60_000) };
     let broker = Broker::shared();
     let topic = topics::unique("killed");
     topics::create(broker, &topic, 4, &[]);

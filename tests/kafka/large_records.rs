@@ -1,12 +1,12 @@
 //! Records as large as a cluster allows are restored next to small ones, and a topic that would not accept them is rejected.
 
 use crate::support::broker::Broker;
-use crate::support::process::run;
+use crate::support::process::{Finished, run};
 use crate::support::produce::produce;
 use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::samples::{Random, now_ms};
-use crate::support::{consume, topics};
+use crate::support::{consume, soak, topics, wire};
 
 const MB: u64 = 1_000_000;
 
@@ -49,6 +49,69 @@ fn records_of_one_and_twenty_megabytes_are_restored() {
     run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(0);
     let restored = consume::assert_same(broker, (&topic, &target), 1);
     assert_eq!(restored, 2 * records().len() as u64);
+}
+
+/// One batch far larger than what is asked for in a response, several times. In `make soak` as large as a broker takes by default, of which each
+/// copy takes 100 MB.
+#[test]
+fn batches_of_many_megabytes_are_saved_and_restored() {
+    let megabytes = if soak() { 96 } else { 32 };
+    // Each of the broker's threads keeps a buffer of the size of a batch.
+    let broker = Broker::start(&[("num.io.threads", "2"), ("num.network.threads", "2")]);
+    topics::create(
+        &broker,
+        "huge",
+        1,
+        &[
+            ("max.message.bytes", "104000000"),
+            ("segment.bytes", "110000000"),
+        ],
+    );
+    let mut random = Random::new(4);
+    let noise = random.bytes(MB);
+    let messages: Vec<Message> = (0..megabytes)
+        .map(|number: i64| Message {
+            timestamp: now_ms(),
+            key: Some(number.to_string().into_bytes()),
+            value: Some(noise.clone()),
+            headers: Vec::new(),
+        })
+        .collect();
+    let batches = 3;
+    for _ in 0..batches {
+        wire::produce(&broker, ("huge", 0), &messages);
+    }
+    let batch_bytes = megabytes.unsigned_abs() * MB;
+    let check = |what: &str, finished: Finished, copies: u64| {
+        let finished = finished.expect_code(0);
+        let found = finished.max_rss_bytes;
+        println!("{what}: {} MB", found / MB);
+        assert!(
+            found <= copies * batch_bytes + 80 * MB,
+            "{what} took {found} bytes"
+        );
+    };
+    for encoding in ["records", "batches"] {
+        let repo = Repo::new();
+        let args = [
+            "--topic",
+            "huge",
+            "--client",
+            "wire",
+            "--encoding",
+            encoding,
+        ];
+        let saved = run(&mut repo.backup(&broker, &args));
+        check(&format!("backup as {encoding}"), saved, 5);
+        repo.verify();
+        let target = topics::unique("huge-restored");
+        let map = format!("huge={target}");
+        let restored = run(&mut repo.restore(&broker, &["--map", &map, "--client", "wire"]));
+        check(&format!("restore of {encoding}"), restored, 4);
+        let restored = consume::assert_same(&broker, ("huge", &target), 1);
+        assert_eq!(restored, batches * megabytes.unsigned_abs());
+        topics::delete(&broker, &target);
+    }
 }
 
 /// Large values, compressible and incompressible, a large key, and small records around each.

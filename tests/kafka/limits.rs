@@ -110,6 +110,41 @@ fn a_cluster_with_a_low_limit_accepts_what_it_accepted() {
     }
 }
 
+/// Brokers compress again where the topic says so, so that batches are stored as they are.
+#[test]
+fn a_limit_that_was_lowered_after_large_records_is_set_once_they_are_restored() {
+    let broker = Broker::shared();
+    // Half of it does not compress.
+    let mut state = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    });
+    let large = Message {
+        value: Some(noise.take(1 << 20).chain(vec![0; 1 << 20]).collect()),
+        ..samples::plain(samples::now_ms(), "")
+    };
+    let small = samples::plain(samples::now_ms(), "small");
+    for kept in ["producer", "zstd"] {
+        let topic = topics::unique("lowered");
+        let with = |limit: &'static str| [("max.message.bytes", limit), ("compression.type", kept)];
+        topics::create(broker, &topic, 1, &with("4000000"));
+        produce(broker, "none", (&topic, 0), [&small, &large, &small]);
+        topics::reconfigure(broker, &topic, &with("1000"));
+        let repo = Repo::new();
+        run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+        for client in ["wire", "librdkafka"] {
+            let target = topics::unique("lowered-restored");
+            let map = format!("{topic}={target}");
+            let args = ["--map", &map, "--verify", "--client", client];
+            run(&mut repo.restore(broker, &args)).expect_code(0);
+            consume::assert_same(broker, (&topic, &target), 1);
+            let saved = with("1000").map(|(key, value)| (key.to_owned(), value.to_owned()));
+            topics::assert_config(broker, &target, &saved.into());
+        }
+    }
+}
+
 #[test]
 fn limits_of_an_existing_target_are_reported_before_anything_is_written() {
     let broker = Broker::shared();

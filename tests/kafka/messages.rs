@@ -7,7 +7,7 @@ use crate::support::broker::{Broker, free_port};
 use crate::support::process::{Finished, Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics, wait};
+use crate::support::{consume, samples, topics};
 
 const PARTITIONS: i32 = 4;
 
@@ -81,7 +81,7 @@ fn q_is_silent_v_explains_and_only_vv_has_librdkafka() {
 fn an_outage_is_reported_once_and_so_is_its_end() {
     const MOST_LINES: usize = 10;
     let mut broker = Broker::start(&[]);
-    let topic = topic_of_documents(&broker, "outage", 20_000);
+    let topic = topic_of_documents(&broker, "outage", 8_000);
     let repo = Repo::new();
     run(&mut repo.backup(&broker, &["--topic", &topic, "--no-groups"])).expect_code(0);
     let target = topics::unique("outage-restore");
@@ -98,13 +98,13 @@ fn an_outage_is_reported_once_and_so_is_its_end() {
         &address,
     ];
     let running = Running::spawn(&mut repo.restore(&broker, &args));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there = consume::partitions(&broker, &target) > 0;
         let written = |partition| consume::offsets(&broker, &target, partition).end > 0;
         (there && (0..PARTITIONS).any(written)).then_some(())
     });
     broker.kill();
-    let (reason, metrics) = wait::until("the outage to be noticed", || {
+    let (reason, metrics) = running.wait_until("the outage to be noticed", || {
         let (status, reason) = get(&address, "/readyz")?;
         let metrics = Exposition::at(&address)?;
         (status == 503).then_some((reason, metrics))

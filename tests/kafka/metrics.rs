@@ -12,7 +12,7 @@ use crate::support::broker::{Broker, free_port};
 use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce, produce_bulk};
 use crate::support::repo::Repo;
-use crate::support::{samples, topics, wait};
+use crate::support::{samples, topics};
 
 /// Metrics that move where something fails, and the test that makes it fail.
 const ELSEWHERE: &[(&str, &str)] = &[
@@ -165,7 +165,7 @@ fn every_metric_moves_in_a_run() {
     let watched = ["--metrics-addr", &address, "--metrics-textfile", to_file[1]];
     let mut command = repo.restore(broker, &[&slowly[..], &watched].concat());
     let running = Running::spawn(&mut command);
-    let ready = wait::until("the restore to work", || {
+    let ready = running.wait_until("the restore to work", || {
         let (status, _) = get(&address, "/readyz")?;
         assert_eq!(get(&address, "/healthz")?.0, 200);
         (status == 200).then(|| Exposition::at(&address)).flatten()

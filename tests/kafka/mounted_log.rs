@@ -67,18 +67,30 @@ fn put(data: &Path, mount: &Mount<'_>, topic: &str) {
 
 #[test]
 fn kafka_reads_a_mounted_log_and_a_broker_runs_on_it() {
+    assert_runs_on_a_mounted_log("records");
+}
+
+/// With the producers' own batches, of any codec and of transactions, as they were.
+#[test]
+fn kafka_reads_mounted_batches_as_they_are_and_a_broker_runs_on_them() {
+    assert_runs_on_a_mounted_log("batches");
+}
+
+fn assert_runs_on_a_mounted_log(encoding: &str) {
     let mut broker = Broker::start(&[]);
     let names = logs::fill(&broker);
     logs::spread(&mut broker);
     let repo = Repo::new();
-    run(&mut repo.backup(&broker, &[])).expect_code(0);
+    run(&mut repo.backup(&broker, &["--encoding", encoding])).expect_code(0);
 
     let before = Logs::read(&broker, &names);
     let out = TempDir::with_prefix("kbk-export-").expect("a folder");
     let export = out.path().join("logs");
-    let mut command = repo.kbk(&["export", "--format", "kafka-log", "--compression", "none"]);
+    let args = ["export", "--format", "kafka-log", "--compression", "stored"];
+    let mut command = repo.kbk(&args);
     run(command.arg(&export)).expect_code(0);
     let mount = Mount::of(&repo, &["--for-broker"]);
+    let mut dumped = Vec::new();
     for Log { topic, records, .. } in &before.topics {
         let log = mount.partition(topic).join("log");
         let exported = export.join(format!("{topic}-0"));
@@ -91,8 +103,9 @@ fn kafka_reads_a_mounted_log_and_a_broker_runs_on_it() {
             files += 1;
         }
         assert_eq!(fs::read_dir(&log).expect("a folder").count(), files);
-        assert_dumped(&log, records);
+        dumped.push((log, records.as_slice()));
     }
+    assert_dumped(&dumped);
 
     before.lose(&broker);
     broker.stop();

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
@@ -11,7 +10,7 @@ use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{consume, samples, topics};
+use crate::support::{consume, samples, topics, wait};
 
 /// Produces 10 records, a transaction of 1 record that stays open, and 20 records after it.
 fn held_back(broker: &Broker, topic: &str) -> Producer {
@@ -144,8 +143,7 @@ fn a_transaction_that_ends_in_time_holds_nothing_back() {
     let repo = Repo::new();
     let args = ["--topic", &topic, "--open-transactions-wait", "10m"];
     let backup = Running::spawn(&mut repo.backup(broker, &args));
-    // Most likely the backup is waiting by now; if not, the outcome is the same.
-    thread::sleep(Duration::from_secs(1));
+    backup.wait_until_it_says("waiting up to");
     open.commit();
     let report = backup.finish().expect_code(0).json();
     assert_eq!(
@@ -167,6 +165,9 @@ fn records_that_arrive_meanwhile_are_not_taken_for_an_open_transaction() {
             while !done.load(Ordering::Relaxed) {
                 produce(broker, "none", (&topic, 0), &records);
             }
+        });
+        wait::until("the first records", || {
+            (consume::offsets(broker, &topic, 0).end > 0).then_some(())
         });
         for _ in 0..5 {
             let repo = Repo::new();

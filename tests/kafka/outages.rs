@@ -36,8 +36,10 @@ fn restore(repo: &Repo, broker: &Broker, (topic, target): (&str, &str), args: &[
     command
 }
 
-fn wait_for_records(broker: &Broker, target: &str) {
-    wait::until("the first records", || {
+/// Waits for the first records of a restore that is to write more of them.
+#[track_caller]
+fn wait_for_records(running: &Running, broker: &Broker, target: &str) {
+    running.wait_until("the first records", || {
         let there = consume::partitions(broker, target) > 0;
         let written = |partition| consume::offsets(broker, target, partition).end > 0;
         (there && (0..PARTITIONS).any(written)).then_some(())
@@ -206,7 +208,10 @@ fn an_advertised_address_that_refuses_is_named() {
         "sasl.password=secret",
     ];
     let failed = run(&mut repo.kbk(&args)).expect_code(1);
-    says(&failed, &[&nobody, "Connection refused"]);
+    says(
+        &failed,
+        &[&nobody, "Connection refused", "`advertised.listeners`"],
+    );
 }
 
 #[test]
@@ -219,8 +224,9 @@ fn a_frozen_broker_ends_a_restore_which_can_be_resumed() {
         let target = topics::unique("frozen-restore");
         let args = [&slowly[..], &[timeout]].concat();
         let running = Running::spawn(&mut restore(&repo, &broker, (&topic, &target), &args));
-        wait_for_records(&broker, &target);
+        wait_for_records(&running, &broker, &target);
         broker.freeze();
+        running.assert_runs("the broker is frozen");
         if let Some(signal) = signal {
             thread::sleep(Duration::from_secs(1));
             running.signal(signal);
@@ -231,7 +237,8 @@ fn a_frozen_broker_ends_a_restore_which_can_be_resumed() {
             &ended,
             &[&address, "the cluster did not", "kbk restore --resume"],
         );
-        run(&mut repo.restore(&broker, &["--resume"])).expect_code(0);
+        let resume = ["--resume", "--rate-limit", "1GiB"];
+        run(&mut repo.restore(&broker, &resume)).expect_code(0);
         consume::assert_same(&broker, (&topic, &target), PARTITIONS);
         let restores = offset_map::restores(&repo);
         let last = restores.last().expect("it has begun");
@@ -257,14 +264,32 @@ fn slow_restore(broker: &Broker, (topic, repo): (&str, &Repo), target: &str) -> 
         "linger.ms=5",
     ];
     let running = Running::spawn(&mut restore(repo, broker, (topic, target), &args));
-    wait_for_records(broker, target);
+    wait_for_records(&running, broker, target);
     running
 }
 
-/// Suspends a run until its transaction has timed out.
-fn suspend(running: &Running) {
-    running.signal(libc::SIGSTOP);
-    thread::sleep(Duration::from_secs(5));
+/// Reports whether a transaction is open in the target.
+fn is_open(broker: &Broker, target: &str) -> bool {
+    (0..PARTITIONS).any(|partition| {
+        let [_, stable, end] = consume::bounds(broker, target, partition);
+        stable < end
+    })
+}
+
+/// Suspends a run in a transaction, and returns once that has timed out.
+fn suspend(running: &Running, broker: &Broker, target: &str) {
+    // Between two transactions, none is open for a moment.
+    loop {
+        running.suspend();
+        if is_open(broker, target) {
+            break;
+        }
+        running.proceed();
+        thread::sleep(Duration::from_millis(20));
+    }
+    wait::until("the transaction to time out", || {
+        (!is_open(broker, target)).then_some(())
+    });
 }
 
 #[test]
@@ -276,11 +301,13 @@ fn a_restore_whose_transaction_timed_out_continues_with_a_new_producer() {
         let running = slow_restore(&broker, (&topic, &repo), &target);
         if freezes_broker {
             broker.freeze();
-            thread::sleep(Duration::from_secs(5));
+            running.assert_runs("the broker is frozen");
+            // Longer than a transaction may take.
+            thread::sleep(Duration::from_secs(4));
             broker.thaw();
         } else {
-            suspend(&running);
-            running.signal(libc::SIGCONT);
+            suspend(&running, &broker, &target);
+            running.proceed();
         }
         let finished = running.finish().expect_code(0);
         if !freezes_broker {
@@ -300,8 +327,9 @@ fn a_restore_that_was_taken_over_while_it_was_suspended_stops_at_once() {
     for ends_first in [false, true] {
         let target = topics::unique("taken-over-restore");
         let first = slow_restore(&broker, (&topic, &repo), &target);
-        suspend(&first);
-        let resume = ["--resume", "--rate-limit", "1MiB"];
+        suspend(&first, &broker, &target);
+        let rate = if ends_first { "1GiB" } else { "1MiB" };
+        let resume = ["--resume", "--rate-limit", rate];
         let second = Running::spawn(&mut repo.restore(&broker, &resume));
         let holder = format!("process {}", second.process_id());
         let (second, ended) = match ends_first {
@@ -309,19 +337,20 @@ fn a_restore_that_was_taken_over_while_it_was_suspended_stops_at_once() {
             false => {
                 let end = || (0..PARTITIONS).map(|it| consume::offsets(&broker, &target, it).end);
                 let before: i64 = end().sum();
-                wait::until("more records", || {
+                second.wait_until("more records", || {
                     (end().sum::<i64>() > before + 100).then_some(())
                 });
                 (Some(second), None)
             }
         };
-        first.signal(libc::SIGCONT);
+        first.proceed();
         let lost = first.finish().expect_code(1);
         says(
             &lost,
             &["has taken it over", "nothing was committed after that"],
         );
         if let Some(second) = second {
+            second.assert_runs("the first run has ended");
             says(&lost, &[&holder, "kbk restore --resume on"]);
             second.finish().expect_code(0);
         }
@@ -366,7 +395,7 @@ fn a_restore_that_was_taken_over_between_two_records_leaves_no_page_of_its_offse
             "linger.ms=0",
         ];
         let first = Running::spawn(&mut restore(&repo, broker, (&topic, &target), &args));
-        wait::until("the first records", || {
+        first.wait_until("the first records", || {
             if consume::partitions(broker, &target) == 0 {
                 return None;
             }
@@ -375,11 +404,11 @@ fn a_restore_that_was_taken_over_between_two_records_leaves_no_page_of_its_offse
             let (more, least) = (end > committed, i64::from(is_committed));
             (more && committed >= least).then_some(())
         });
-        first.signal(libc::SIGSTOP);
+        first.suspend();
         thread::sleep(AGE);
         let resume = ["--resume", "--rate-limit", "100MiB"];
         run(&mut repo.restore(broker, &resume)).expect_code(0);
-        first.signal(libc::SIGCONT);
+        first.proceed();
         let lost = first.finish().expect_code(1);
         says(
             &lost,
@@ -399,7 +428,7 @@ fn what_a_broker_refuses_is_the_error_and_is_not_retried() {
     let target = topics::unique("refusal-restore");
     let args = ["--rate-limit", "512KiB"];
     let running = Running::spawn(&mut restore(&repo, broker, (&topic, &target), &args));
-    wait_for_records(broker, &target);
+    wait_for_records(&running, broker, &target);
     topics::reconfigure(broker, &target, &[("message.timestamp.before.max.ms", "1")]);
     let failed = running.finish().expect_code(1);
     let (_, error) = failed.stderr.split_once("error: ").expect("an error");

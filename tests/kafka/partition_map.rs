@@ -8,7 +8,7 @@ use crate::support::process::{Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
-use crate::support::{consume, offset_map, samples, topics, wait};
+use crate::support::{consume, offset_map, samples, topics};
 
 const PARTITIONS: i32 = 4;
 
@@ -200,7 +200,7 @@ fn a_restore_with_a_partition_map_is_resumed() {
     let args = ["--map", &map, "--partition-map", "0:1,1:2,2:3,3:0"];
     let slow = [&args[..], &["--rate-limit-records", "100"]].concat();
     let running = Running::spawn(&mut repo.restore(broker, &slow));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there = consume::partitions(broker, &target) > 0
             && (0..PARTITIONS).any(|at| consume::offsets(broker, &target, at).end > 0);
         there.then_some(())

@@ -17,7 +17,7 @@ use crate::support::produce::{Producer, produce};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::samples::Random;
-use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
+use crate::support::{consume, offset_map, samples, seed, soak, topics};
 
 /// Creates a topic whose keys each have one partition, with gaps in its offsets, and backs it up.
 fn saved(broker: &Broker, name: &str, partitions: i32, records: usize) -> (String, Repo) {
@@ -160,9 +160,11 @@ fn records_are_placed_as_javas_partitioner_places_their_keys() {
 
 #[test]
 fn every_record_is_restored_once_and_verified() {
+    const RECORDS: usize = 6_000;
     let broker = Broker::shared();
+    let mut names = Vec::new();
     for (sources, targets) in [(4, 3), (2, 6), (4, 1), (1, 4), (30, 7)] {
-        let (topic, repo) = saved(broker, "repartitioned", sources, 20_000);
+        let (topic, repo) = saved(broker, "repartitioned", sources, RECORDS);
         let target = topics::unique("repartition");
         let args = args(&topic, &target, targets);
         let plan = run(&mut restore(&repo, broker, &args, &["--dry-run"]))
@@ -189,32 +191,30 @@ fn every_record_is_restored_once_and_verified() {
         let report = run(&mut restore(&repo, broker, &args, &["--verify"]))
             .expect_code(0)
             .json();
-        assert_eq!(report["records"], 20_000);
+        assert_eq!(report["records"], RECORDS);
         assert_eq!(report["partitions"], targets);
         let proof = report["proof"].as_array().expect("a proof");
         assert_eq!(proof.len(), targets as usize);
         for name in ["expected", "found"] {
             let count: u64 = proof.iter().filter_map(|one| one[name].as_u64()).sum();
-            assert_eq!(count, 20_000, "{proof:#?}");
+            assert_eq!(count, RECORDS as u64, "{proof:#?}");
         }
         let name = report["restore"].as_str().expect("a name");
         let (from, to) = ((&*topic, sources), (&*target, targets));
         assert_repartitioned(broker, &repo, name, from, to);
         repo.verify();
-        let left = broker.tool(
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            &["--list"],
-        );
-        assert!(
-            !left.contains(name),
-            "the groups are no longer needed: {left}"
-        );
+        names.push(name.to_owned());
+    }
+    let left = groups::list(broker);
+    for name in names {
+        let of_it = |group: &String| group.contains(&name);
+        assert!(!left.iter().any(of_it), "no longer needed: {left:?}");
     }
 }
 
 #[test]
 fn a_killed_repartition_is_resumed_exactly_once() {
-    let (kills, records) = if soak() { (20, 600_000) } else { (6, 60_000) };
+    let (kills, records) = if soak() { (20, 600_000) } else { (5, 30_000) };
     let (sources, targets) = (4, 3);
     let broker = Broker::shared();
     let (topic, repo) = saved(broker, "killed-repartition", sources, records);
@@ -276,13 +276,15 @@ fn a_killed_repartition_is_resumed_exactly_once() {
 #[test]
 fn a_broker_outage_does_not_end_a_repartition() {
     let mut broker = Broker::start(&[]);
-    let (topic, repo) = saved(&broker, "cut-off-repartition", 5, 400_000);
+    let (topic, repo) = saved(&broker, "cut-off-repartition", 5, 40_000);
+    // Slow enough to continue after the second outage.
+    let slow = ["--rate-limit-records", "4000"];
     let mut random = Random::new(seed());
     for _ in 0..if soak() { 20 } else { 1 } {
         let target = topics::unique("cut-off-target");
         let args = args(&topic, &target, 3);
-        let running = Running::spawn(&mut restore(&repo, &broker, &args, &[]));
-        wait::until("the first records", || {
+        let running = Running::spawn(&mut restore(&repo, &broker, &args, &slow));
+        running.wait_until("the first records", || {
             let there = consume::partitions(&broker, &target) > 0
                 && consume::offsets(&broker, &target, 0).end > 0;
             there.then_some(())
@@ -297,6 +299,7 @@ fn a_broker_outage_does_not_end_a_repartition() {
             } else {
                 broker.stop();
             }
+            running.assert_runs("the broker is away");
             std::thread::sleep(Duration::from_secs(3));
             broker.restart();
         }
@@ -315,7 +318,7 @@ fn a_broker_outage_does_not_end_a_repartition() {
 fn stopped(repo: &Repo, broker: &Broker, args: &[String], target: &str) -> String {
     let slow = ["--rate-limit-records", "300"];
     let running = Running::spawn(&mut restore(repo, broker, args, &slow));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there =
             consume::partitions(broker, target) > 0 && consume::offsets(broker, target, 0).end > 0;
         there.then_some(())
@@ -333,12 +336,9 @@ fn a_repartition_that_lost_its_committed_positions_cannot_be_resumed() {
     let name = stopped(&repo, broker, &args(&topic, &target, 3), &target);
     let written = consume::offsets(broker, &target, 0);
     // Two partitions are in progress; deletes the groups that committed for them, as if both had expired.
-    let listed = broker.tool(
-        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        &["--list"],
-    );
-    let mine = listed.lines().filter(|group| group.contains(&name));
-    mine.for_each(|group| groups::delete(broker, group.trim()));
+    let listed = groups::list(broker);
+    let mine = listed.iter().filter(|group| group.contains(&name));
+    mine.for_each(|group| groups::delete(broker, group));
     let failed = run(&mut repo.restore(broker, &["--resume", &name])).expect_code(1);
     assert!(
         failed.stderr.contains("has no committed position for"),

@@ -142,7 +142,7 @@ fn a_restore_that_failed_leaves_no_settings_behind() {
         let map = format!("{topic}={target}");
         let slow = ["--map", &map, "--rate-limit-records", "500"];
         let running = Running::spawn(&mut repo.restore(broker, &slow));
-        wait::until("the first records", || {
+        running.wait_until("the first records", || {
             let there = consume::partitions(broker, &target) > 0
                 && consume::bounds(broker, &target, 0)[2] > 0;
             there.then_some(())
@@ -155,4 +155,21 @@ fn a_restore_that_failed_leaves_no_settings_behind() {
         run(&mut repo.restore(broker, &args)).expect_code(0);
         topics::assert_config(broker, &target, &expected);
     }
+}
+
+/// Only the topics of Kafka itself show what a topic inherits from the brokers.
+#[test]
+fn retention_is_restored_where_every_topic_of_the_cluster_has_its_own() {
+    let broker = Broker::start(&[]);
+    for number in 0..12 {
+        let own = [("retention.ms", "-1"), ("retention.bytes", "-1")];
+        topics::create(&broker, &format!("a-{number}"), 1, &own);
+    }
+    topics::create(&broker, "inherits", 1, &[]);
+    let record = samples::plain(samples::now_ms(), "a record");
+    produce(&broker, "none", ("inherits", 0), [&record]);
+    let repo = Repo::new();
+    run(&mut repo.backup(&broker, &["--topic", "inherits"])).expect_code(0);
+    run(&mut repo.restore(&broker, &["--map", "inherits=copy"])).expect_code(0);
+    topics::assert_config(&broker, "copy", &topics::config(&broker, "inherits"));
 }

@@ -10,7 +10,7 @@ use crate::support::process::{Running, run};
 use crate::support::produce::{Producer, produce_bulk};
 use crate::support::repo::Repo;
 use crate::support::samples::Random;
-use crate::support::{consume, offset_map, samples, seed, soak, topics, wait};
+use crate::support::{consume, groups, offset_map, samples, seed, soak, topics};
 
 const PARTITIONS: i32 = 4;
 
@@ -75,11 +75,7 @@ fn a_killed_restore_of_batches_is_resumed_exactly_once() {
 }
 
 fn killed_and_resumed(encoding: &str) {
-    let (kills, records) = if soak() {
-        (20, 1_000_000)
-    } else {
-        (8, 150_000)
-    };
+    let (kills, records) = if soak() { (20, 1_000_000) } else { (5, 60_000) };
     let broker = Broker::shared();
     let args = ["--encoding", encoding];
     let (topic, repo) = saved_as(broker, ("kill-restore", &args), records);
@@ -123,10 +119,9 @@ fn killed_and_resumed(encoding: &str) {
         });
         consume::assert_same(broker, (&topic, &target), PARTITIONS);
         offset_map::assert_exact(broker, &repo, &restore, (&topic, &target), PARTITIONS);
-        assert!(
-            !groups(broker).contains(&restore),
-            "the group is no longer needed"
-        );
+        let left = groups::list(broker);
+        let of_it = |group: &String| group.contains(&restore);
+        assert!(!left.iter().any(of_it), "no longer needed: {left:?}");
         topics::delete(broker, &target);
     }
     topics::delete(broker, &topic);
@@ -140,69 +135,79 @@ fn restore_time(repo: &Repo, broker: &Broker, topic: &str) -> Duration {
     began.elapsed()
 }
 
-fn groups(broker: &Broker) -> String {
-    broker.tool(
-        "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-        &["--list"],
-    )
+/// Starts a restore that writes at most `per_second` records, and waits for the first.
+fn slow(repo: &Repo, broker: &Broker, (topic, target): (&str, &str), per_second: usize) -> Running {
+    let mut command = restore(repo, broker, topic, target);
+    command.args(["--rate-limit-records", &per_second.to_string()]);
+    let running = Running::spawn(&mut command);
+    running.wait_until("the first records", || {
+        let there =
+            consume::partitions(broker, target) > 0 && consume::offsets(broker, target, 0).end > 0;
+        there.then_some(())
+    });
+    running
 }
 
 #[test]
 fn broker_outages_do_not_end_a_restore() {
-    let away = Duration::from_secs(if soak() { 20 } else { 5 });
+    let away = Duration::from_secs(if soak() { 20 } else { 4 });
     let mut broker = Broker::start(&[]);
-    let (topic, repo) = saved(&broker, "cut-off", 300_000);
+    let (topic, repo) = saved(&broker, "cut-off", 40_000);
+    let target = topics::unique("cut-off-restore");
+    let running = slow(&repo, &broker, (&topic, &target), 4_000);
     for kill in [false, true] {
-        let target = topics::unique("cut-off-restore");
-        let running = Running::spawn(&mut restore(&repo, &broker, &topic, &target));
-        wait::until("the first records", || {
-            let there = consume::partitions(&broker, &target) > 0
-                && consume::offsets(&broker, &target, 0).end > 0;
-            there.then_some(())
-        });
         if kill {
             broker.kill();
         } else {
             broker.stop();
         }
+        running.assert_runs("the broker is away");
         thread::sleep(away);
         broker.restart();
-        let finished = running.finish().expect_code(0);
-        println!("{}", finished.stderr);
-        consume::assert_same(&broker, (&topic, &target), PARTITIONS);
-        let restores = offset_map::restores(&repo);
-        let last = restores.last().expect("it has begun");
-        offset_map::assert_exact(&broker, &repo, last, (&topic, &target), PARTITIONS);
     }
+    let finished = running.finish().expect_code(0);
+    println!("{}", finished.stderr);
+    assert_restored(&broker, &repo, &topic, &target);
 }
 
 #[test]
 fn leaders_and_coordinators_that_move_do_not_end_a_restore() {
     let mut brokers = Broker::start_three();
-    let (topic, repo) = saved(&brokers[0], "moved", 200_000);
+    let (topic, repo) = saved(&brokers[0], "moved", 40_000);
     let target = topics::unique("moved-restore");
-    let running = Running::spawn(&mut restore(&repo, &brokers[0], &topic, &target));
-    wait::until("the first records", || {
-        let there = consume::partitions(&brokers[0], &target) > 0
-            && consume::offsets(&brokers[0], &target, 0).end > 0;
-        there.then_some(())
-    });
+    let running = slow(&repo, &brokers[0], (&topic, &target), 1_500);
     // Each broker in turn is shut down cleanly or killed, so that every leader moves at least once.
-    for (node, broker) in brokers.iter_mut().enumerate() {
+    for node in 0..brokers.len() {
+        let others = (node + 1) % brokers.len();
         if node == 1 {
-            broker.kill();
+            brokers[node].kill();
         } else {
-            broker.stop();
+            brokers[node].stop();
         }
-        thread::sleep(Duration::from_secs(3));
-        broker.restart();
+        running.assert_runs("a broker is away");
+        let gone = i32::try_from(node + 1).expect("few");
+        running.wait_until("other leaders", || {
+            let leaders = topics::leaders(&brokers[others], &target);
+            leaders
+                .iter()
+                .all(|it| ![-1, gone].contains(it))
+                .then_some(())
+        });
+        thread::sleep(Duration::from_secs(1));
+        brokers[node].restart();
     }
     let finished = running.finish().expect_code(0);
     println!("{}", finished.stderr);
-    consume::assert_same(&brokers[0], (&topic, &target), PARTITIONS);
-    let restores = offset_map::restores(&repo);
+    assert_restored(&brokers[0], &repo, &topic, &target);
+}
+
+/// Fails the test unless each record was restored once, and is where the offset map of the last restore says.
+#[track_caller]
+fn assert_restored(broker: &Broker, repo: &Repo, topic: &str, target: &str) {
+    consume::assert_same(broker, (topic, target), PARTITIONS);
+    let restores = offset_map::restores(repo);
     let last = restores.last().expect("it has begun");
-    offset_map::assert_exact(&brokers[0], &repo, last, (&topic, &target), PARTITIONS);
+    offset_map::assert_exact(broker, repo, last, (topic, target), PARTITIONS);
 }
 
 #[test]

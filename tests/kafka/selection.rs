@@ -1,7 +1,6 @@
 //! Selecting records: a restore writes exactly the selected ones, and a dry run predicts them.
 
 use std::ops::Range;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -14,7 +13,7 @@ use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::{Message, OwnedRecord};
 use crate::support::repo::Repo;
 use crate::support::wait::PATIENCE;
-use crate::support::{consume, offset_map, samples, topics, wait};
+use crate::support::{consume, offset_map, samples, topics};
 
 const PARTITIONS: i32 = 4;
 const RECORDS: usize = 20_000;
@@ -247,7 +246,7 @@ fn a_resumed_restore_keeps_its_selection() {
     // Slow enough to be stopped midway.
     let slow = [&args[..], &["--rate-limit-records", "100"]].concat();
     let running = Running::spawn(&mut saved.repo.restore(saved.broker, &slow));
-    wait::until("the first records", || {
+    running.wait_until("the first records", || {
         let there = consume::partitions(saved.broker, &target) > 0
             && consume::offsets(saved.broker, &target, 1).end > 0;
         there.then_some(())
@@ -385,23 +384,33 @@ fn a_rate_limited_restore_keeps_to_the_rate_and_commits_in_time() {
     assert!(began.elapsed() > Duration::from_millis(2_400));
     consume::assert_same(broker, (&topic, &target), 1);
 
-    // A transaction may stay open for 10 seconds, and this takes 15.
-    let (target, mut by_records) = restore(&["--rate-limit-records", "20"]);
+    // A transaction may stay open for a sixth of its timeout, which is 2 seconds, and this takes 5.
+    let short = [
+        "--rate-limit-records",
+        "60",
+        "-X",
+        "transaction.timeout.ms=12000",
+    ];
+    let (target, mut by_records) = restore(&short);
     let began = Instant::now();
     run(&mut by_records).expect_code(0);
-    assert!(began.elapsed() > Duration::from_secs(14));
+    assert!(began.elapsed() > Duration::from_millis(4_500));
     consume::assert_same(broker, (&topic, &target), 1);
     let end = consume::offsets(broker, &target, 0).end;
     assert!(end >= 302, "each transaction leaves a marker: {end}");
 
     // A signal does not wait for a whole block to be written, and the resumed restore may be faster.
-    let (target, mut slow) = restore(&["--rate-limit-records", "20"]);
+    let (target, mut slow) = restore(&["--rate-limit-records", "5"]);
     let running = Running::spawn(&mut slow);
-    thread::sleep(Duration::from_secs(3));
+    running.wait_until("the first records", || {
+        let there = consume::partitions(broker, &target) > 0;
+        (there && consume::bounds(broker, &target, 0)[2] > 0).then_some(())
+    });
     let asked = Instant::now();
     running.signal(libc::SIGTERM);
     running.finish().expect_code(143);
-    assert!(asked.elapsed() < Duration::from_secs(8));
+    // All of it would take a minute.
+    assert!(asked.elapsed() < Duration::from_secs(15));
     let args = ["--resume", "--rate-limit-records", "100000"];
     let report = run(&mut repo.restore(broker, &args)).expect_code(0).json();
     assert_eq!(report["records"], 300);

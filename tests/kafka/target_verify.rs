@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::broker::Broker;
-use crate::support::process::run;
-use crate::support::produce::{Producer, produce, produce_bulk};
+use crate::support::process::{Running, run};
+use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::{Message, messages};
 use crate::support::repo::Repo;
 use crate::support::{consume, samples, topics, wait};
@@ -226,6 +226,7 @@ fn restore_verify_checks_only_what_the_restore_wrote() {
 
 #[test]
 fn restore_verify_reports_a_difference_and_changes_nothing_more() {
+    const RECORDS: usize = 40_000;
     let broker = Broker::shared();
     let (topic, target) = (topics::unique("meddled"), topics::unique("meddled-with"));
     topics::create(
@@ -238,31 +239,28 @@ fn restore_verify_reports_a_difference_and_changes_nothing_more() {
         broker,
         "lz4",
         (&topic, PARTITIONS),
-        samples::documents(3).take(200_000),
+        samples::documents(3).take(RECORDS),
     );
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
-    let meddler = std::thread::spawn({
-        let target = target.clone();
-        move || {
-            let producer = Producer::new(broker, "none");
-            // Before that, the restore would find that somebody else writes to its target, and stop.
-            wait::until("the first records", || {
-                let there = consume::partitions(broker, &target) > 0
-                    && consume::bounds(broker, &target, 2)[2] > 0;
-                there.then_some(())
-            });
-            producer.send(
-                &target,
-                2,
-                &samples::plain(samples::now_ms(), "not of the backup"),
-            );
-            producer.flush();
-        }
-    });
     let map = format!("{topic}={target}");
-    let finished = run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(3);
-    meddler.join().expect("the meddler wrote its record");
+    // Slow enough for another record while records are still restored.
+    let args = ["--map", &map, "--verify", "--rate-limit-records", "5000"];
+    let running = Running::spawn(&mut repo.restore(broker, &args));
+    // Before that, the restore would find that somebody else writes to its target, and stop.
+    running.wait_until("the first records", || {
+        let there =
+            consume::partitions(broker, &target) > 0 && consume::bounds(broker, &target, 2)[2] > 0;
+        there.then_some(())
+    });
+    let other = samples::plain(samples::now_ms(), "not of the backup");
+    produce(broker, "none", (&target, 2), [&other]);
+    let written = (0..PARTITIONS).map(|partition| consume::bounds(broker, &target, partition)[2]);
+    assert!(
+        written.sum::<i64>() < RECORDS as i64,
+        "it was to be written while records are restored"
+    );
+    let finished = running.finish().expect_code(3);
     let report = finished.json();
     assert_eq!(report["unexpected"][0]["partition"], 2, "{report:#}");
     let proof = &report["proof"];

@@ -5,7 +5,7 @@ use crate::support::broker::Broker;
 use crate::support::process::{Running, run};
 use crate::support::produce::produce_bulk;
 use crate::support::repo::Repo;
-use crate::support::{consume, offset_map, samples, topics, wait};
+use crate::support::{consume, offset_map, samples, topics};
 
 const PARTITIONS: i32 = 2;
 const RECORDS: usize = 6_000;
@@ -21,15 +21,22 @@ fn saved(broker: &Broker, name: &str) -> (String, Repo) {
     (topic, repo)
 }
 
-/// Starts a restore that takes several seconds.
-fn slow(broker: &Broker, repo: &Repo, map: &str, args: &[&str]) -> Running {
-    let slow = ["--map", map, "--rate-limit-records", "1500"];
+/// Starts a restore that writes at most `rate` records per second.
+fn slow(broker: &Broker, repo: &Repo, map: &str, rate: &str, args: &[&str]) -> Running {
+    let slow = ["--map", map, "--rate-limit-records", rate];
     Running::spawn(&mut repo.restore(broker, &[&slow, args].concat()))
 }
 
-/// Waits until the log of each partition of the target has records, committed or not.
-fn wait_for_records(broker: &Broker, target: &str) {
-    wait::until("the first records", || {
+/// Starts a restore that would take half a minute, and waits until the log of a partition of its target has records, committed or not.
+fn begun(broker: &Broker, repo: &Repo, (map, target): (&str, &str), args: &[&str]) -> Running {
+    let running = slow(broker, repo, map, "200", args);
+    wait_for_records(&running, broker, target);
+    running
+}
+
+#[track_caller]
+fn wait_for_records(running: &Running, broker: &Broker, target: &str) {
+    running.wait_until("the first records", || {
         let there = consume::partitions(broker, target) == PARTITIONS;
         let filled = |partition| consume::bounds(broker, target, partition)[2] > 0;
         (there && (0..PARTITIONS).any(filled)).then_some(())
@@ -71,8 +78,7 @@ fn a_target_that_has_changed_is_not_resumed() {
     ] {
         let target = topics::unique("changed-target");
         let map = format!("{topic}={target}");
-        let running = slow(broker, &repo, &map, &[]);
-        wait_for_records(broker, &target);
+        let running = begun(broker, &repo, (&map, &target), &[]);
         running.signal(libc::SIGTERM);
         let stopped = running.finish().expect_code(143).json();
         let restore = stopped["restore"].as_str().expect("a name");
@@ -97,8 +103,9 @@ fn timestamps_that_the_cluster_may_have_replaced_fail_the_restore() {
     let (topic, repo) = saved(broker, "restamped");
     let target = topics::unique("restamped-target");
     let map = format!("{topic}={target}");
-    let running = slow(broker, &repo, &map, &[]);
-    wait_for_records(broker, &target);
+    // It notices that when it has written all records.
+    let running = slow(broker, &repo, &map, "800", &[]);
+    wait_for_records(&running, broker, &target);
     let any_time = topics::ANY_TIME;
     let config = [
         &any_time[..],
@@ -106,6 +113,7 @@ fn timestamps_that_the_cluster_may_have_replaced_fail_the_restore() {
     ]
     .concat();
     topics::reconfigure(broker, &target, &config);
+    running.assert_runs("the configuration is another");
     let failed = running.finish().expect_code(1);
     for says in [
         "may have replaced timestamps",
@@ -125,9 +133,11 @@ fn a_target_that_is_created_again_meanwhile_fails_the_restore() {
     for args in [&[][..], &["--no-transactions"]] {
         let target = topics::unique("created-again-target");
         let map = format!("{topic}={target}");
-        let running = slow(broker, &repo, &map, args);
-        wait_for_records(broker, &target);
+        // It may notice that only when it commits the last records.
+        let running = slow(broker, &repo, &map, "600", args);
+        wait_for_records(&running, broker, &target);
         topics::delete(broker, &target);
+        running.assert_runs("the topic is deleted");
         topics::create(broker, &target, PARTITIONS, &[]);
         let failed = running.finish().expect_code(1);
         assert!(failed.stderr.contains(&target), "{failed:#?}");
@@ -143,7 +153,7 @@ fn two_restores_into_one_empty_topic_do_not_both_succeed() {
         let target = topics::unique("restored-twice-target");
         topics::create(broker, &target, PARTITIONS, &[]);
         let map = format!("{topic}={target}");
-        let both = [(); 2].map(|()| slow(broker, &repo, &map, args));
+        let both = [(); 2].map(|()| slow(broker, &repo, &map, "1500", args));
         let both = both.map(Running::finish);
         let codes = both.each_ref().map(|run| run.status.code());
         assert!(codes.iter().any(|code| *code != Some(0)), "{both:#?}");

@@ -16,7 +16,7 @@ use crate::support::process::{Running, run};
 use crate::support::produce::{CODECS, produce};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
-use crate::support::{consume, offset_map, samples, scenarios, topics, wait};
+use crate::support::{consume, offset_map, samples, scenarios, topics};
 
 /// Opens a sink of a topic's partitions.
 fn sink(broker: &Broker, topic: &str, partitions: i32, transactional_id: Option<&str>) -> WireSink {
@@ -199,11 +199,12 @@ fn transactions_before_kip_890() {
     let map = format!("{topic}={target}");
     let slowly = ["--map", &map, "--rate-limit-records", "100"];
     let running = Running::spawn(&mut repo.restore(&broker, &slowly));
-    wait::until("records in the target", || {
+    running.wait_until("records in the target", || {
         let exists = consume::partitions(&broker, &target) > 0;
         (exists && consume::offsets(&broker, &target, 0).end > 0).then_some(())
     });
-    running.kill_after(Duration::ZERO);
+    running.signal(libc::SIGKILL);
+    running.finish();
     let resume = ["--resume", "--rate-limit-records", "100000"];
     run(&mut repo.restore(&broker, &resume)).expect_code(0);
     consume::assert_same(&broker, (&topic, &target), 2);

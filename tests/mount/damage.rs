@@ -8,6 +8,7 @@ use kbk_format::{Open, Segment};
 
 use crate::mounted::{Mount, sh, until};
 use crate::world::World;
+use crate::world::as_batches::SegmentKind;
 
 const EIO: i32 = 5;
 
@@ -95,6 +96,70 @@ fn a_flipped_byte_makes_only_its_block_unreadable() {
     }
 }
 
+/// Nothing states how long the text of the block is: what holds its place is as long as the block.
+#[test]
+fn a_block_whose_text_has_no_known_length_has_a_place_that_cannot_be_read() {
+    let world = World::new()
+        .of_kind(SegmentKind::NotComputed)
+        .with_samples();
+    let whole = {
+        let mount = Mount::of(&world);
+        fs::read(mount.latest("topics/orders/0/records.jsonl")).unwrap()
+    };
+    let blocks = blocks(&world);
+    let key = world.entries("orders", 0)[1].key.clone();
+    let block = blocks[2].clone();
+    world.flip(&key, usize::try_from(block.start + 300).unwrap());
+    let stored = usize::try_from(block.end - block.start).unwrap();
+    let mount = Mount::of(&world);
+    let path = mount.latest("topics/orders/0/records.jsonl");
+    let found = readable(&path);
+    let start = found.iter().position(Option::is_none).unwrap();
+    let end = start + stored;
+    let text = |bytes: &[Option<u8>]| bytes.iter().map(|byte| byte.unwrap()).collect::<Vec<u8>>();
+    assert!(found[start..end].iter().all(Option::is_none), "its place");
+    assert_eq!(text(&found[..start]), whole[..start]);
+    let rest = text(&found[end..]);
+    assert!(whole.ends_with(&rest) && start + rest.len() < whole.len());
+    assert!(whole[start - 1] == b'\n' && rest.starts_with(b"{"));
+
+    // In one go up to it, not a byte less, and then an error.
+    let copy = mount.path().with_file_name("copy");
+    let (file, copied) = (path.display(), copy.display());
+    let shell = format!("cp {file} {copied} && echo copied; true");
+    assert_eq!(sh(&shell), "");
+    assert_eq!(fs::read(&copy).unwrap(), whole[..start]);
+    sh(&format!(
+        "dd if={file} of={copied} bs=16 conv=noerror 2>&1 || true"
+    ));
+    let salvaged = fs::read(&copy).unwrap();
+    assert!(salvaged.starts_with(&whole[..start]));
+    // What is read after an error begins less than 16 bytes further on.
+    assert!(salvaged.ends_with(&rest[16..]));
+    assert!(salvaged.len() <= start + rest.len());
+    let lines = sh(&format!("tail -n 3 {file}"));
+    assert!(whole.ends_with(lines.as_bytes()) && lines.lines().count() == 3);
+
+    let meta = fs::read_to_string(mount.latest("topics/orders/0/meta.json")).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+    let place = &meta["unreadable_text"][0];
+    assert_eq!(
+        place["records.jsonl"],
+        serde_json::json!({"start": start, "end": end})
+    );
+    assert_eq!(meta["unreadable_text"].as_array().unwrap().len(), 1);
+    let errors = fs::read_to_string(mount.latest("errors.jsonl")).unwrap();
+    assert!(
+        errors.contains("\"damaged\"") && errors.lines().count() == 1,
+        "{errors}"
+    );
+    for file in ["values", "keys"] {
+        let found = readable(&mount.latest(&format!("topics/orders/0/{file}")));
+        let lost = found.iter().filter(|byte| byte.is_none()).count();
+        assert_eq!(lost, stored, "{file}");
+    }
+}
+
 #[test]
 fn a_missing_segment_makes_only_its_records_unreadable() {
     let world = World::sample();
@@ -114,6 +179,25 @@ fn a_missing_segment_makes_only_its_records_unreadable() {
         "{parts:?} {read:?}"
     );
     assert!(mount.stderr().contains(&key), "{}", mount.stderr());
+}
+
+/// Which segments it has, the index does not say any more: its files are errors and not empty, and all others are whole.
+#[test]
+fn a_damaged_table_of_segments_makes_only_its_partitions_unreadable() {
+    let world = World::sample();
+    let table = world.forged_index().write_segments_apart(Some("payments"));
+    world.flip(&table, 40);
+    let mount = Mount::of(&world);
+    for file in ["records.jsonl", "values"] {
+        let hidden = fs::read(mount.latest(&format!("topics/payments/0/{file}")));
+        assert_eq!(hidden.unwrap_err().raw_os_error(), Some(EIO), "{file}");
+    }
+    for partition in 0..2 {
+        let whole = mount.latest(&format!("topics/orders/{partition}/records.jsonl"));
+        let whole = fs::read_to_string(whole).unwrap();
+        assert_eq!(whole.lines().count(), 600);
+    }
+    assert!(mount.stderr().contains(&table), "{}", mount.stderr());
 }
 
 #[test]
@@ -181,4 +265,29 @@ fn a_repository_that_is_away_for_a_while_is_whole_again() {
         fs::read_to_string(mount.latest("errors.jsonl")).unwrap(),
         ""
     );
+}
+
+/// The newest snapshot is gone, and the hint still names it: the mount shows the older one as the latest, and says so.
+#[test]
+fn a_newest_snapshot_that_is_gone_is_named_at_the_start() {
+    let world = World::sample();
+    let mount = Mount::of(&world);
+    assert!(
+        !mount.stderr().contains("newest snapshot"),
+        "{}",
+        mount.stderr()
+    );
+    drop(mount);
+    fs::remove_file(world.path("snapshots/00000000000000000002.json")).unwrap();
+    let mount = Mount::of(&world);
+    let said = mount.stderr();
+    assert!(
+        said.contains("snapshots/00000000000000000002.json")
+            && said.contains("snapshots/latest.json names it as the newest snapshot"),
+        "{said}"
+    );
+    let latest = fs::read_link(mount.path().join("latest")).unwrap();
+    assert!(latest.ends_with("1"), "{latest:?}");
+    let payments = fs::read_to_string(mount.latest("topics/payments/0/records.jsonl")).unwrap();
+    assert_eq!(payments.lines().count(), 100, "those of the first snapshot");
 }

@@ -127,6 +127,7 @@ fn a_mount_that_hangs_keeps_neither_mount_nor_umount_waiting() {
     let world = world();
     let mut mount = Mount::of(&world);
     mount.signal("STOP");
+    until("it is stopped", || mount.is_stopped().then_some(()));
     let (repository, place) = (world.path(""), mount.path());
     let place = place.to_str().unwrap();
     let output = kbk(&["mount", repository.to_str().unwrap(), place])

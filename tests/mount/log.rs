@@ -9,6 +9,7 @@ use kbk_format::kafka_log::GAPS_FILE;
 use kbk_format::{Open, Segment};
 
 use crate::mounted::{Mount, kbk, sh};
+use crate::world::as_batches::SegmentKind;
 use crate::world::{KeyAndValue, Row, World};
 
 const EIO: i32 = 5;
@@ -25,7 +26,11 @@ fn content(offset: i64) -> KeyAndValue {
 
 /// Topics with gaps of any size, large values, late records and some without a time, in blocks of a few records.
 fn world() -> World {
-    let mut world = World::with_blocks(30_000);
+    world_of(SegmentKind::of_this_run())
+}
+
+fn world_of(kind: SegmentKind) -> World {
+    let mut world = World::with_blocks(30_000).of_kind(kind);
     world.content = content;
     let start = 1_763_800_000_000;
     let time = |offset: i64| match offset % 97 {
@@ -55,10 +60,10 @@ fn world() -> World {
     world
 }
 
-/// Exports a snapshot without compression.
+/// Exports a snapshot with Kafka's own batches as they are, and without compression otherwise.
 fn export(world: &World, snapshot: &str, out: &Path) {
     let repository = world.path("");
-    let args = ["export", "--format", "kafka-log", "--compression", "none"];
+    let args = ["export", "--format", "kafka-log", "--compression", "stored"];
     let mut command = kbk(&args);
     command.args(["--snapshot", snapshot, "-r"]);
     let output = command.arg(repository).arg(out).output().unwrap();
@@ -69,15 +74,25 @@ const LOG: &str = "00000000000000000000.log";
 
 #[test]
 fn a_log_is_that_of_an_export() {
-    let world = world();
-    let mount = Mount::with(&world, &["--show", "all"]);
+    assert_is_that_of_an_export(&world_of(SegmentKind::Columns));
+}
+
+#[test]
+fn a_log_of_stored_batches_is_that_of_an_export() {
+    for kind in [SegmentKind::Batches, SegmentKind::NotComputed] {
+        assert_is_that_of_an_export(&world_of(kind));
+    }
+}
+
+fn assert_is_that_of_an_export(world: &World) {
+    let mount = Mount::with(world, &["--show", "all"]);
     for (snapshot, partitions) in [
         ("1", &["orders/0", "orders/1", "orders/2"][..]),
         ("2", &["orders/0", "orders/1", "orders/2", "far/0"]),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("logs");
-        export(&world, snapshot, &out);
+        export(world, snapshot, &out);
         for partition in partitions {
             let exported = out.join(partition.replace('/', "-"));
             let log = mount

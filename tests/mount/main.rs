@@ -8,6 +8,7 @@ mod blocks;
 mod by_key;
 mod damage;
 mod ending;
+mod failing_disk;
 mod files;
 mod growing;
 mod json;
@@ -20,6 +21,7 @@ mod mount_points;
 mod mounted;
 mod readers;
 mod recipes;
+mod unreadable;
 #[expect(dead_code, reason = "shared with the tests of kbk-tools")]
 #[path = "../../tools/tests/tools/support/world.rs"]
 mod world;

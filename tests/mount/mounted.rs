@@ -84,6 +84,12 @@ impl Mount {
         sh(&format!("kill -s {name} {}", self.process.id()));
     }
 
+    /// Reports whether the program was stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        status.lines().any(|line| line.starts_with("State:\tT"))
+    }
+
     /// Waits for the program to end.
     #[track_caller]
     pub fn end(&mut self) -> ExitStatus {

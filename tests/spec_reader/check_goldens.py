@@ -60,8 +60,9 @@ def check_golden(data: bytes, expected: dict) -> list[str]:
     info = kseg.info_to_json(segment)
     expected.setdefault("whole_lines", None)
     expected.setdefault("hours", None)
+    expected.setdefault("batch_bounds", None)
     expected.setdefault("key_filter", None)
-    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines", "hours", "key_filter"):
+    for name in ("header", "tlvs", "blocks", "statistics", "gaps", "rendered_sizes", "whole_lines", "hours", "batch_bounds", "key_filter"):
         if isinstance(expected[name], dict) and isinstance(info[name], dict):
             for member in sorted(expected[name].keys() | info[name].keys()):
                 compare(f"{name}.{member}", info[name].get(member, "nothing"), expected[name].get(member, "nothing"))

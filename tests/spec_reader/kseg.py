@@ -27,7 +27,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import lz4.block
@@ -82,6 +82,7 @@ CODEC_NAMES = {CODEC_NONE: "none", CODEC_ZSTD: "zstd", CODEC_LZ4: "lz4"}
 
 SECTION_HEADER_COPY, SECTION_BLOCK_INDEX, SECTION_STATISTICS, SECTION_GAPS, SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES = 1, 2, 3, 4, 5, 6
 SECTION_HOURS = 7
+SECTION_BATCH_BOUNDS = 8
 SECTION_KEY_FILTER = 10
 FEATURE_NOT_COMPUTED = 1
 FEATURE_KEY_FILTER = 4
@@ -129,10 +130,22 @@ _CRC_TABLE = _crc_table()
 
 
 def crc32c(data: bytes) -> int:
-    table, crc = _CRC_TABLE, 0xFFFFFFFF
+    return crc32c_append(0, data)
+
+
+def crc32c_append(crc: int, data: bytes) -> int:
+    """Returns the CRC of bytes that begin with those that `crc` is of."""
+    table, crc = _CRC_TABLE, crc ^ 0xFFFFFFFF
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
     return crc ^ 0xFFFFFFFF
+
+
+def crc32c_combine(first: int, second: int, second_length: int) -> int:
+    """Returns the CRC of a concatenation from those of its parts, and the length of the second one."""
+    for _ in range(second_length):
+        first = _CRC_TABLE[first & 0xFF] ^ (first >> 8)
+    return first ^ second
 
 
 if crc32c(b"123456789") != 0xE3069283:
@@ -442,12 +455,12 @@ def parse_sections(footer: bytes, footer_position: int) -> list[Section]:
 
     # Features before relations: section 4 rule 1.
     for section in sections:
-        known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_KEY_FILTER)
+        known = section.type in REQUIRED_SECTIONS or section.type in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_BATCH_BOUNDS, SECTION_KEY_FILTER)
         require(known or not section.flags & FLAG_CRITICAL, UNSUPPORTED, what, section.position, f"critical section {section.type}")
     types = [section.type for section in sections]
     for wanted in REQUIRED_SECTIONS:
         require(types.count(wanted) == 1, INCONSISTENT, what, footer_position, f"section {wanted} occurs {types.count(wanted)} times")
-    for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_KEY_FILTER):
+    for optional in (SECTION_RENDERED_SIZES, SECTION_WHOLE_LINES, SECTION_BATCH_BOUNDS, SECTION_KEY_FILTER):
         require(types.count(optional) <= 1, INCONSISTENT, what, footer_position, f"section {optional} occurs more than once")
     require(types == sorted(set(types)), INCONSISTENT, what, footer_position, f"sections in the order {types}")
     return sections
@@ -594,6 +607,49 @@ def parse_hours(section: Section, index: list[IndexEntry], rendered_sizes: dict[
                     and sum(size for _, size in found) == end - start)
         require(fits, INCONSISTENT, what, at, f"the hours of block {number} are {found}")
     return hours
+
+
+@dataclass(frozen=True)
+class BatchBounds:
+    smallest_max_timestamp: int
+    largest_batch_bytes: int
+    codecs: int
+    has_gaps: bool
+
+
+_BATCH_BOUNDS = struct.Struct("<qIBB2x")
+
+
+def parse_batch_bounds(section: Section | None, header: FileHeader, index: list[IndexEntry], footer_position: int) -> dict[int, BatchBounds]:
+    """Returns the entries by the number of their block."""
+    what = "batch_bounds"
+    is_there = bool(header.incompatible_features & FEATURE_BATCHES)
+    require((section is not None) == is_there, INCONSISTENT, "footer", footer_position,
+            f"incompatible_features {header.incompatible_features:#x}, and the section batch_bounds is {'missing' if is_there else 'there'}")
+    if section is None:
+        return {}
+    blocks = [number for number, entry in enumerate(index) if entry.kind == KIND_BATCHES]
+    require(len(section.payload) == _BATCH_BOUNDS.size * len(blocks), INCONSISTENT, what, section.position,
+            f"{len(section.payload)} bytes for {len(blocks)} blocks of kind 2")
+    bounds = {}
+    for number, (smallest, largest, codecs, flags) in zip(blocks, _BATCH_BOUNDS.iter_unpack(section.payload)):
+        entry = index[number]
+        require(61 <= largest <= entry.raw_length, INCONSISTENT, what, section.position, f"largest_batch_bytes {largest} of block {number}")
+        require(0 < codecs < 32, INCONSISTENT, what, section.position, f"codecs {codecs:#x} of block {number}")
+        require(entry.is_computed or smallest in (I64_MAX, min(smallest, entry.max_timestamp)), INCONSISTENT, what, section.position,
+                f"smallest_max_timestamp {smallest} of block {number} is above max_timestamp {entry.max_timestamp}")
+        bounds[number] = BatchBounds(smallest, largest, codecs, bool(flags & 1))
+    return bounds
+
+
+def batch_bounds_of(batches: list[Batch]) -> BatchBounds:
+    codecs = 0
+    for batch in batches:
+        codecs |= 1 << batch.codec
+    return BatchBounds(
+        min((batch.max_timestamp for batch in batches if batch.max_timestamp != -1), default=I64_MAX),
+        max(61 + len(batch.stored) for batch in batches), codecs,
+        any(batch.record_count < batch.last_offset - batch.base_offset + 1 for batch in batches))
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -1328,6 +1384,7 @@ class Segment:
     rendered_sizes: dict[str, list[int]] | None
     whole_lines: dict[str, bool] | None
     hours: list[list[tuple[int, int]]] | None
+    batch_bounds: dict[int, BatchBounds]
     key_filter: KeyFilter | None
 
     @property
@@ -1464,7 +1521,8 @@ def open(data: bytes) -> Segment:  # noqa: A001: the name that the module's user
     whole_lines = parse_whole_lines(lines) if lines else None
     stated = by_type.get(SECTION_HOURS)
     hours = parse_hours(stated, index, rendered_sizes) if stated else None
-    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines, hours, key_filter)
+    batch_bounds = parse_batch_bounds(by_type.get(SECTION_BATCH_BOUNDS), header, index, trailer.footer_position)
+    return Segment(data, trailer, header, sections, index, statistics, gaps, rendered_sizes, whole_lines, hours, batch_bounds, key_filter)
 
 
 @dataclass
@@ -1476,7 +1534,7 @@ class ScanResult:
 
 @dataclass
 class _Proved:
-    """A block that proves itself, as a scan found it."""
+    """A block that proves itself, or a batch of a damaged one, as a scan found it."""
 
     header: BlockHeader
     records: list[Record]
@@ -1486,9 +1544,9 @@ class _Proved:
         return (self.records[0].offset, self.records[-1].offset) if self.records else None
 
     @property
-    def identity(self) -> tuple[int, int, int, int]:
+    def identity(self) -> tuple[int, int, int, int, int]:
         header = self.header
-        return header.position, header.header_crc, header.content_digest, header.restore_digest
+        return header.position, header.header_crc, header.base_offset, header.content_digest, header.restore_digest
 
 
 def scan(data: bytes) -> ScanResult:
@@ -1504,7 +1562,7 @@ def scan(data: bytes) -> ScanResult:
     except FormatError:
         pass
     position = first.header_length if first else 0
-    intact = []
+    intact, damaged = [], []
     while True:
         position = data.find(BLOCK_MAGIC, position)  # aligned or not: any number of bytes may be missing or added
         if position < 0:
@@ -1523,6 +1581,7 @@ def scan(data: bytes) -> ScanResult:
         except FormatError as error:
             # Where bytes of the streams are missing, the next block starts before this one's stated end.
             result.reports.append(error)
+            damaged.append((position, header))
             position += header.header_length
             continue
         intact.append((position, header))
@@ -1537,7 +1596,7 @@ def scan(data: bytes) -> ScanResult:
     timestamp_type = None if file_header is None else file_header.timestamp_type
     from_offset = file_header.base_offset if file_header else 0
     to_offset = footer.statistics.end_offset if footer else 1 << 63
-    proved = []
+    proved, inconsistent = [], []
     for position, header in intact:
         try:
             records = decode_block(data, header, position, timestamp_type)
@@ -1554,10 +1613,65 @@ def scan(data: bytes) -> ScanResult:
             proved.append(_Proved(header, records))
         except FormatError as error:
             result.reports.append(error)
+            if header.kind == KIND_BATCHES:
+                inconsistent.append((position, header))
+    whole = {(block.header.position, block.header.header_crc) for block in proved}
+    for position, header in damaged + inconsistent:
+        if header.kind == KIND_BATCHES and (header.position, header.header_crc) not in whole:
+            try:
+                is_inconsistent = (position, header) in inconsistent
+                proved += _proved_batches(data, position, header, timestamp_type, from_offset, to_offset, is_inconsistent)
+            except FormatError as error:
+                result.reports.append(error)
     for block in _in_order(proved, footer, result.reports):
         result.headers.append(block.header)
         result.records += block.records
     return result
+
+
+def _proved_batches(data: bytes, start: int, header: BlockHeader, timestamp_type: int | None, from_offset: int, to_offset: int,
+                    is_inconsistent: bool) -> list[_Proved]:
+    """Returns the batches of a block that prove themselves (section 5, Scan): none, unless all that batches state of themselves does."""
+    entry, what = header.directory[0], "BATCHES"
+    require(entry.codec == CODEC_NONE, CHECKSUM, what, header.position, "its batches are compressed as a whole")
+    start += header.header_length
+    stream = bytes(data[start:start + entry.stored_length])
+    require(len(stream) == entry.stored_length, TRUNCATED, what, header.position, "it is cut off")
+    position, stated, frames = 0, 0, []
+    while position < len(stream):
+        require(len(stream) - position >= _BATCH.size, INCONSISTENT, what, header.position, "bytes after the last batch")
+        base_offset, length, _, magic, crc = struct.unpack_from(">qiibI", stream, position)
+        end = position + 12 + length
+        require(magic == 2 and position + _BATCH.size <= end <= len(stream), INCONSISTENT, what, header.position, f"magic {magic}, batch_length {length}")
+        # What is stored from attributes on counts as what its crc states, whatever it is.
+        stated = crc32c_combine(crc32c_append(stated, stream[position:position + 21]), crc, end - position - 21)
+        frames.append((base_offset, stream[position:end], crc32c(stream[position + 21:end]) == crc))
+        position = end
+    require(stated == entry.stored_crc, CHECKSUM, what, header.position, "what its batches state of themselves is damaged")
+    # Nothing is damaged of a block that is intact: it is only a batch that does not decode that is not proved.
+    found, is_intact, malformed = [], all(is_right for _, _, is_right in frames), 0
+    for number, (base_offset, batch, is_right) in enumerate(frames):
+        if not is_right:
+            continue
+        end_offset = frames[number + 1][0] if number + 1 < len(frames) else header.end_offset
+        last_delta, record_count, max_timestamp = (struct.unpack_from(form, batch, at)[0] for form, at in ((">i", 23), (">i", 57), (">q", 35)))
+        alone = replace(header, base_offset=base_offset, end_offset=base_offset + last_delta + 1, record_count=record_count,
+                        max_timestamp=max_timestamp, flags=header.flags | 1)
+        try:
+            records = decode_batches(batch, alone, timestamp_type)
+        except FormatError as error:
+            if not is_intact or error.error_class == UNSUPPORTED:
+                raise
+            malformed += 1
+            continue
+        require(header.base_offset <= base_offset < end_offset <= header.end_offset and alone.end_offset <= end_offset, INCONSISTENT, what,
+                header.position, "offsets of its batches")
+        of_batch = replace(alone, end_offset=end_offset)
+        require(all(from_offset <= record.offset < to_offset for record in records), INCONSISTENT, what, header.position,
+                "records outside the segment's coverage")
+        found.append(_Proved(of_batch, records))
+    require(not is_inconsistent or malformed > 0, INCONSISTENT, what, header.position, "all of its batches decode, and it is not what it states")
+    return found
 
 
 def _in_order(proved: list[_Proved], footer: Segment | None, reports: list[FormatError]) -> list[_Proved]:
@@ -1732,6 +1846,10 @@ def verify(data: bytes) -> Segment:
             above = [record.offset for record in records if record.timestamp > block_header.max_timestamp]
             require(not above, INCONSISTENT, "block", block_header.position, f"the records at {above} are above max_timestamp")
         blocks.append((block_header, records))
+        if block_header.kind == KIND_BATCHES:
+            found = batch_bounds_of(segment.batches(number))
+            require(segment.batch_bounds[number] == found, INCONSISTENT, "batch_bounds", block_header.position,
+                    f"of block {number} are {segment.batch_bounds[number]}, those of its batches {found}")
 
     positions = {section.type: section.position for section in segment.sections}
     expected = expected_statistics(segment, blocks)
@@ -1900,6 +2018,9 @@ def info_to_json(segment: Segment) -> dict:
         "rendered_sizes": segment.rendered_sizes,
         "whole_lines": segment.whole_lines,
         "key_filter": key_filter_to_json(segment),
+        "batch_bounds": [
+            [bounds.smallest_max_timestamp, bounds.largest_batch_bytes, bounds.codecs, bounds.has_gaps] for bounds in segment.batch_bounds.values()
+        ] or None,
         "hours": segment.hours and [[list(entry) for entry in block] for block in segment.hours],
     }
 

@@ -17,6 +17,8 @@ fixtures/golden/v1/NAME.kseg with NAME.json:
     rendered_sizes  {view: [one end per block]} or null where the section is absent
     whole_lines     {values, keys}, where the section is there
     hours           per block a list of [hour, bytes], where the section is there
+    batch_bounds    per block of kind 2 [smallest_max_timestamp, largest_batch_bytes, codecs, whether a batch has fewer records than offsets], where
+                    there is such a block
     key_filter      where the section is there, by the names of SPEC.md; pages as [end, entry_count, crc]
     look_ups        where the section is there: [[key as hex or null, [blocks that may have it], [offsets of its records]]]
     rendered_sha256 {view: SHA-256 of the whole view}
@@ -160,6 +162,7 @@ class Plan:
     force_trailer: dict[str, object] = field(default_factory=dict)
     edit_rendered_sizes: Callable[[dict[str, list[int]]], None] | None = None
     edit_hours: Callable[[list[list[list[int]]]], None] | None = None  # per block, [hour, bytes]
+    edit_batch_bounds: Callable[[list[list]], None] | None = None  # per block of kind 2, as in the JSON
     edit_sections: Callable[[list[list]], None] | None = None  # [type, flags, payload]
     edit_key_entries: Callable[[list[list[int]]], None] | None = None  # per page, the values
     edit_key_pages: Callable[[list[list]], None] | None = None  # [bytes, entry_count], before the crc is computed
@@ -683,6 +686,9 @@ def build(plan: Plan) -> Built:
     hours = hours_of(plan)
     if plan.hours:
         sections.append([7, 0, hours_payload(hours)])
+    bounds = batch_bounds_of(plan)
+    if plan.incompatible & 8:
+        sections.append([8, 0, b"".join(struct.pack("<qIBB2s", *entry[:3], entry[3] | plan.reserved_byte & ~1, spare * 2) for entry in bounds)])
     if plan.key_filter is not None:
         sections.append([10, 1, key_filter_payload])
     for section in sections:
@@ -746,6 +752,8 @@ def build(plan: Plan) -> Built:
         description["whole_lines"] = {"values": bool(plan.whole_lines & 1), "keys": bool(plan.whole_lines & 2)}
     if plan.hours and plan.rendered_sizes:
         description["hours"] = hours
+    if bounds:
+        description["batch_bounds"] = bounds
     if plan.key_filter is not None:
         position, length, hash_bits, page_bits, rice_bits, target_bits = struct.unpack_from("<QIBBBB", key_filter_payload)
         description["key_filter"] = {
@@ -754,6 +762,23 @@ def build(plan: Plan) -> Built:
         }
         description["look_ups"] = look_ups(plan)
     return Built(data, len(header), block_positions, block_lengths, stream_positions, footer_position, section_positions, description)
+
+
+def batch_bounds_of(plan: Plan) -> list[list]:
+    """Returns what the headers of the batches say together, for each block of kind 2."""
+    bounds = []
+    for block in plan.blocks:
+        if block.batches is not None:
+            written = [batch_bytes(batch, plan.timestamp_type) for batch in block.batches]
+            times = [fields["max_timestamp"] for _, fields in written if fields["max_timestamp"] != -1]
+            codecs = 0
+            for _, fields in written:
+                codecs |= 1 << (fields["attributes"] & 7)
+            gaps = any(fields["record_count"] <= fields["last_offset_delta"] for _, fields in written)
+            bounds.append([min(times, default=I64_MAX), max((len(data) for data, _ in written), default=61), codecs & 31 or 1, gaps])
+    if plan.edit_batch_bounds:
+        plan.edit_batch_bounds(bounds)
+    return bounds
 
 
 def stored_hash(plan: Plan, key: bytes | None) -> int:
@@ -1084,6 +1109,9 @@ def goldens_not_computed() -> list[Plan]:
              gap_entries=[(3, 4, 1)]),
         Plan("not-computed-bound", "a block that is not computed whose batches state max_timestamp above those of their records: a bound", [
             batches_block(5, 7, [Batch([Rec(5, T, b"k", b"v")], force={"max_timestamp": T + 9}), Batch([Rec(6, T + 1, b"k", b"v")])], computed=False)], base=5),
+        Plan("not-computed-without-times", "a block of which no batch has a timestamp, and one of which only one has: the smallest max_timestamp leaves out -1", [
+            batches_block(0, 2, [Batch([Rec(0, -1, b"k", b"v")]), Batch([Rec(1, -1, b"k", b"v")], "lz4")], computed=False),
+            batches_block(2, 4, [Batch([Rec(2, -1, b"k", b"v")], "zstd"), Batch([Rec(3, T, b"k", b"v")], "zstd")], computed=False)]),
         Plan("not-computed-log-append-time", "timestamp type LogAppendTime, not computed", [
             batches_block(0, 3, [Batch([Rec(0, T, b"k", b"v"), Rec(1, T, b"k", b"v")], "gzip", base_timestamp=T - 77), Batch([Rec(2, T + 1, b"k", b"v")])], computed=False)],
              timestamp_type=1),
@@ -1537,8 +1565,15 @@ def broken_segments() -> list[Broken]:
     others = [100, 101, 102, 110, 111, 112, 113]
     all_of_them = list(range(100, 114))
 
-    def broken_batch(name: str, error_class: str, what: str, number: int | None = None, at: str = "decode", **changes) -> None:
-        add("batches-" + name, error_class, at, what, batches(number, **changes), others)
+    # Of a block of which only the second batch does not decode.
+    all_but_one = [offset for offset in all_of_them if offset not in (105, 106)]
+
+    def broken_batch(name: str, error_class: str, what: str, number: int | None = None, at: str = "decode", scan: list[int] = others, **changes) -> None:
+        add("batches-" + name, error_class, at, what, batches(number, **changes), scan)
+
+    def malformed_batch(name: str, error_class: str, what: str, **changes) -> None:
+        """A block whose other batches prove themselves."""
+        broken_batch(name, error_class, what, 1, scan=all_but_one, **changes)
 
     add("batches-block-without-bit", "inconsistent", "open", "two blocks are of kind 2, and bit 3 of the features is clear", batches(segment={"batches_bit": False}), all_of_them)
     add("batches-bit-without-block", "inconsistent", "open", "bit 3 of the features is set, and no block is of kind 2", plan(batches_bit=True), offsets)
@@ -1546,6 +1581,27 @@ def broken_segments() -> list[Broken]:
         "records": [], "edit_streams": lambda streams: streams.clear()}), others)
     add("batches-meta-length-wrong", "inconsistent", "decode", "meta_length of a block of kind 2 is 64 less than the stored length of BATCHES", batches(block={
         "index_force": {"meta_length": _batches_length(batches()) - 64}}), all_of_them)
+    def flipped(name: str, what: str, edits: list[tuple[int, int]], scan: list[int], computed: bool = True) -> None:
+        """Flips bits of the first block of kind 2: in a batch, from its beginning."""
+        of = build(batches(block={"computed": computed}))
+        data = bytearray(of.data)
+        for number, position in edits:
+            at = of.stream_positions[1]["BATCHES"]
+            for _ in range(number):
+                at += 12 + struct.unpack_from(">i", data, at + 8)[0]
+            data[at + position] ^= 4
+        add(("" if computed else "not-computed-") + "batches-flip-" + name, "checksum", "decode", what, bytes(data), scan)
+
+    everything = [100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110, 111, 112, 113]
+    flipped("in-a-batch", "a bit in the records of the second of three batches is flipped: the others prove themselves",
+            [(1, 62)], [offset for offset in everything if offset not in (105, 106)])
+    flipped("in-the-last-batch", "a bit in last_offset_delta of the last of three batches is flipped: the others prove themselves",
+            [(2, 26)], [offset for offset in everything if offset not in (107, 108, 109)], computed=False)
+    flipped("in-two-batches", "a bit in the first and in the last of three batches is flipped: the one between proves itself",
+            [(0, 62), (2, 62)], [100, 101, 102, 105, 106, 110, 111, 112, 113])
+    flipped("in-a-base-offset", "a bit in base_offset of a batch is flipped, which its crc does not cover: no batch of the block proves itself", [(1, 7)], others)
+    flipped("in-a-leader-epoch", "a bit in leader_epoch of a batch is flipped, which its crc does not cover: no batch of the block proves itself",
+            [(1, 15)], others, computed=False)
     for kind, stream, what in ((2, 1, "a block of kind 2 has META instead of BATCHES"), (2, 6, "a block of kind 2 has the unknown stream 6")):
         add(f"batches-stream-{stream}", "unsupported", "decode", what,
             batches(block={"edit_directory": lambda entries, stream=stream: entries[0].__setitem__(0, stream)}), others)
@@ -1573,16 +1629,40 @@ def broken_segments() -> list[Broken]:
         "force": {"max_timestamp": T + 10**9}})
     not_computed("record-above-the-bound", "inconsistent", "verify", "a record of a block that is not computed has a timestamp above the bound", all_of_them,
                  1, force={"max_timestamp": T - 10**6}, records=[Rec(105, T + 10**6, b"k", b"v"), Rec(106, T, b"k", b"v")])
+    def bounds(name: str, at: str, what: str, edit: Callable[[list[list]], None], computed: bool = True) -> None:
+        of = batches(block={"computed": computed}, segment={"edit_batch_bounds": edit})
+        add("batch-bounds-" + name, "inconsistent", at, what, of, all_of_them)
+
+    def bounds_section(sections: list[list]) -> list:
+        return next(section for section in sections if section[0] == 8)
+
+    add("batch-bounds-missing", "inconsistent", "open", "bit 3 of the features is set, and the section batch_bounds is missing",
+        batches(segment={"edit_sections": lambda sections: sections.remove(bounds_section(sections))}), all_of_them)
+    add("batch-bounds-without-bit", "inconsistent", "open", "the section batch_bounds is there, and no block is of kind 2",
+        plan(edit_sections=lambda sections: sections.append([8, 0, b""])), offsets)
+    add("batch-bounds-cut", "inconsistent", "open", "the section batch_bounds has one entry for two blocks of kind 2",
+        batches(segment={"edit_sections": lambda sections: bounds_section(sections).__setitem__(2, bounds_section(sections)[2][:16])}), all_of_them)
+    bounds("too-large", "open", "the largest batch of a block is larger than the block", lambda entries: entries[1].__setitem__(1, 2**30))
+    bounds("too-small", "open", "the largest batch of a block has fewer bytes than its header", lambda entries: entries[1].__setitem__(1, 60))
+    bounds("codec-5", "open", "a block has batches of codec 5", lambda entries: entries[0].__setitem__(2, 33))
+    bounds("no-codec", "open", "a block has batches of no codec", lambda entries: entries[0].__setitem__(2, 0))
+    bounds("above-max-timestamp", "open", "smallest_max_timestamp of a block that is not computed is above its max_timestamp",
+           lambda entries: entries[0].__setitem__(0, T + 10**9), computed=False)
+    for is_computed, infix in ((True, ""), (False, "not-computed-")):
+        bounds(infix + "time-wrong", "verify", "smallest_max_timestamp is one below that of the batches", lambda entries: entries[0].__setitem__(0, entries[0][0] - 1), is_computed)
+        bounds(infix + "size-wrong", "verify", "the largest batch has one byte less than stated", lambda entries: entries[0].__setitem__(1, entries[0][1] + 1), is_computed)
+    bounds("codecs-wrong", "verify", "a codec is missing among those of the batches", lambda entries: entries[0].__setitem__(2, 1))
+    bounds("gaps-wrong", "verify", "a batch is said to have fewer records than offsets", lambda entries: entries[1].__setitem__(3, 1))
     broken_batch("record-count-wrong", "inconsistent", "the block's record_count is one less than its batches have; statistics agree", block={"force": {"record_count": 6}})
     broken_batch("tombstone-count-wrong", "inconsistent", "the block's tombstone_count is 1, and no value is null; statistics agree", block={"force": {"tombstone_count": 1}})
     broken_batch("crc", "checksum", "the crc of a batch is not that of its bytes; stored_crc is", 1, force={"crc_change": 1})
     broken_batch("magic-1", "unsupported", "a batch has magic 1", 1, force={"magic": 1})
     broken_batch("codec-5", "unsupported", "a batch has codec 5", 1, attributes=5)
-    broken_batch("control", "inconsistent", "a batch is a control batch", 1, attributes=32)
-    broken_batch("other-timestamp-type", "inconsistent", "a batch is of LogAppendTime, the segment of CreateTime", 1, attributes=8)
-    broken_batch("no-record-in-a-batch", "inconsistent", "a batch states no record, and has two", 1, force={"record_count": 0})
-    broken_batch("more-records-than-offsets", "inconsistent", "a batch of two offsets states three records", 1, force={"record_count": 3})
-    broken_batch("negative-delta", "inconsistent", "a batch has last_offset_delta -1", 1, force={"last_offset_delta": -1})
+    malformed_batch("control", "inconsistent", "a batch is a control batch", attributes=32)
+    malformed_batch("other-timestamp-type", "inconsistent", "a batch is of LogAppendTime, the segment of CreateTime", attributes=8)
+    malformed_batch("no-record-in-a-batch", "inconsistent", "a batch states no record, and has two", force={"record_count": 0})
+    malformed_batch("more-records-than-offsets", "inconsistent", "a batch of two offsets states three records", force={"record_count": 3})
+    malformed_batch("negative-delta", "inconsistent", "a batch has last_offset_delta -1", force={"last_offset_delta": -1})
     broken_batch("length-too-small", "inconsistent", "a batch has batch_length 48: it ends inside its header", 1, force={"batch_length": 48})
     broken_batch("length-negative", "inconsistent", "a batch has batch_length -1", 1, force={"batch_length": -1})
     broken_batch("length-too-large", "inconsistent", "the last batch states one byte more than there is", 2, force={"batch_length": len(
@@ -1592,23 +1672,23 @@ def broken_segments() -> list[Broken]:
     broken_batch("overlapping", "inconsistent", "a batch begins at the last offset of the one before it", 0, last=105)
     broken_batch("before-the-coverage", "inconsistent", "the first batch begins below the block's base_offset", 0, base=102)
     broken_batch("beyond-the-coverage", "inconsistent", "the last batch ends at the block's end_offset", 2, last=110)
-    broken_batch("record-cut", "inconsistent", "the last record of a batch lacks its last byte", 1, edit_records=lambda raw: raw[:-1])
-    broken_batch("bytes-after-the-last-record", "inconsistent", "a batch has a byte behind its last record", 1, edit_records=lambda raw: raw + b"\0")
-    broken_batch("record-longer-than-its-fields", "inconsistent", "the length of a record is one more than its fields, and the next one is one shorter", 1,
+    malformed_batch("record-cut", "inconsistent", "the last record of a batch lacks its last byte", edit_records=lambda raw: raw[:-1])
+    malformed_batch("bytes-after-the-last-record", "inconsistent", "a batch has a byte behind its last record", edit_records=lambda raw: raw + b"\0")
+    malformed_batch("record-longer-than-its-fields", "inconsistent", "the length of a record is one more than its fields, and the next one is one shorter",
                  edit_records=lambda raw: bytes([raw[0] + 2]) + raw[1:])
-    broken_batch("varint-too-long", "inconsistent", "the length of a record is a varint of 6 bytes", 1, edit_records=lambda raw: bytes([raw[0] | 0x80]) + b"\x80\x80\x80\x80\0" + raw[1:])
-    broken_batch("offsets-not-ascending", "inconsistent", "two records of a batch have the same offset", 1, offset_deltas=[1, 1])
-    broken_batch("offset-beyond-the-batch", "inconsistent", "a record of a batch has an offset above its last one", 1, offset_deltas=[0, 2])
+    malformed_batch("varint-too-long", "inconsistent", "the length of a record is a varint of 6 bytes", edit_records=lambda raw: bytes([raw[0] | 0x80]) + b"\x80\x80\x80\x80\0" + raw[1:])
+    malformed_batch("offsets-not-ascending", "inconsistent", "two records of a batch have the same offset", offset_deltas=[1, 1])
+    malformed_batch("offset-beyond-the-batch", "inconsistent", "a record of a batch has an offset above its last one", offset_deltas=[0, 2])
     for name in ("gzip", "snappy", "lz4", "zstd"):
-        broken_batch(f"{name}-cut", "inconsistent", f"the {name} data of a batch lacks its last 3 bytes", 1, codec=name, edit_stored=lambda stored: stored[:-3])
-        broken_batch(f"{name}-bytes-after", "inconsistent", f"a batch has 9 bytes that are no {name} behind its records", 1, codec=name, edit_stored=lambda stored: stored + b"\xff" * 9)
-    broken_batch("snappy-length-wrong", "inconsistent", "snappy data without frames states one byte more than it decompresses to", 1, codec="snappy", raw_snappy=True,
+        malformed_batch(f"{name}-cut", "inconsistent", f"the {name} data of a batch lacks its last 3 bytes", codec=name, edit_stored=lambda stored: stored[:-3])
+        malformed_batch(f"{name}-bytes-after", "inconsistent", f"a batch has 9 bytes that are no {name} behind its records", codec=name, edit_stored=lambda stored: stored + b"\xff" * 9)
+    malformed_batch("snappy-length-wrong", "inconsistent", "snappy data without frames states one byte more than it decompresses to", codec="snappy", raw_snappy=True,
                  edit_stored=lambda stored: bytes([stored[0] + 1]) + stored[1:])
     # A window of 2^28 bytes: RFC 8878 section 3.1.1.1.2.
-    broken_batch("zstd-window-over-limit", "limit", "the records of a batch are a zstd frame with a window of 256 MiB", 1, codec="zstd",
+    malformed_batch("zstd-window-over-limit", "limit", "the records of a batch are a zstd frame with a window of 256 MiB", codec="zstd",
                  edit_stored=lambda stored: b"\x28\xb5\x2f\xfd\x00" + bytes([18 << 3]) + (5 << 3 | 1).to_bytes(3, "little") + b"bytes")
     bomb = zstandard.ZstdCompressor(level=19).compress(bytes(2**27 - 50))
-    broken_batch("decoded-bytes-over-limit", "limit", "the records of two batches decompress to more than 134217728 bytes together, each to less", 1, codec="zstd",
+    malformed_batch("decoded-bytes-over-limit", "limit", "the records of two batches decompress to more than 134217728 bytes together, each to less", codec="zstd",
                  edit_stored=lambda stored: bomb)
     return out
 

@@ -46,8 +46,11 @@ impl SegmentKind {
 /// Records per batch.
 const BATCH_RECORDS: usize = 7;
 
-/// Converts a segment: block by block, with the same coverage. Blocks with control records, and those without records, stay columns. `None` where
-/// all do.
+/// A block of several batches that is not computed takes fewer bytes of records than 4 MiB.
+const NOT_COMPUTED_BYTES: usize = 3 << 20;
+
+/// Converts a segment: block by block, with the same coverage. Blocks with control records, those without records, and those that are too large stay
+/// columns. `None` where all do.
 fn as_batches(bytes: &[u8], computed: bool) -> Option<(Vec<u8>, SegmentSummary)> {
     let segment = Segment::open_whole(bytes).unwrap();
     let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
@@ -61,8 +64,10 @@ fn as_batches(bytes: &[u8], computed: bool) -> Option<(Vec<u8>, SegmentSummary)>
             each(block.header(), &columns);
         }
     };
-    let is_for_batches =
-        |columns: &Columns| !columns.is_empty() && !columns.iter().any(|record| record.control);
+    let is_for_batches = |columns: &Columns| {
+        let fits = computed || columns.payload_bytes() < NOT_COMPUTED_BYTES;
+        fits && !columns.is_empty() && !columns.iter().any(|record| record.control)
+    };
     let mut any = false;
     decoded(&mut |_, columns| any |= is_for_batches(columns));
     if !any {
@@ -89,7 +94,7 @@ fn as_batches(bytes: &[u8], computed: bool) -> Option<(Vec<u8>, SegmentSummary)>
             let records: Vec<Record<'_>> = columns.iter().collect();
             for (number, records) in batches(&records, timestamp_type).into_iter().enumerate() {
                 let batch = batch(records, number, timestamp_type);
-                let batch = RecordBatch::parse(&batch, 0).unwrap();
+                let batch = RecordBatch::parse(&batch, 0).unwrap().check().unwrap();
                 let pushed = block.try_push(&batch, usize::MAX).unwrap();
                 assert_eq!(pushed, PushBatch::Pushed);
             }

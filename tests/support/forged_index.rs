@@ -70,11 +70,13 @@ impl ForgedIndex {
         self.write_snapshot(&[table]);
     }
 
-    /// Writes two tables, of which the second has the segments alone, as in a repository with many; returns its key.
-    pub fn write_segments_apart(mut self) -> String {
-        let states = self.rows.partition_point(|row| row["row"] != "segment");
-        let (states, segments) = self.rows.split_at(states);
-        let tables = [self.table(states), self.table(segments)];
+    /// Writes two tables, of which the second has the segments alone, as in a repository with many, from those of the first topic on or of a later one;
+    /// returns its key.
+    pub fn write_segments_apart(mut self, from_topic: Option<&str>) -> String {
+        let from = from_topic.unwrap_or_default();
+        let is_before = |row: &Value| row["row"] != "segment" || row["topic"].as_str() < Some(from);
+        let (others, segments) = self.rows.split_at(self.rows.partition_point(is_before));
+        let tables = [self.table(others), self.table(segments)];
         self.write_snapshot(&tables);
         format!("index/{}.idx", tables[1]["sha256"].as_str().unwrap())
     }

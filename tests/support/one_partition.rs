@@ -1,18 +1,18 @@
 //! A repository with one topic of one partition, written without a cluster. Shared by the tests against a broker and the mount
 //! bench.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Id, Identity, Key, PartitionChange, PartitionId, Repository, SegmentEntry,
-    SegmentUpload, Store, TopicChange,
+    Change, Id, Identity, Key, PartitionId, Repository, SegmentEntry, SegmentUpload, Store,
 };
 use kbk_format::{
     FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
 };
 use tokio::runtime::Runtime;
+
+use super::change::{change, partition_change, topic_change};
 
 /// The repository and its only partition.
 pub(crate) struct OnePartition {
@@ -89,36 +89,11 @@ impl OnePartition {
     /// Commits a snapshot with these segments.
     pub(crate) fn commit(&self, segments: Vec<SegmentEntry>) {
         let end_offset = segments.last().map_or(0, |entry| entry.end_offset);
+        let partition = partition_change(0.into(), end_offset, segments);
         let change = Change {
-            read_after: 0,
-            ignored: BTreeSet::new(),
-            base: None,
-            nonce: Id::random(),
             started_at: Timestamp::now(),
             created_at: Timestamp::now(),
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics: vec![TopicChange {
-                name: self.partition.topic.clone(),
-                topic_id: self.partition.topic_id,
-                kafka_id: Some(self.partition.topic_id),
-                internal: false,
-                replication_factor: 1,
-                config: None,
-                partitions: vec![PartitionChange {
-                    partition: 0.into(),
-                    log_start_offset: 0,
-                    high_watermark: end_offset,
-                    last_stable_offset: end_offset,
-                    incomplete: None,
-                    segments,
-                    lost: Vec::new(),
-                }],
-            }],
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
+            ..change(None, vec![topic_change(&self.partition, vec![partition])])
         };
         self.runtime
             .block_on(self.repository.commit(&change))

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     Fails,
     /// Reads are forbidden.
     Forbids,
+    /// Reads of every object are forbidden, and not only those of segments.
+    ForbidsAll,
     /// Answers lack their last byte.
     Truncates,
     /// Segments are missing.
@@ -48,6 +50,8 @@ struct State {
     delay: Duration,
     reads: Vec<(String, Option<Range<u64>>)>,
     bytes: u64,
+    /// How many reads are to wait at a time before any is answered; 0 for none.
+    gathers: usize,
     /// Reads that are delayed at the moment, and the most there were at a time.
     waiting: usize,
     widest: usize,
@@ -62,6 +66,11 @@ impl Watch {
     /// Delays every read from now on.
     pub(crate) fn delay(&self, delay: Duration) {
         self.0.lock().unwrap().delay = delay;
+    }
+
+    /// Lets reads wait until there are this many at a time, once. If there never are, they continue after ten seconds.
+    pub(crate) fn gather(&self, reads: usize) {
+        self.0.lock().unwrap().gathers = reads;
     }
 
     /// Returns the keys and ranges of all reads since the last call.
@@ -113,6 +122,17 @@ impl fmt::Display for Watched {
     }
 }
 
+impl Watched {
+    /// Reports whether reads are to wait for others, which ends with the last of them.
+    fn is_gathering(&self) -> bool {
+        let mut state = self.watch.0.lock().unwrap();
+        if state.waiting >= state.gathers {
+            state.gathers = 0;
+        }
+        state.gathers > 0
+    }
+}
+
 #[async_trait]
 impl ObjectStore for Watched {
     delegate_to!([inner] put_opts, put_multipart_opts, delete_stream, copy_opts);
@@ -127,13 +147,19 @@ impl ObjectStore for Watched {
             state.reads.push((path.to_string(), range));
             (state.fault, state.delay)
         };
-        if delay > Duration::ZERO {
+        if delay > Duration::ZERO || self.is_gathering() {
             {
                 let mut state = self.watch.0.lock().unwrap();
                 state.waiting += 1;
                 state.widest = state.widest.max(state.waiting);
             }
             tokio::time::sleep(delay).await;
+            for _ in 0..5_000 {
+                if !self.is_gathering() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             self.watch.0.lock().unwrap().waiting -= 1;
         }
         let is_segment = path.as_ref().ends_with(".kseg");
@@ -143,10 +169,8 @@ impl ObjectStore for Watched {
                 store: "watched",
                 source: "reset".into(),
             }),
-            Fault::Forbids if is_segment => Err(object_store::Error::PermissionDenied {
-                path: path.to_string(),
-                source: "403".into(),
-            }),
+            Fault::ForbidsAll => Err(forbidden(path)),
+            Fault::Forbids if is_segment => Err(forbidden(path)),
             Fault::Panics if is_segment => panic!("on purpose"),
             Fault::Loses if is_segment => Err(not_found(path)),
             Fault::Vanishes => Err(not_found(path)),
@@ -193,6 +217,13 @@ impl ObjectStore for Watched {
             });
         }
         self.inner.list_with_delimiter(prefix).await
+    }
+}
+
+fn forbidden(path: &Path) -> object_store::Error {
+    object_store::Error::PermissionDenied {
+        path: path.to_string(),
+        source: "403".into(),
     }
 }
 

@@ -71,9 +71,11 @@
 //! | compare two snapshots (`kbk diff A B`) | [`diff::diff`], [`diff::SnapshotDifference`] |
 //! | store the logs of a broker that does not run (`kbk import`) | [`import::import`] |
 //! | write records as files of other formats (`kbk export`) | [`export::export`] |
+//! | tell such a run what to do, and hear of it | [`maintenance`] |
 //! | look at one segment file (`kbk inspect`) | [`inspect::inspect`] |
 //! | recover what damaged segments still prove (`kbk recover`) | [`recover::recover_files`] |
-//! | open a segment file without its repository | [`SegmentFile`] |
+//! | open a segment file without its repository | [`SegmentFile`]; all bytes of any file, past what its disk does not return, [`FileBytes`] |
+//! | name offsets that cannot be read | [`UnreadRange`] |
 //! | share work among threads | [`share::FairShare`] |
 
 pub mod claims;
@@ -82,12 +84,15 @@ mod compute;
 pub mod copy;
 pub mod diff;
 pub mod export;
+mod file_bytes;
 pub mod filter;
 pub mod grep;
 pub mod import;
 pub mod index;
 pub mod inspect;
+mod large_blocks;
 pub mod list;
+pub mod maintenance;
 pub mod original;
 pub mod read;
 pub mod recover;
@@ -98,13 +103,16 @@ pub mod share;
 mod task;
 #[cfg(test)]
 mod testing;
+mod unread_range;
 mod unusable;
 pub mod verify;
 
 pub use compute::compute;
+pub use file_bytes::{FileBytes, FileBytesError, UnreadableBytes};
 pub use filter::{KeySelection, RecordFilter};
 pub use read::{
     Batch, Needs, Order, PartitionReader, ReadOptions, ReadPlan, Selection, StoredBatch,
     StoredBatches, StoredBlock, offset_for_time,
 };
 pub use segment_file::{SegmentFile, SegmentFileError};
+pub use unread_range::UnreadRange;

@@ -56,6 +56,23 @@ pub enum SegmentFileError {
     },
 }
 
+impl SegmentFileError {
+    /// Returns the same without the name of the file, for whoever has named it.
+    #[must_use]
+    pub fn cause(&self) -> String {
+        match self {
+            SegmentFileError::Io { source, .. } => source.to_string(),
+            SegmentFileError::NotAFile { .. } => {
+                "it is not a regular file, and a segment is read from its end".to_owned()
+            }
+            SegmentFileError::NotASegment { .. } => {
+                "it is not a segment: it neither begins nor ends as one".to_owned()
+            }
+            SegmentFileError::Damaged { error, .. } => format!("it is damaged: {error}"),
+        }
+    }
+}
+
 impl SegmentFile {
     /// Stored bytes of one read in a sequential pass, unless one block is larger.
     pub const RANGE_BYTES: u64 = 1 << 20;
@@ -122,6 +139,15 @@ impl SegmentFile {
     #[must_use]
     pub fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// Returns the same error of reading it, which says whether it is of one place: its footer was read, so others can be.
+    #[must_use]
+    pub fn judged(&self, error: RepoError) -> RepoError {
+        match error.kind().may_be_about_one_object() {
+            true => error.of_one_object(),
+            false => error,
+        }
     }
 
     /// Reads bytes of the segment, which its footer states.

@@ -1,8 +1,10 @@
 //! How much a batch decompresses to at most, by the frames of its codec, without decompressing it.
 
 use super::codec::BatchCodec;
-use super::frame::RecordBatch;
+use super::frame::{RecordBatch, RecordBatches};
 use super::{lz4_frame, snappy_frame};
+use crate::layout::limits;
+use crate::wire::length;
 
 impl RecordBatch<'_> {
     /// Returns how many bytes its records take at most once they are decompressed; `None` where only decompressing them tells, or where the
@@ -21,6 +23,32 @@ impl RecordBatch<'_> {
             BatchCodec::Zstd => zstd(stored),
         }
     }
+
+    /// Returns about how many bytes its records take once they are decompressed: the bound, or what gzip states, which nothing proves. `None` where the
+    /// batch is malformed.
+    fn decoded_estimate(&self) -> Option<u64> {
+        let stored = self.after(super::HEADER_LENGTH);
+        match self.header().attributes.codec()? {
+            // The size modulo 2^32 ends a member (RFC 1952, 2.3.1), and producers write one.
+            BatchCodec::Gzip => stored
+                .last_chunk()
+                .map(|size| u64::from(u32::from_le_bytes(*size)).max(stored.len() as u64)),
+            _ => self.decoded_bound(),
+        }
+    }
+}
+
+/// Returns about how many bytes the records of batches that follow each other take once they are decompressed, at most as many as a block may have.
+/// Nothing is checked.
+pub(crate) fn decoded_bytes(batches: &[u8]) -> usize {
+    let most = limits::BLOCK_DECODED_BYTES as u64;
+    let mut sum = 0_u64;
+    for batch in RecordBatches::new(batches, 0) {
+        // What is malformed may decompress to anything before that shows.
+        let estimate = batch.ok().and_then(|batch| batch.decoded_estimate());
+        sum = sum.saturating_add(estimate.unwrap_or(most));
+    }
+    length(u32::try_from(sum.min(most)).unwrap_or(u32::MAX))
 }
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;
@@ -137,6 +165,8 @@ mod tests {
                 let bytes = batch_of(codec, &values);
                 let batch = RecordBatch::parse(&bytes, 0).unwrap();
                 let found = decoded(&batch);
+                let estimate = batch.decoded_estimate().unwrap();
+                prop_assert!(estimate >= found, "{codec:?} {estimate} {found}");
                 match batch.decoded_bound() {
                     None => prop_assert_eq!(codec, BatchCodec::Gzip),
                     Some(bound) => {

@@ -72,7 +72,7 @@ impl BatchCodec {
     }
 
     /// Returns its number in a batch's attributes.
-    pub(super) fn code(self) -> i16 {
+    pub(crate) fn code(self) -> i16 {
         match self {
             BatchCodec::None => 0,
             BatchCodec::Gzip => 1,

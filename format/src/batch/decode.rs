@@ -10,6 +10,9 @@ use super::records::{self, RawRecord};
 use crate::error::{ErrorClass, Result};
 use crate::record::{Headers, Record, TimestampType};
 
+/// A decoder keeps a buffer of at most this much.
+const KEPT_BYTES: usize = 8 << 20;
+
 /// Decodes batches, with buffers that are reused from batch to batch.
 pub struct BatchDecoder {
     inflater: Inflater,
@@ -40,7 +43,7 @@ impl BatchDecoder {
         }
     }
 
-    /// Checks every record of a batch, and lends them in the order of their offsets. [`RecordBatch::check_crc`] is for the caller to call.
+    /// Checks every record of a batch, and lends them in the order of their offsets. [`RecordBatch::check`] is for the caller to call.
     /// Records of a control batch are lent, too.
     ///
     /// # Errors
@@ -90,8 +93,23 @@ impl BatchDecoder {
             let (class, detail) = too_large(limit);
             return Err(error(class, batch.position(), detail));
         }
-        records::walk(batch, bytes, |record| take(&record_of(&header, &record)))?;
-        Ok(bytes.len())
+        let walked = records::walk(batch, bytes, |record| take(&record_of(&header, &record)));
+        let length = bytes.len();
+        self.free_giant();
+        walked.map(|()| length)
+    }
+
+    /// Returns the size of the buffer that it keeps.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.raw.capacity()
+    }
+
+    /// Frees the buffer if it is larger than almost all batches need: there are many decoders, and few giant batches.
+    fn free_giant(&mut self) {
+        if self.raw.capacity() > KEPT_BYTES {
+            self.raw = Vec::new();
+        }
     }
 
     fn decode_message<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<BatchRecords<'a>> {
@@ -127,6 +145,7 @@ impl BatchDecoder {
             }
         };
         let limit = self.limit;
+        self.free_giant();
         self.inflater
             .inflate(codec, magic, stored, limit, &mut self.raw)
             .map_err(|(class, detail)| error(class, batch.position(), detail))?;

@@ -8,8 +8,8 @@
 //! message set              a message whose value is messages, compressed
 //! ```
 //!
-//! No I/O and no panic. [`frame_length`] says how many bytes to bring, [`RecordBatch::parse`] looks at one, [`RecordBatch::check_crc`] proves it,
-//! and a [`BatchDecoder`] lends its records: either all of a batch, or an error and none.
+//! No I/O and no panic. [`frame_length`] says how many bytes to bring, [`RecordBatch::parse`] looks at one, [`RecordBatch::check`] proves it, in a
+//! [`CheckedBatch`], and a [`BatchDecoder`] lends its records: either all of a batch, or an error and none.
 //!
 //! ```
 //! use kbk_format::batch::{BatchBuilder, BatchCodec, BatchDecoder, BatchOptions, RecordBatches};
@@ -50,6 +50,7 @@
 //! | `layout` | positions of the fields, by Kafka's `DefaultRecordBatch` and `LegacyRecord` |
 //! | `header` | what a batch says about itself without being decoded |
 //! | `frame` | one batch in bytes: its length, its CRC; and the walk over many |
+//! | `checked` | one whose checksum matches, and many of them |
 //! | `codec` | which codecs there are, and how much they can expand |
 //! | `inflate`, `lz4_frame`, `snappy_frame` | decompression within a bound |
 //! | `deflate` | compression |
@@ -75,6 +76,7 @@
 
 mod adopt;
 mod bound;
+mod checked;
 mod codec;
 mod control;
 mod crc;
@@ -97,6 +99,8 @@ mod tests;
 mod varint;
 
 pub use adopt::{Adoption, NotProducible};
+pub(crate) use bound::decoded_bytes;
+pub use checked::{CheckedBatch, CheckedBatches};
 pub use codec::BatchCodec;
 pub use control::ControlRecord;
 pub use crc::{BatchesCrc, crc32c_combine};

@@ -3,23 +3,33 @@
 //! A block states the same of its records whatever they are stored as, so writing one decodes every batch, unless it is *not computed*
 //! (SPEC 2.11): then one pass over the bytes, for the checksum, is all. A writer that has to be fast computes a block where that needs no
 //! decompression ([`BatchesBuilder::computed_where_cheap`]). Reading one gives the same [`Columns`] as reading a block of records.
-//! The bytes of the batches are copied once, from where they are lent into the block.
+//! The bytes of the batches are copied once, from where they are lent into the block. The records of batches that are not compressed are only
+//! checked when they are pushed, and decoded from there while the block is encoded, into buffers of the encoder.
+
+mod read;
+mod run;
 
 use std::fmt;
 
-use crate::batch::{Attributes, BatchCodec, BatchDecoder, BatchesCrc, RecordBatch, frame_length};
-use crate::block::decode::stream_error;
-use crate::block::encode::{
-    BlockBody, Content, EncodedBlock, Encoder, LINE_BYTES, TEXT_PER_BLOCK_BYTE, sealed,
+use crate::batch::{
+    BatchCodec, BatchDecoder, BatchesCrc, CheckedBatch, RecordBatch, RecordBatches,
 };
-use crate::block::header::{BlockHeader, BlockKind, Directory, StreamEntry, StreamId};
+use crate::batch_bounds::BatchBounds;
+use crate::block::encode::{
+    BlockBody, Content, EncodedBlock, Encoder, LINE_BYTES, Measured, TEXT_PER_BLOCK_BYTE, sealed,
+};
+use crate::block::header::{BlockKind, Directory, StreamEntry, StreamId};
 use crate::codec::Codec;
-use crate::columns::{Columns, narrow};
+use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
-use crate::layout::{limits, record_batch as at};
-use crate::record::{Headers, TimestampType};
+use crate::key_filter::KeyHasher;
+use crate::layout::limits;
+use crate::record::{Record, TimestampType};
 use crate::render::Renderer;
 use crate::wire::length;
+
+pub(super) use read::{decode, walk};
+pub(super) use run::{StatedOfRun, decode_run};
 
 /// Why a batch cannot be in a block as it is. Its records can be stored as columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +71,13 @@ pub enum PushBatch {
 }
 
 /// A block that is not computed takes batches that decompress to at most this much without decoding them: their records cannot have more headers
-/// than a block may, of which each takes two bytes, so that every reader can decode it.
+/// than a block may, of which each takes two bytes, so that every reader can decode it. One batch that may decompress to more has a block for
+/// itself, and its records are counted.
 const UNREAD_BYTES: usize = 2 * limits::BLOCK_HEADERS;
+
+/// One that is not computed takes further batches while what it has decompresses to at most this much: a reader has a decoded block of each
+/// partition that it reads.
+const FILLED_BYTES: usize = 4 << 20;
 
 /// Which blocks are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,15 +88,31 @@ enum Computing {
     WhereCheap,
 }
 
+/// Batches of at most this much are still in the processor's cache once they were copied.
+const CACHED_BYTES: usize = 1 << 20;
+
+/// What becomes of the records of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decoding {
+    /// No batch is compressed. They were checked, and are decoded when the block is encoded.
+    Later,
+    /// They are in the columns.
+    Done,
+    /// They are not decoded: the block is not computed.
+    Never,
+}
+
 /// Collects the batches of a block.
 pub struct BatchesBuilder {
-    /// Without records where they are not computed.
+    /// The records, where [`Decoding::Done`].
     columns: Columns,
+    /// What the columns have or would have: bytes, and headers.
+    size: RecordSize,
     computing: Computing,
-    /// Whether this block is computed, as far as its batches tell.
-    is_computed: bool,
+    decoding: Decoding,
     records: usize,
     max_timestamp: i64,
+    bounds: BatchBounds,
     raw: Vec<u8>,
     crc: BatchesCrc,
     /// Compressed bytes; unused where they are stored raw.
@@ -89,7 +120,7 @@ pub struct BatchesBuilder {
     /// Whether a batch is compressed itself.
     is_compressed: bool,
     decoder: BatchDecoder,
-    /// Where they are not computed, the most that the batches may decompress to.
+    /// The most that the batches may decompress to.
     decoded_bytes: usize,
     timestamp_type: TimestampType,
     base_offset: i64,
@@ -97,11 +128,11 @@ pub struct BatchesBuilder {
 }
 
 /// Whether a block has room for a batch.
-enum Measured {
+enum Room {
     /// It has: the bytes that it decompresses to, or an upper bound of them.
     Bytes(usize),
     /// It has not.
-    NoRoom,
+    None,
 }
 
 impl BatchesBuilder {
@@ -110,10 +141,12 @@ impl BatchesBuilder {
     pub fn new(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
         BatchesBuilder {
             columns: Columns::new(),
+            size: RecordSize::default(),
             computing: Computing::Always,
-            is_computed: true,
+            decoding: Decoding::Later,
             records: 0,
             max_timestamp: i64::MIN,
+            bounds: BatchBounds::NONE,
             raw: Vec::new(),
             crc: BatchesCrc::new(),
             stored: Vec::new(),
@@ -132,7 +165,7 @@ impl BatchesBuilder {
     pub fn not_computed(base_offset: i64, timestamp_type: TimestampType) -> BatchesBuilder {
         BatchesBuilder {
             computing: Computing::Never,
-            is_computed: false,
+            decoding: Decoding::Never,
             ..BatchesBuilder::new(base_offset, timestamp_type)
         }
     }
@@ -148,11 +181,11 @@ impl BatchesBuilder {
         }
     }
 
-    /// Checks a batch and copies it into the block, unless that has batches and would become larger than `block_bytes`, or than any block may
+    /// Copies a batch into the block, unless that has batches and would become larger than `block_bytes`, or than any block may
     /// be, or would decompress to much more than blocks of records do. A block without batches is never full.
     ///
     /// Where the block is not computed, a batch is decoded only if it alone decompresses to more than 8 MiB, or if its codec is gzip, which does
-    /// not say; any other one whose checksum matches is accepted, even if its records are malformed.
+    /// not say; any other one is accepted, even if its records are malformed.
     ///
     /// The batch must not be one of an aborted transaction: it does not say so itself.
     ///
@@ -160,7 +193,7 @@ impl BatchesBuilder {
     ///
     /// *inconsistent* if it begins below [`end_offset`](Self::end_offset); any error of a batch that is damaged or malformed. The block is
     /// unchanged then.
-    pub fn try_push(&mut self, batch: &RecordBatch<'_>, block_bytes: usize) -> Result<PushBatch> {
+    pub fn try_push(&mut self, batch: &CheckedBatch<'_>, block_bytes: usize) -> Result<PushBatch> {
         if let Some(reason) = self.not_storable(batch) {
             return Ok(PushBatch::Cannot(reason));
         }
@@ -188,95 +221,148 @@ impl BatchesBuilder {
         if bytes > most || self.records.saturating_add(records) > limits::BLOCK_RECORDS {
             return Ok(no_room);
         }
-        // What is stored here gets a checksum over it, so it must be what was produced.
-        batch.check_crc()?;
-        let is_read = self.is_computed && self.reads(batch);
-        let decoded = match is_read {
-            true => self.append_decoded(batch, block_bytes),
-            false => self.measure(batch),
+        let decoding = self.decoding_with(batch);
+        let before = self.raw.len();
+        if is_empty {
+            // Doubling would take up to twice as much.
+            self.raw
+                .reserve_exact(block_bytes.min(UNREAD_BYTES).max(bytes));
+        }
+        // What is only checked is copied before: the copy reads the batch in one stream, and whoever steps from record to record then finds them in the
+        // processor's cache, instead of waiting for memory at each. What does not stay there gains nothing, and what is decompressed is copied
+        // afterwards, without the memory that this takes.
+        let is_copied_first = decoding == Decoding::Later && batch.bytes().len() <= CACHED_BYTES;
+        if is_copied_first {
+            self.raw.extend_from_slice(batch.bytes());
+        }
+        let room = match decoding {
+            Decoding::Later => self.check(batch, block_bytes),
+            Decoding::Done => self.append_decoded(batch, block_bytes),
+            Decoding::Never => self.measure(batch),
         };
-        let decoded = match decoded? {
-            Measured::Bytes(decoded) => decoded,
-            Measured::NoRoom => return Ok(no_room),
+        let decoded = match room {
+            Ok(Room::Bytes(decoded)) => decoded,
+            not => {
+                self.raw.truncate(before);
+                return not.map(|_| no_room);
+            }
         };
-        if self.is_computed && !is_read {
-            self.is_computed = false;
+        if decoding == Decoding::Never {
             self.columns.clear();
         }
+        self.decoding = decoding;
         self.decoded_bytes = self.decoded_bytes.saturating_add(decoded);
-        self.raw.extend_from_slice(batch.bytes());
+        if !is_copied_first {
+            self.raw.extend_from_slice(batch.bytes());
+        }
         self.crc.push(batch);
         self.is_compressed |= header.attributes.codec() != Some(BatchCodec::None);
         self.records = self.records.saturating_add(records);
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        self.bounds.add(batch);
         self.end_offset = header.last_offset.saturating_add(1);
         Ok(PushBatch::Pushed)
     }
 
-    /// Whether a block that is computed so far reads the records of this batch, too.
-    fn reads(&self, batch: &RecordBatch<'_>) -> bool {
-        let is_bounded = || {
-            let bound = batch.decoded_bound();
-            bound.is_some_and(|bound| bound <= UNREAD_BYTES as u64)
-        };
-        match self.computing {
-            Computing::Always => true,
-            Computing::Never => false,
-            Computing::WhereCheap => {
-                batch.header().attributes.codec() == Some(BatchCodec::None) || !is_bounded()
-            }
+    /// Returns what becomes of the records of the block once it has this batch, too.
+    fn decoding_with(&self, batch: &RecordBatch<'_>) -> Decoding {
+        let is_compressed = batch.header().attributes.codec() != Some(BatchCodec::None);
+        match (self.decoding, self.computing) {
+            (Decoding::Never, _) | (_, Computing::Never) => Decoding::Never,
+            (decoding, _) if !is_compressed => decoding,
+            (_, Computing::WhereCheap) if batch.decoded_bound().is_some() => Decoding::Never,
+            _ => Decoding::Done,
         }
+    }
+
+    /// Checks the records of a batch that is not compressed, unless the block has no room for them.
+    fn check(&mut self, batch: &RecordBatch<'_>, block_bytes: usize) -> Result<Room> {
+        let room = limits::BLOCK_DECODED_BYTES.saturating_sub(self.decoded_bytes);
+        let mut size = self.size;
+        let checked = self
+            .decoder
+            .visit(batch, room, |record| add(&mut size, batch, record));
+        self.take(checked, size, batch, block_bytes)
     }
 
     /// Decodes the records of a batch, unless the block has no room for them.
-    fn append_decoded(&mut self, batch: &RecordBatch<'_>, block_bytes: usize) -> Result<Measured> {
-        let is_empty = self.is_empty();
+    fn append_decoded(&mut self, batch: &RecordBatch<'_>, block_bytes: usize) -> Result<Room> {
+        if self.decoding == Decoding::Later {
+            // What was only checked so far.
+            append_all(&mut self.decoder, &self.raw, &mut self.columns)
+                .inspect_err(|_| self.columns.clear())?;
+        }
         let before = self.columns.len();
         let room = limits::BLOCK_DECODED_BYTES.saturating_sub(self.decoded_bytes);
-        let decoded = match append(&mut self.decoder, batch, room, &mut self.columns) {
-            Ok(decoded) => decoded,
-            Err(error) => {
-                self.columns.truncate(before);
-                return match error.class {
-                    ErrorClass::Limit => Ok(Measured::NoRoom),
-                    _ => Err(error),
-                };
+        let mut size = self.size;
+        let appended = append(
+            &mut self.decoder,
+            batch,
+            (room, &mut size),
+            &mut self.columns,
+        );
+        let taken = self.take(appended, size, batch, block_bytes);
+        if !matches!(taken, Ok(Room::Bytes(_))) {
+            match self.decoding {
+                Decoding::Done => self.columns.truncate(before),
+                _ => self.columns.clear(),
             }
-        };
-        let text = self
-            .columns
-            .payload_bytes()
-            .saturating_add(self.columns.len().saturating_mul(LINE_BYTES));
-        if !is_empty && text > TEXT_PER_BLOCK_BYTE.saturating_mul(block_bytes) {
-            self.columns.truncate(before);
-            return Ok(Measured::NoRoom);
         }
-        Ok(Measured::Bytes(decoded))
+        taken
+    }
+
+    /// Notes the size that the records have with those of a batch, which decompresses to `decoded` bytes, unless that is too much.
+    fn take(
+        &mut self,
+        decoded: Result<usize>,
+        size: RecordSize,
+        batch: &RecordBatch<'_>,
+        block_bytes: usize,
+    ) -> Result<Room> {
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(error) if error.class == ErrorClass::Limit => return Ok(Room::None),
+            Err(error) => return Err(error),
+        };
+        let records = self
+            .records
+            .saturating_add(length(batch.header().record_count.unwrap_or_default()));
+        let text = size
+            .bytes
+            .saturating_add(records.saturating_mul(LINE_BYTES));
+        if !self.is_empty() && text > TEXT_PER_BLOCK_BYTE.saturating_mul(block_bytes) {
+            return Ok(Room::None);
+        }
+        self.size = size;
+        Ok(Room::Bytes(decoded))
     }
 
     /// Finds out how much a batch decompresses to at most, without decoding it where that is possible.
-    fn measure(&mut self, batch: &RecordBatch<'_>) -> Result<Measured> {
-        let room = UNREAD_BYTES.saturating_sub(self.decoded_bytes);
+    fn measure(&mut self, batch: &RecordBatch<'_>) -> Result<Room> {
+        let most = match self.is_empty() {
+            true => UNREAD_BYTES,
+            false => FILLED_BYTES,
+        };
+        let room = most.saturating_sub(self.decoded_bytes);
         let fits = |bound: u64| usize::try_from(bound).ok().filter(|bound| *bound <= room);
         let bound = batch.decoded_bound();
         if let Some(bytes) = bound.and_then(fits) {
-            return Ok(Measured::Bytes(bytes));
+            return Ok(Room::Bytes(bytes));
         }
         // What does not fit behind others may do so alone.
         if !self.is_empty() && bound.is_some() {
-            return Ok(Measured::NoRoom);
+            return Ok(Room::None);
         }
-        let decoded = append(
-            &mut self.decoder,
-            batch,
-            limits::BLOCK_DECODED_BYTES,
-            &mut self.columns,
-        );
-        self.columns.clear();
+        let mut size = RecordSize::default();
+        let decoded = self
+            .decoder
+            .visit(batch, limits::BLOCK_DECODED_BYTES, |record| {
+                add(&mut size, batch, record)
+            });
         match decoded {
-            Ok(decoded) if self.is_empty() || decoded <= room => Ok(Measured::Bytes(decoded)),
-            Ok(_) => Ok(Measured::NoRoom),
-            Err(error) if error.class == ErrorClass::Limit => Ok(Measured::NoRoom),
+            Ok(decoded) if self.is_empty() || decoded <= room => Ok(Room::Bytes(decoded)),
+            Ok(_) => Ok(Room::None),
+            Err(error) if error.class == ErrorClass::Limit => Ok(Room::None),
             Err(error) => Err(error),
         }
     }
@@ -317,7 +403,7 @@ impl BatchesBuilder {
     /// Returns whether there is no batch. Such a block cannot be appended to a segment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.raw.is_empty()
+        self.records == 0
     }
 
     /// Returns what the records of all batches take once they are decompressed; at most that much where the block is not computed.
@@ -338,13 +424,18 @@ impl BatchesBuilder {
     pub fn encode(mut self, renderer: &Renderer, encoder: &mut Encoder) -> EncodedBlock<Self> {
         encoder.begin();
         let mut directory = Directory::default();
+        // By the batches' own checksums, which were compared: no pass over what was copied, and what has changed in memory since then does not
+        // match it.
+        let raw_crc = self.crc.get();
         let entry = match self.is_compressed {
-            false => encoder.stream(StreamId::Batches, &self.raw, &mut self.stored),
-            // By the batches' own checksums, which were checked: no pass over what was copied.
+            false => {
+                let (raw, stored) = (&self.raw, &mut self.stored);
+                encoder.stream(StreamId::Batches, raw, Some(raw_crc), stored)
+            }
             true => Some(StreamEntry {
                 id: StreamId::Batches,
                 codec: Codec::None,
-                stored_crc: self.crc.get(),
+                stored_crc: raw_crc,
                 stored_length: narrow(self.raw.len()),
                 raw_length: narrow(self.raw.len()),
             }),
@@ -353,7 +444,25 @@ impl BatchesBuilder {
             directory.set(entry);
         }
         let timestamp_type = self.timestamp_type;
-        EncodedBlock::new(self, directory, timestamp_type, renderer)
+        if self.decoding == Decoding::Later {
+            encoder.columns.clear();
+            let decoded = append_all(&mut encoder.decoder, &self.raw, &mut encoder.columns);
+            if decoded.is_err() {
+                // They could be decoded when they were pushed: memory has changed since then. The checksum of the block says so to every reader.
+                self.decoding = Decoding::Never;
+            }
+        }
+        let content = match self.decoding {
+            Decoding::Later => Content::Decoded(&encoder.columns),
+            Decoding::Done => Content::Decoded(&self.columns),
+            Decoding::Never => Content::Headers {
+                record_count: self.records as u64,
+                max_timestamp: self.max_timestamp,
+            },
+        };
+        let coverage = self.coverage();
+        let measured = Measured::of(content, coverage, &directory, timestamp_type, renderer);
+        EncodedBlock::new(self, directory, timestamp_type, renderer, measured)
     }
 }
 
@@ -372,25 +481,40 @@ impl sealed::Sealed for BatchesBuilder {}
 impl BlockBody for BatchesBuilder {
     const KIND: BlockKind = BlockKind::Batches;
 
-    fn content(&self) -> Content<'_> {
-        match self.is_computed {
-            true => Content::Decoded(&self.columns),
-            false => Content::Headers {
-                record_count: self.records as u64,
-                max_timestamp: self.max_timestamp,
-            },
-        }
+    fn batch_bounds(&self) -> Option<BatchBounds> {
+        Some(self.bounds)
     }
 
     fn coverage(&self) -> (i64, i64) {
         (self.base_offset, self.end_offset)
     }
 
+    fn key_hashes(&self, hasher: KeyHasher) -> Result<Option<Vec<u64>>> {
+        match self.decoding {
+            Decoding::Never => Ok(None),
+            Decoding::Done => Ok(Some(hasher.of_block(&self.columns))),
+            Decoding::Later => {
+                let mut columns = Columns::new();
+                append_all(&mut BatchDecoder::new(), &self.raw, &mut columns)?;
+                Ok(Some(hasher.of_block(&columns)))
+            }
+        }
+    }
+
     fn restart(&mut self, base_offset: i64) {
-        self.columns.clear();
-        self.is_computed = self.computing != Computing::Never;
+        // Builders are pooled: one does not keep what a giant batch took.
+        match self.columns.payload_bytes() > UNREAD_BYTES {
+            true => self.columns = Columns::new(),
+            false => self.columns.clear(),
+        }
+        self.size = RecordSize::default();
+        self.decoding = match self.computing {
+            Computing::Never => Decoding::Never,
+            Computing::Always | Computing::WhereCheap => Decoding::Later,
+        };
         self.records = 0;
         self.max_timestamp = i64::MIN;
+        self.bounds = BatchBounds::NONE;
         self.raw.clear();
         self.crc = BatchesCrc::new();
         self.is_compressed = false;
@@ -415,148 +539,44 @@ impl BlockBody for BatchesBuilder {
     }
 }
 
-/// Appends the records of a batch, which decompresses to at most `room` bytes, and returns how many these are. After an error there may be
-/// records of it.
+/// Adds the size of a record of a batch. Bytes are bounded by what the batches of a block may decompress to, and records by what its header
+/// states.
+fn add(size: &mut RecordSize, batch: &RecordBatch<'_>, record: &Record<'_>) -> Result<()> {
+    let added = RecordSize::of(record);
+    size.bytes = size.bytes.saturating_add(added.bytes);
+    size.headers = size.headers.saturating_add(added.headers);
+    if size.headers > limits::BLOCK_HEADERS {
+        let detail = format!("more than {} headers in a block", limits::BLOCK_HEADERS);
+        let (class, position) = (ErrorClass::Limit, batch.position());
+        return Err(FormatError::new(class, "record batch", position, detail));
+    }
+    Ok(())
+}
+
+/// Appends the records of a batch, which decompresses to at most `room` bytes, and returns how many these are. `size` is that of all records. After
+/// an error there may be records of it.
 fn append(
     decoder: &mut BatchDecoder,
     batch: &RecordBatch<'_>,
-    room: usize,
+    (room, size): (usize, &mut RecordSize),
     columns: &mut Columns,
 ) -> Result<usize> {
     decoder.visit(batch, room, |record| {
-        let headers = Headers::count(&record.headers).saturating_add(columns.header_count());
-        if headers > limits::BLOCK_HEADERS {
-            let detail = format!("more than {} headers in a block", limits::BLOCK_HEADERS);
-            let (class, position) = (ErrorClass::Limit, batch.position());
-            return Err(FormatError::new(class, "record batch", position, detail));
-        }
-        // Bytes are bounded by what the batches of a block may decompress to, and records by what its header states.
+        add(size, batch, record)?;
         columns.push_checked(record);
         Ok(())
     })
 }
 
-/// Decodes the batches of a block into `columns`, which are empty; after an error they may not be.
-pub(super) fn decode(
-    decoder: &mut BatchDecoder,
-    raw: &[u8],
-    header: &BlockHeader,
-    timestamp_type: Option<TimestampType>,
-    columns: &mut Columns,
-) -> Result<()> {
-    let mut room = limits::BLOCK_DECODED_BYTES;
-    walk(raw, header, timestamp_type, |batch| {
-        let decoded = append(decoder, batch, room, columns)?;
-        room = room.saturating_sub(decoded);
-        Ok(())
-    })
-}
-
-/// Passes every batch to `visit`, after the checks of what its header states and of its checksum. `timestamp_type` is that of the segment,
-/// where it is known.
-pub(super) fn walk<'a>(
-    raw: &'a [u8],
-    header: &BlockHeader,
-    timestamp_type: Option<TimestampType>,
-    mut visit: impl FnMut(&RecordBatch<'a>) -> Result<()>,
-) -> Result<()> {
-    let fault = |class, detail| stream_error(header, StreamId::Batches, class, detail);
-    let (mut rest, mut expected) = (raw, timestamp_type);
-    let (mut next_offset, mut records) = (header.base_offset, 0_u32);
-    let mut max_timestamp = i64::MIN;
-    while !rest.is_empty() {
-        let position = raw.len().saturating_sub(rest.len()) as u64;
-        let batch = take(&mut rest, position).map_err(|error| of_block(error, header))?;
-        let found = batch.header();
-        let (base, last) = (found.base_offset, found.last_offset);
-        if base < next_offset || last >= header.end_offset {
-            let end = header.end_offset;
-            let detail = format!(
-                "a batch has the offsets {base} to {last}, after {next_offset} and below {end}"
-            );
-            return Err(fault(ErrorClass::Inconsistent, detail));
-        }
-        next_offset = last.saturating_add(1);
-        max_timestamp = max_timestamp.max(found.max_timestamp);
-        let count = found.record_count.unwrap_or_default();
-        records = records.saturating_add(count);
-        if count == 0 || records > header.record_count {
-            let detail = format!(
-                "the batch at offset {base} has {count} of the block's {} records",
-                header.record_count
-            );
-            return Err(fault(ErrorClass::Inconsistent, detail));
-        }
-        if found.attributes.is_control() {
-            let detail = format!("the batch at offset {base} is a control batch");
-            return Err(fault(ErrorClass::Inconsistent, detail));
-        }
-        let of_batch = found.attributes.timestamp_type();
-        if *expected.get_or_insert(of_batch) != of_batch {
-            let detail = format!("the batch at offset {base} has the timestamp type {of_batch:?}");
-            return Err(fault(ErrorClass::Inconsistent, detail));
-        }
-        visit(&batch).map_err(|error| of_block(error, header))?;
-    }
-    if header.control_count != 0 {
-        let detail = format!("its header counts {} control records", header.control_count);
-        return Err(fault(ErrorClass::Inconsistent, detail));
-    }
-    if header.computed.is_none() && max_timestamp != header.max_timestamp {
-        let detail = format!(
-            "max_timestamp is {}, that of its batches {max_timestamp}",
-            header.max_timestamp
-        );
-        return Err(fault(ErrorClass::Inconsistent, detail));
-    }
-    if records != header.record_count {
-        let detail = format!(
-            "its batches have {records} of the block's {} records",
-            header.record_count
-        );
-        return Err(fault(ErrorClass::Inconsistent, detail));
+/// Appends the records of batches that were pushed into a block, none of which is compressed.
+fn append_all(decoder: &mut BatchDecoder, raw: &[u8], columns: &mut Columns) -> Result<()> {
+    let mut size = RecordSize::default();
+    for batch in RecordBatches::new(raw, 0) {
+        let room = limits::BLOCK_DECODED_BYTES;
+        append(decoder, &batch?, (room, &mut size), columns)?;
     }
     Ok(())
 }
 
-/// Takes the batch at the front of `rest`: magic and length, checksum, codec and relations, in this order.
-fn take<'a>(rest: &mut &'a [u8], position: u64) -> Result<RecordBatch<'a>> {
-    let bytes = *rest;
-    let error = |class, detail| Err(FormatError::new(class, "record batch", position, detail));
-    if bytes.len() < at::LENGTH {
-        let detail = format!("its header has {} bytes, found {}", at::LENGTH, bytes.len());
-        return error(ErrorClass::Inconsistent, detail);
-    }
-    match bytes.get(at::MAGIC) {
-        Some(2) => {}
-        magic => {
-            let detail = format!("magic {}, expected 2", magic.copied().unwrap_or_default());
-            return error(ErrorClass::Unsupported, detail);
-        }
-    }
-    let whole = frame_length(bytes, position)?.and_then(|length| bytes.split_at_checked(length));
-    let Some((batch, after)) = whole else {
-        let detail = format!("it is longer than the {} bytes that are left", bytes.len());
-        return error(ErrorClass::Inconsistent, detail);
-    };
-    RecordBatch::check_crc_of(batch, position)?;
-    let low = batch.get(at::ATTRIBUTES + 1).copied().unwrap_or_default();
-    if Attributes(i16::from(low)).codec().is_none() {
-        let detail = format!("codec {}; Kafka has 0 to 4", low & 7);
-        return error(ErrorClass::Unsupported, detail);
-    }
-    let batch = RecordBatch::parse(batch, position)?;
-    *rest = after;
-    Ok(batch)
-}
-
-/// Returns an error about a batch as one about the block that has it.
-fn of_block(error: FormatError, header: &BlockHeader) -> FormatError {
-    let class = match error.class {
-        // The stream's checksum covers the batch, so no byte of it is missing: its writer was faulty.
-        ErrorClass::Truncated => ErrorClass::Inconsistent,
-        class => class,
-    };
-    let detail = format!("the batch at its byte {}: {}", error.position, error.detail);
-    stream_error(header, StreamId::Batches, class, detail)
-}
+#[cfg(test)]
+mod tests;

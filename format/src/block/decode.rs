@@ -1,7 +1,8 @@
 //! From a block's bytes to records: every check passes before the first record is returned (SPEC section 4).
 
-use crate::batch::{BatchDecoder, RecordBatches};
-use crate::block::batches;
+use crate::batch::{self, BatchDecoder, RecordBatches};
+use crate::batch_bounds::BatchBounds;
+use crate::block::batches::{self, StatedOfRun};
 use crate::block::header::{BlockHeader, StreamEntry, StreamId};
 use crate::codec::{Codec, Decompressor};
 use crate::columns::Columns;
@@ -51,6 +52,8 @@ pub struct BlockDecoder {
     /// META, or BATCHES where it is compressed.
     meta: Vec<u8>,
     batches: BatchDecoder,
+    /// What the headers of the batches that were read last say; `None` where a block of records was.
+    batch_bounds: Option<BatchBounds>,
 }
 
 impl Default for BlockDecoder {
@@ -67,7 +70,15 @@ impl BlockDecoder {
             decompressor: Decompressor::new(),
             meta: Vec::new(),
             batches: BatchDecoder::new(),
+            batch_bounds: None,
         }
+    }
+
+    /// Returns what the headers of the batches say together of the block that was decoded last, or whose batches were lent; `None` where that was a block
+    /// of records.
+    #[must_use]
+    pub fn batch_bounds(&self) -> Option<BatchBounds> {
+        self.batch_bounds
     }
 
     /// Decodes the block whose header is `header` and whose bytes are `block`, the header included.
@@ -112,6 +123,7 @@ impl BlockDecoder {
         timestamp_type: Option<TimestampType>,
         columns: &mut Columns,
     ) -> Result<()> {
+        self.batch_bounds = None;
         for (entry, stored) in stored_streams(header, block)? {
             // META comes first, so the lengths are known before the other streams are decoded.
             if streams.contains(entry.id) {
@@ -133,6 +145,7 @@ impl BlockDecoder {
         block: &'a [u8],
         timestamp_type: Option<TimestampType>,
     ) -> Result<Option<RecordBatches<'a>>> {
+        self.batch_bounds = None;
         let mut streams = stored_streams(header, block)?;
         let Some((entry, stored)) = streams.find(|(entry, _)| entry.id == StreamId::Batches) else {
             return Ok(None);
@@ -145,8 +158,34 @@ impl BlockDecoder {
             (entry, stored),
             &mut self.meta,
         )?;
-        batches::walk(raw, header, timestamp_type, |_| Ok(()))?;
+        let bounds = batches::walk(raw, header, timestamp_type, |_| Ok(()))?;
+        self.batch_bounds = Some(bounds);
         Ok(Some(RecordBatches::new(raw, 0)))
+    }
+
+    /// Decodes batches that follow each other, of a block that is damaged elsewhere, and returns what they state.
+    ///
+    /// `columns` is replaced; after an error it is empty.
+    pub(crate) fn decode_run(
+        &mut self,
+        position: u64,
+        batches: &[u8],
+        timestamp_type: Option<TimestampType>,
+        columns: &mut Columns,
+    ) -> Result<StatedOfRun> {
+        columns.clear();
+        self.batch_bounds = None;
+        let decoded = batches::decode_run(
+            &mut self.batches,
+            position,
+            batches,
+            timestamp_type,
+            columns,
+        );
+        if decoded.is_err() {
+            columns.clear();
+        }
+        decoded
     }
 
     /// Decodes META of the block whose header is `header`, from its first bytes: the header and META (SPEC section 5). Of a block of batches,
@@ -240,7 +279,9 @@ impl BlockDecoder {
             StreamId::Batches => {
                 let decompressor = &mut self.decompressor;
                 let raw = raw_batches(decompressor, header, (entry, stored), &mut self.meta)?;
-                batches::decode(&mut self.batches, raw, header, timestamp_type, columns)?;
+                let bounds =
+                    batches::decode(&mut self.batches, raw, header, timestamp_type, columns)?;
+                self.batch_bounds = Some(bounds);
                 return check_counts(header, columns);
             }
             StreamId::Meta => &mut self.meta,
@@ -257,6 +298,20 @@ impl BlockDecoder {
             check_counts(header, columns)?;
         }
         Ok(())
+    }
+}
+
+/// Returns about how many bytes the records of a block take once they are decoded. `block` may be its first bytes, as of META.
+pub(crate) fn decoded_bytes(header: &BlockHeader, block: &[u8]) -> usize {
+    let batches = header.directory.iter().next();
+    match batches.filter(|entry| entry.id == StreamId::Batches && entry.codec == Codec::None) {
+        Some(entry) => {
+            let (from, stored) = (header.header_length(), length(entry.stored_length));
+            let raw = block.get(from..).unwrap_or_default();
+            batch::decoded_bytes(raw.get(..stored).unwrap_or(raw))
+        }
+        // Batches that are compressed together are not compressed themselves.
+        None => length(header.raw_length()),
     }
 }
 

@@ -12,6 +12,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use crate::batch::BatchDecoder;
+use crate::batch_bounds::BatchBounds;
 use crate::block::header::{
     BlockHeader, BlockKind, BlockNumbers, Directory, StreamEntry, StreamId,
 };
@@ -41,11 +43,20 @@ pub trait BlockBody: sealed::Sealed {
     /// The kind of its blocks.
     const KIND: BlockKind;
 
-    /// Returns what is known of the records.
-    fn content(&self) -> Content<'_>;
+    /// Returns what the headers of its batches say together; `None` of columns.
+    fn batch_bounds(&self) -> Option<BatchBounds> {
+        None
+    }
 
     /// Returns the offsets covered, the end exclusive.
     fn coverage(&self) -> (i64, i64);
+
+    /// Returns the hashes of the keys; `None` where the records are not decoded.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be decoded any more, since their bytes have changed in memory.
+    fn key_hashes(&self, hasher: KeyHasher) -> Result<Option<Vec<u64>>>;
 
     /// Begins an empty block at `base_offset` in the same buffers.
     fn restart(&mut self, base_offset: i64);
@@ -64,7 +75,7 @@ pub trait BlockBody: sealed::Sealed {
 
 /// What is known of the records of a block that is to be written.
 #[derive(Clone, Copy, Debug)]
-pub enum Content<'a> {
+pub(super) enum Content<'a> {
     /// The records.
     Decoded(&'a Columns),
     /// What the headers of batches say, which were not decoded.
@@ -257,11 +268,19 @@ impl BlockBuilder {
         encoder.begin();
         for (id, stored) in STREAMS.into_iter().zip(&mut self.buffers.stored) {
             let raw = raw_stream(id, &self.buffers.meta, &self.columns);
-            if let Some(entry) = encoder.stream(id, raw, stored) {
+            if let Some(entry) = encoder.stream(id, raw, None, stored) {
                 directory.set(entry);
             }
         }
-        EncodedBlock::new(self, directory, timestamp_type, renderer)
+        let content = Content::Decoded(&self.columns);
+        let measured = Measured::of(
+            content,
+            self.coverage(),
+            &directory,
+            timestamp_type,
+            renderer,
+        );
+        EncodedBlock::new(self, directory, timestamp_type, renderer, measured)
     }
 }
 
@@ -270,12 +289,12 @@ impl sealed::Sealed for BlockBuilder {}
 impl BlockBody for BlockBuilder {
     const KIND: BlockKind = BlockKind::Records;
 
-    fn content(&self) -> Content<'_> {
-        Content::Decoded(&self.columns)
-    }
-
     fn coverage(&self) -> (i64, i64) {
         (self.base_offset, self.end_offset)
+    }
+
+    fn key_hashes(&self, hasher: KeyHasher) -> Result<Option<Vec<u64>>> {
+        Ok(Some(hasher.of_block(&self.columns)))
     }
 
     fn restart(&mut self, base_offset: i64) {
@@ -305,6 +324,9 @@ fn raw_stream<'a>(id: StreamId, meta: &'a [u8], columns: &'a Columns) -> &'a [u8
 /// Compresses blocks, one at a time, with one setting. Each thread has its own.
 pub struct Encoder {
     compressor: Compressor,
+    /// Room for the records of one block of batches, which are decoded to be measured: a block that is filled needs none of its own.
+    pub(super) columns: Columns,
+    pub(super) decoder: BatchDecoder,
     /// How long the compression of the last block took.
     compressing: Duration,
 }
@@ -315,6 +337,8 @@ impl Encoder {
     pub fn new(compression: Compression) -> Encoder {
         Encoder {
             compressor: Compressor::new(compression),
+            columns: Columns::new(),
+            decoder: BatchDecoder::new(),
             compressing: Duration::ZERO,
         }
     }
@@ -330,10 +354,12 @@ impl Encoder {
         self.compressing = Duration::ZERO;
     }
 
+    /// Compresses a stream. `raw_crc` is the checksum that its bytes must have, where that is known.
     pub(super) fn stream(
         &mut self,
         id: StreamId,
         raw: &[u8],
+        raw_crc: Option<u32>,
         stored: &mut Vec<u8>,
     ) -> Option<StreamEntry> {
         if raw.is_empty() {
@@ -342,11 +368,14 @@ impl Encoder {
         let began = Instant::now();
         let codec = self.compressor.compress(raw, stored);
         self.compressing += began.elapsed();
-        let bytes = if codec == Codec::None { raw } else { stored };
+        let (bytes, known_crc) = match codec {
+            Codec::None => (raw, raw_crc),
+            _ => (&**stored, None),
+        };
         Some(StreamEntry {
             id,
             codec,
-            stored_crc: crc32c::crc32c(bytes),
+            stored_crc: known_crc.unwrap_or_else(|| crc32c::crc32c(bytes)),
             stored_length: narrow(bytes.len()),
             raw_length: narrow(raw.len()),
         })
@@ -389,26 +418,38 @@ impl BlockText {
     }
 }
 
-impl<B: BlockBody> EncodedBlock<B> {
-    /// Computes what a segment states of a block whose streams are compressed.
-    pub(super) fn new(
-        body: B,
-        directory: Directory,
+/// What a segment states of the records of a block, and of their text.
+pub(super) struct Measured {
+    statistics: Statistics,
+    text: Option<BlockText>,
+}
+
+impl Measured {
+    /// Measures the records of a block with this coverage, whose streams are compressed.
+    pub(super) fn of(
+        content: Content<'_>,
+        (base_offset, end_offset): (i64, i64),
+        directory: &Directory,
         timestamp_type: TimestampType,
         renderer: &Renderer,
-    ) -> EncodedBlock<B> {
-        let (base_offset, end_offset) = body.coverage();
+    ) -> Measured {
         let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
-        let (statistics, text) = match body.content() {
-            Content::Decoded(columns) => (
-                Statistics::of_block(columns, timestamp_type, base_offset, end_offset, raw_bytes),
-                Some(BlockText::of(columns, renderer)),
-            ),
+        match content {
+            Content::Decoded(columns) => Measured {
+                statistics: Statistics::of_block(
+                    columns,
+                    timestamp_type,
+                    base_offset,
+                    end_offset,
+                    raw_bytes,
+                ),
+                text: Some(BlockText::of(columns, renderer)),
+            },
             Content::Headers {
                 record_count,
                 max_timestamp,
-            } => {
-                let statistics = Statistics {
+            } => Measured {
+                statistics: Statistics {
                     base_offset,
                     end_offset,
                     record_count,
@@ -417,13 +458,25 @@ impl<B: BlockBody> EncodedBlock<B> {
                     max_timestamp,
                     raw_bytes,
                     computed: None,
-                };
-                (statistics, None)
-            }
-        };
+                },
+                text: None,
+            },
+        }
+    }
+}
+
+impl<B: BlockBody> EncodedBlock<B> {
+    /// Puts together what was measured of a block, and the block.
+    pub(super) fn new(
+        body: B,
+        directory: Directory,
+        timestamp_type: TimestampType,
+        renderer: &Renderer,
+        measured: Measured,
+    ) -> EncodedBlock<B> {
         EncodedBlock {
-            statistics,
-            text,
+            statistics: measured.statistics,
+            text: measured.text,
             renderer: renderer.clone(),
             key_hashes: None,
             timestamp_type,
@@ -436,18 +489,23 @@ impl<B: BlockBody> EncodedBlock<B> {
     /// so; here it is done on the thread that encodes.
     #[must_use]
     pub fn hash_keys(mut self, hasher: Option<KeyHasher>) -> EncodedBlock<B> {
-        if let Content::Decoded(columns) = self.body.content() {
-            self.key_hashes = hasher.map(|hasher| (hasher, hasher.of_block(columns)));
-        }
+        self.key_hashes = hasher.and_then(|hasher| {
+            // Appending fails where this does.
+            let hashes = self.body.key_hashes(hasher).ok()??;
+            Some((hasher, hashes))
+        });
         self
     }
 
     /// Returns the hashes of the keys; `None` where the records were not decoded.
-    pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Option<Cow<'_, [u64]>> {
-        match (&self.key_hashes, self.body.content()) {
-            (Some((with, hashes)), _) if *with == hasher => Some(Cow::Borrowed(hashes)),
-            (_, Content::Decoded(columns)) => Some(Cow::Owned(hasher.of_block(columns))),
-            (_, Content::Headers { .. }) => None,
+    ///
+    /// # Errors
+    ///
+    /// As [`BlockBody::key_hashes`].
+    pub(crate) fn key_hashes(&self, hasher: KeyHasher) -> Result<Option<Cow<'_, [u64]>>> {
+        match &self.key_hashes {
+            Some((with, hashes)) if *with == hasher => Ok(Some(Cow::Borrowed(hashes))),
+            _ => Ok(self.body.key_hashes(hasher)?.map(Cow::Owned)),
         }
     }
 
@@ -455,6 +513,12 @@ impl<B: BlockBody> EncodedBlock<B> {
     #[must_use]
     pub fn statistics(&self) -> &Statistics {
         &self.statistics
+    }
+
+    /// Returns what the headers of its batches say together; `None` of a block of records.
+    #[must_use]
+    pub fn batch_bounds(&self) -> Option<BatchBounds> {
+        self.body.batch_bounds()
     }
 
     /// Returns the timestamp type that the digests were computed with.

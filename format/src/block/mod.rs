@@ -16,5 +16,5 @@ pub mod header;
 
 pub use batches::{BatchesBuilder, NotStorable, PushBatch};
 pub use decode::{BlockDecoder, Streams};
-pub use encode::{BlockBody, BlockBuilder, BlockText, Content, EncodedBlock, Encoder, Push};
+pub use encode::{BlockBody, BlockBuilder, BlockText, EncodedBlock, Encoder, Push};
 pub use header::{BlockHeader, BlockKind, BlockNumbers, StreamId};

@@ -7,7 +7,7 @@ use crate::error::FormatError;
 use crate::record::{Record, TimestampType};
 
 /// A log that begins anew has had one leader.
-const LEADER_EPOCH: i32 = 0;
+pub(super) const LEADER_EPOCH: i32 = 0;
 
 /// Encodes the batches of a log, one after the other.
 ///
@@ -63,6 +63,18 @@ impl LogBatches {
         self.open_type = timestamp_type;
         self.builder().push(record)?;
         Ok(ended)
+    }
+
+    /// Ends the open batch after its last record, where a batch follows that is not built here. Appends it to `out`, and returns what it covers.
+    ///
+    /// # Errors
+    ///
+    /// As [`BatchBuilder::finish`].
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<Option<BatchExtent>, FormatError> {
+        match self.cut.end() {
+            Some(batch) => Ok(Some(self.build(batch, out)?)),
+            None => Ok(None),
+        }
     }
 
     /// Ends the offsets from `base_offset` up to and including `last_offset`, all of whose records were pushed: appends the open batch to

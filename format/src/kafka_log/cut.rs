@@ -52,12 +52,8 @@ impl Cut {
                 );
                 let bytes = open.extent.bytes + record_size(deltas.0, deltas.1, size);
                 if bytes <= BATCH_BYTES {
-                    open.extent = BatchExtent {
-                        base_offset,
-                        last_offset: offset,
-                        max_timestamp: open.extent.max_timestamp.max(timestamp),
-                        bytes,
-                    };
+                    let max_timestamp = open.extent.max_timestamp.max(timestamp);
+                    open.extent = BatchExtent::single(base_offset, offset, max_timestamp, bytes);
                     return None;
                 }
             }
@@ -65,14 +61,19 @@ impl Cut {
         let begun = OpenBatch {
             timestamp_type,
             base_timestamp: timestamp,
-            extent: BatchExtent {
-                base_offset: offset,
-                last_offset: offset,
-                max_timestamp: timestamp,
-                bytes: HEADER_LENGTH as u64 + record_size(0, 0, size),
-            },
+            extent: BatchExtent::single(
+                offset,
+                offset,
+                timestamp,
+                HEADER_LENGTH as u64 + record_size(0, 0, size),
+            ),
         };
         self.open.replace(begun).map(|ended| ended.extent)
+    }
+
+    /// Ends the open batch after its last record.
+    pub(super) fn end(&mut self) -> Option<BatchExtent> {
+        self.open.take().map(|ended| ended.extent)
     }
 
     /// Ends the offsets from `base_offset` up to and including `last_offset`, all of whose records were pushed.
@@ -80,20 +81,22 @@ impl Cut {
         let of_records = self.open.take().map(|OpenBatch { extent, .. }| {
             // As far as a batch can state.
             let furthest = extent.base_offset.saturating_add(i64::from(i32::MAX));
-            BatchExtent {
-                last_offset: last_offset.min(furthest).max(extent.last_offset),
-                ..extent
-            }
+            BatchExtent::single(
+                extent.base_offset,
+                last_offset.min(furthest).max(extent.last_offset),
+                extent.max_timestamp,
+                extent.bytes,
+            )
         });
         let covered = of_records.map_or(base_offset - 1, |batch| batch.last_offset);
         LastBatches {
             of_records,
-            empty: (covered < last_offset).then_some(BatchExtent {
-                base_offset: last_offset,
+            empty: (covered < last_offset).then_some(BatchExtent::single(
                 last_offset,
-                max_timestamp: -1,
-                bytes: HEADER_LENGTH as u64,
-            }),
+                last_offset,
+                -1,
+                HEADER_LENGTH as u64,
+            )),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! From the lengths of records to the sizes of a log's files, without their bytes.
 
 use super::cut::Cut;
+use super::lent::{LentBlock, LentOffsets};
 use super::segments::{BatchExtent, EndedSegment, LogOptions, Segments};
 use crate::batch::RecordSize;
 use crate::columns::Columns;
@@ -15,12 +16,13 @@ pub trait LogOutline {
     fn end(&mut self, segment: EndedSegment);
 }
 
-/// Measures a log that is not compressed: the same batches, segments and indexes as a [`LogWriter`](super::LogWriter) writes, from offsets, times
-/// and lengths alone.
+/// Measures a log whose records are not compressed, but for batches that are in it as they are: the same batches, segments and indexes as a
+/// [`LogWriter`](super::LogWriter) writes, from offsets, times and lengths alone.
 pub struct LogMeasure<O> {
     outline: O,
     cut: Cut,
     segments: Segments,
+    /// From where on no batch covers the offsets, but for the open one.
     base_offset: i64,
     next_offset: i64,
 }
@@ -69,6 +71,27 @@ impl<O: LogOutline> LogMeasure<O> {
                 self.push(timestamp_type, *offset, *timestamp, &columns.size(row));
             }
         }
+    }
+
+    /// Takes a block whose batches are in the log as they are. `offsets` are those that the batches state: without them the lengths of all files
+    /// are right, and the entries of the indexes are not.
+    pub fn push_block(&mut self, block: &LentBlock, offsets: Option<&LentOffsets>) {
+        if let Some(batch) = self.cut.end() {
+            self.add(&batch);
+        }
+        let mut extent = block.extent();
+        if let Some(offsets) = offsets {
+            extent.first_last_offset = offsets.first;
+            extent.latest_offset = offsets.latest;
+        }
+        self.add(&extent);
+        self.base_offset = block.end_offset;
+        self.next_offset = block.end_offset;
+    }
+
+    /// States the last offset of the last batch so far, of a block that ended with offsets without a record.
+    pub fn ended_at(&mut self, last_offset: i64) {
+        self.base_offset = last_offset.saturating_add(1);
     }
 
     /// Ends the log, of which `end_offset` is one past the last offset, and returns the outline.

@@ -18,12 +18,14 @@
 //! | `cut` | where a batch ends |
 //! | `segments` | where a segment ends, and its indexes |
 //! | `batches` | from records to batches |
+//! | `lent` | batches that are stored as Kafka's own, as they are in a log |
 //! | `writer` | from records to files |
 //! | `measure` | from the lengths of records to the sizes of files |
 
 mod batches;
 mod cut;
 mod gap_file;
+mod lent;
 mod measure;
 mod names;
 mod segments;
@@ -35,6 +37,7 @@ mod writer;
 pub use batches::LogBatches;
 pub use cut::BATCH_BYTES;
 pub use gap_file::{GAPS_FILE, GapFileReader, GapFileWriter, NextGap};
+pub use lent::{LentBlock, LentOffsets, put_lent};
 pub use measure::{LogMeasure, LogOutline};
 pub use names::{
     CLEANED_OFFSETS_FILE, EPOCHS_FILE, LogFile, METADATA_FILE, START_OFFSETS_FILE,

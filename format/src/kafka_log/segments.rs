@@ -19,7 +19,7 @@ impl Default for LogOptions {
     }
 }
 
-/// What a batch covers, and how long it is.
+/// What a batch covers, or all batches of a stored block, which are not divided, and how long that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchExtent {
     /// Its first offset.
@@ -30,6 +30,25 @@ pub struct BatchExtent {
     pub max_timestamp: i64,
     /// Its length.
     pub bytes: u64,
+    /// The last offset of the first batch, which an entry of the offset index states.
+    pub first_last_offset: i64,
+    /// The last offset of the batch that has the largest timestamp, which an entry of the time index states.
+    pub latest_offset: i64,
+}
+
+impl BatchExtent {
+    /// Returns what a single batch covers.
+    #[must_use]
+    pub fn single(base_offset: i64, last_offset: i64, max_timestamp: i64, bytes: u64) -> Self {
+        BatchExtent {
+            base_offset,
+            last_offset,
+            max_timestamp,
+            bytes,
+            first_last_offset: last_offset,
+            latest_offset: last_offset,
+        }
+    }
 }
 
 /// A segment that is complete.
@@ -84,7 +103,7 @@ struct OpenSegment {
     base_offset: i64,
     log_bytes: u64,
     since_entry: u64,
-    /// The largest timestamp, and the last offset of the first batch that has it.
+    /// The largest timestamp, and the last offset of the batch that has it, the first one of several.
     latest: Option<(i64, i64)>,
     indexed_timestamp: i64,
     index: Vec<u8>,
@@ -118,11 +137,11 @@ impl OpenSegment {
             .latest
             .is_none_or(|(latest, _)| batch.max_timestamp > latest)
         {
-            self.latest = Some((batch.max_timestamp, batch.last_offset));
+            self.latest = Some((batch.max_timestamp, batch.latest_offset));
         }
         if self.since_entry > options.index_interval_bytes {
             let position = self.log_bytes as i32;
-            let relative = self.relative(batch.last_offset);
+            let relative = self.relative(batch.first_last_offset);
             self.index.extend_from_slice(&relative);
             self.index.extend_from_slice(&position.to_be_bytes());
             self.add_time();

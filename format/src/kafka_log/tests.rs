@@ -6,7 +6,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::PartitionNumber;
-use crate::batch::{BatchCodec, BatchDecoder, RecordBatches, RecordSize};
+use crate::batch::{
+    Adoption, BatchBuilder, BatchCodec, BatchDecoder, BatchOptions, Producer, RecordBatches,
+    RecordSize,
+};
 use crate::columns::Columns;
 use crate::error::FormatError;
 use crate::record::{Header, Headers, Record, TimestampType};
@@ -401,5 +404,167 @@ proptest! {
         });
         batches.finish(first, last, &mut encoded).unwrap();
         prop_assert!(encoded == logs[range]);
+    }
+}
+
+/// A part of a log: records, or the batches of a block, each a number of records after a number of offsets without any.
+#[derive(Clone, Debug)]
+struct Part {
+    is_block: bool,
+    batches: Vec<(i64, i64)>,
+    /// Offsets without a record at its end.
+    after: i64,
+}
+
+fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let batches = prop::collection::vec((0i64..3, 1i64..40), 1..6);
+    let part = (
+        any::<bool>(),
+        batches,
+        prop_oneof![3 => Just(0i64), 1 => 1i64..9],
+    );
+    let part = part.prop_map(|(is_block, batches, after)| Part {
+        is_block,
+        batches,
+        after,
+    });
+    prop::collection::vec(part, 0..8)
+}
+
+/// The batches of a block from `base` on: as a broker has them, of a transaction.
+fn block(part: &Part, base: i64) -> (LentBlock, Vec<u8>, Vec<(i64, i64)>) {
+    let (mut offset, mut bytes, mut records) = (base, Vec::new(), Vec::new());
+    let value = [5; 300];
+    for (number, (skipped, count)) in part.batches.iter().enumerate() {
+        offset += skipped;
+        let codecs = [BatchCodec::Zstd, BatchCodec::None, BatchCodec::Gzip];
+        let mut builder = BatchBuilder::new(BatchOptions {
+            codec: codecs[number % 3],
+            leader_epoch: 7,
+            ..BatchOptions::default()
+        });
+        for _ in 0..*count {
+            let timestamp = 1_000 + offset * 7 % 50;
+            builder
+                .push(&Record {
+                    offset,
+                    timestamp,
+                    control: false,
+                    key: None,
+                    value: Some(&value),
+                    headers: Headers::EMPTY,
+                })
+                .unwrap();
+            records.push((offset, timestamp));
+            offset += 1;
+        }
+        let start = bytes.len();
+        builder.finish(offset - 1, &mut bytes).unwrap();
+        let adoption = Adoption {
+            producer: Some(Producer {
+                id: 1_000,
+                epoch: 3,
+                base_sequence: 70,
+            }),
+            transactional: Some(true),
+            ..Adoption::default()
+        };
+        adoption.apply(&mut bytes[start..], 0).unwrap();
+    }
+    let block = LentBlock {
+        base_offset: base,
+        end_offset: offset + part.after,
+        max_timestamp: records
+            .iter()
+            .map(|(_, timestamp)| *timestamp)
+            .max()
+            .unwrap(),
+        records: records.len() as u32,
+        bytes: bytes.len() as u64,
+    };
+    (block, bytes, records)
+}
+
+proptest! {
+    /// Batches that are in a log as they are, between records: their lengths follow from the headers of their blocks, and the indexes name batches that
+    /// are there.
+    #[test]
+    fn stored_batches_are_lent_between_records(
+        parts in parts(),
+        base in 0i64..1 << 40,
+        segment_bytes in 61u64..40_000,
+        index_interval_bytes in 0u64..9_000,
+    ) {
+        let options = LogOptions { segment_bytes, index_interval_bytes };
+        let mut writer = LogWriter::new(Files::default(), base, BatchCodec::None, options).unwrap();
+        let measure = || LogMeasure::new(Measured::default(), base, options);
+        let (mut lengths, mut indexes) = (measure(), measure());
+        let (mut expected, mut lent, mut end, mut last) = (Vec::new(), Vec::new(), base, None);
+        for part in &parts {
+            if part.is_block {
+                let (block, bytes, records) = block(part, end);
+                let batches = RecordBatches::new(&bytes, 0);
+                let offsets = LentOffsets::of(batches.clone()).unwrap().unwrap();
+                prop_assert_eq!(offsets.last, records.last().unwrap().0);
+                writer.push_block(&block, batches).unwrap();
+                lengths.push_block(&block, None);
+                indexes.push_block(&block, Some(&offsets));
+                last = (!block.is_dense()).then_some(offsets.last);
+                expected.extend(records);
+                lent.push(bytes);
+                end = block.end_offset;
+                continue;
+            }
+            let value = [7; 100];
+            for (skipped, count) in &part.batches {
+                end += skipped;
+                for _ in 0..*count {
+                    let record = Record {
+                        offset: end,
+                        timestamp: 1_000 + end * 7 % 50,
+                        control: false,
+                        key: None,
+                        value: Some(&value),
+                        headers: Headers::EMPTY,
+                    };
+                    expected.push((record.offset, record.timestamp));
+                    writer.push(TimestampType::CreateTime, &record).unwrap();
+                    let size = RecordSize::of(&record);
+                    for measure in [&mut lengths, &mut indexes] {
+                        measure.push(TimestampType::CreateTime, record.offset, record.timestamp, &size);
+                    }
+                    end += 1;
+                }
+            }
+            end += part.after;
+            last = None;
+        }
+        if let Some(last) = last {
+            lengths.ended_at(last);
+            indexes.ended_at(last);
+        }
+        let files = writer.finish(end).unwrap();
+        prop_assert_eq!(files.read(), (expected, end));
+        let (lengths, indexes) = (lengths.finish(end), indexes.finish(end));
+        prop_assert_eq!(indexes.segments.len(), files.segments.len());
+        let written = lengths.segments.iter().zip(&indexes.segments).zip(&files.segments);
+        for ((lengths, measured), (base, [log, index, time_index])) in written {
+            prop_assert_eq!((lengths.base_offset, measured.base_offset), (*base, *base));
+            prop_assert_eq!((lengths.log_bytes, measured.log_bytes), (log.len() as u64, log.len() as u64));
+            prop_assert_eq!((lengths.index.len(), lengths.time_index.len()), (index.len(), time_index.len()));
+            prop_assert!(&measured.index == index && &measured.time_index == time_index);
+        }
+        // Their records are byte for byte what they were, and nothing else of the source is left.
+        let logs: Vec<u8> = files.segments.values().flat_map(|[log, ..]| log.clone()).collect();
+        let originals: Vec<_> = lent.iter().flat_map(|bytes| RecordBatches::new(bytes, 0)).map(Result::unwrap).collect();
+        let mut found = RecordBatches::new(&logs, 0).map(Result::unwrap);
+        for original in originals {
+            let same = found.find(|it| it.header().base_offset == original.header().base_offset).unwrap();
+            prop_assert_eq!(&same.bytes()[61..], &original.bytes()[61..]);
+            let (header, before) = (same.header(), original.header());
+            prop_assert_eq!((header.producer, header.leader_epoch), (Producer::NONE, 0));
+            prop_assert_eq!((before.producer.id, before.leader_epoch), (1_000, 7));
+            prop_assert!(!header.attributes.is_transactional() && before.attributes.is_transactional());
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! From records to the files of a log.
 
 use super::batches::LogBatches;
+use super::lent::{LentBlock, LentOffsets, put_lent};
 use super::segments::{BatchExtent, EndedSegment, LogOptions, Segments};
-use crate::batch::BatchCodec;
-use crate::error::FormatError;
+use crate::batch::{BatchCodec, RecordBatches};
+use crate::error::{ErrorClass, FormatError};
 use crate::record::{Record, TimestampType};
 
 /// Takes the files of a log, segment by segment.
@@ -30,6 +31,7 @@ pub struct LogWriter<S> {
     batches: LogBatches,
     segments: Segments,
     bytes: Vec<u8>,
+    /// From where on no batch covers the offsets, but for the open one.
     base_offset: i64,
     next_offset: i64,
 }
@@ -76,6 +78,47 @@ impl<S: LogSink> LogWriter<S> {
         }
     }
 
+    /// Appends the batches of a block as they are, whose offsets are above those before it.
+    ///
+    /// # Errors
+    ///
+    /// *inconsistent* where these are not the batches of the block; as [`put_lent`], and those of the sink.
+    pub fn push_block(
+        &mut self,
+        block: &LentBlock,
+        batches: RecordBatches<'_>,
+    ) -> Result<(), S::Error> {
+        self.bytes.clear();
+        if let Some(batch) = self.batches.end(&mut self.bytes)? {
+            self.append(0, &batch)?;
+        }
+        let differ = |found: u64| {
+            let stated = block.bytes;
+            let detail = format!("its batches take {found} bytes, and it states {stated}");
+            FormatError::new(ErrorClass::Inconsistent, "block", 0, detail)
+        };
+        let Some(offsets) = LentOffsets::of(batches.clone())? else {
+            return Err(differ(0).into());
+        };
+        let mut extent = block.extent();
+        extent.first_last_offset = offsets.first;
+        extent.latest_offset = offsets.latest;
+        self.begin_with(&extent)?;
+        let mut appended = 0;
+        for batch in batches {
+            self.bytes.clear();
+            put_lent(&batch?, &mut self.bytes)?;
+            self.sink.append(&self.bytes)?;
+            appended += self.bytes.len() as u64;
+        }
+        if appended != block.bytes {
+            return Err(differ(appended).into());
+        }
+        self.base_offset = offsets.last + 1;
+        self.next_offset = block.end_offset;
+        Ok(())
+    }
+
     /// Ends the log, of which `end_offset` is one past the last offset, and returns the sink.
     ///
     /// # Errors
@@ -97,8 +140,8 @@ impl<S: LogSink> LogWriter<S> {
         Ok(self.sink)
     }
 
-    /// Appends the batch at `start` of the bytes.
-    fn append(&mut self, start: usize, batch: &BatchExtent) -> Result<(), S::Error> {
+    /// Begins another segment where what follows does not fit into the open one.
+    fn begin_with(&mut self, batch: &BatchExtent) -> Result<(), S::Error> {
         if let Some(ended) = self.segments.add(batch) {
             let EndedSegment {
                 index, time_index, ..
@@ -106,6 +149,12 @@ impl<S: LogSink> LogWriter<S> {
             self.sink.end(&index, &time_index)?;
             self.sink.begin(batch.base_offset)?;
         }
+        Ok(())
+    }
+
+    /// Appends the batch at `start` of the bytes.
+    fn append(&mut self, start: usize, batch: &BatchExtent) -> Result<(), S::Error> {
+        self.begin_with(batch)?;
         let end = start + batch.bytes as usize;
         self.sink
             .append(self.bytes.get(start..end).unwrap_or_default())

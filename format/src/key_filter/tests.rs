@@ -1,4 +1,5 @@
 use super::*;
+use crate::split_mix::SplitMix64;
 
 const SALT: [u8; 8] = *b"saltsalt";
 
@@ -28,26 +29,17 @@ fn decoded(filter: &KeyFilter, blocks: u32) -> Result<KeyFilter> {
     KeyFilter::decode(&filter.encode(), 0, SALT, blocks, filter.range().end)
 }
 
-/// A generator of numbers: splitmix64.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
-}
-
 #[test]
 fn every_key_is_found_in_every_block_that_has_it() {
-    let mut state = 1;
+    let mut random = SplitMix64(1);
     for case in 0..300_u64 {
-        let bits = (random(&mut state) % 21) as u8;
-        let blocks: Vec<Vec<Option<Vec<u8>>>> = (0..random(&mut state) % 12)
+        let bits = (random.next() % 21) as u8;
+        let blocks: Vec<Vec<Option<Vec<u8>>>> = (0..random.next() % 12)
             .map(|_| {
-                let count = random(&mut state) % if case % 10 == 0 { 9000 } else { 40 };
-                let distinct = 1 + random(&mut state) % 60_000;
+                let count = random.next() % if case % 10 == 0 { 9000 } else { 40 };
+                let distinct = 1 + random.next() % 60_000;
                 (0..count)
-                    .map(|_| match random(&mut state) % distinct {
+                    .map(|_| match random.next() % distinct {
                         0 => None,
                         1 => Some(Vec::new()),
                         key => Some(key.to_string().into_bytes()),
@@ -73,11 +65,11 @@ fn every_key_is_found_in_every_block_that_has_it() {
 
 #[test]
 fn few_blocks_are_read_in_vain() {
-    let mut state = 7;
+    let mut random = SplitMix64(7);
     for (bits, blocks, keys) in [(4, 64, 500), (8, 300, 200), (10, 1000, 100), (12, 16, 6000)] {
         let stored: Vec<Vec<Option<Vec<u8>>>> = (0..blocks)
             .map(|_| {
-                let keys = (0..keys).map(|_| Some(random(&mut state).to_le_bytes().to_vec()));
+                let keys = (0..keys).map(|_| Some(random.next().to_le_bytes().to_vec()));
                 keys.collect()
             })
             .collect();
@@ -146,21 +138,21 @@ fn runs_of_pages_cover_the_filter_once() {
 /// Whatever a page holds, decoding it ends, and returns entries of that page only.
 #[test]
 fn pages_of_any_bytes_are_decoded_or_refused() {
-    let mut state = 3;
+    let mut random = SplitMix64(3);
     let mut accepted = 0;
     for _ in 0..20_000 {
-        let hash_bits = (random(&mut state) % 41) as u8;
+        let hash_bits = (random.next() % 41) as u8;
         let form = Form {
             hash_bits,
-            page_bits: (random(&mut state) % u64::from(hash_bits.min(MOST_PAGE_BITS) + 1)) as u8,
-            rice_bits: (random(&mut state) % 61) as u8,
-            blocks: random(&mut state) % (limits::BLOCKS as u64 + 1),
+            page_bits: (random.next() % u64::from(hash_bits.min(MOST_PAGE_BITS) + 1)) as u8,
+            rice_bits: (random.next() % 61) as u8,
+            blocks: random.next() % (limits::BLOCKS as u64 + 1),
         };
-        let page = (random(&mut state) % (1 << form.page_bits)) as usize;
-        let bytes: Vec<u8> = (0..random(&mut state) % 40)
-            .map(|_| random(&mut state) as u8)
+        let page = (random.next() % (1 << form.page_bits)) as usize;
+        let bytes: Vec<u8> = (0..random.next() % 40)
+            .map(|_| random.next() as u8)
             .collect();
-        let count = (random(&mut state) % 9) as u32;
+        let count = (random.next() % 9) as u32;
         let mut values = Vec::new();
         let decoded = bits::decode(form, page, count, &bytes, &mut |hash, block| {
             values.push(hash * form.blocks + block as u64);

@@ -473,23 +473,10 @@ mod tests {
     use crate::repo::identity::Identity;
     use crate::repo::manifest::ParentRef;
     use crate::repo::store::Store;
+    use crate::repo::testing::change::change;
 
     fn idle(base: Option<Digested<Snapshot>>) -> Change {
-        Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base,
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-            writer: "test".into(),
-            cluster_id: None,
-            topics: Vec::new(),
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
-        }
+        change(base, Vec::new())
     }
 
     /// A repository with the snapshots 2 and 3, of which 3 has forgotten 1, and what a writer that stalled was about to commit as 1.

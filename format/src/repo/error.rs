@@ -32,6 +32,8 @@ struct Parts {
     kind: RepoErrorKind,
     source: Option<BoxedError>,
     records: Option<(PartitionId, OffsetSpan)>,
+    /// Whether the store returns others.
+    is_of_one_object: bool,
 }
 
 /// What an error is about.
@@ -100,6 +102,7 @@ impl RepoError {
             kind,
             source,
             records: None,
+            is_of_one_object: false,
         }))
     }
 
@@ -116,6 +119,20 @@ impl RepoError {
     pub fn records(&self) -> Option<(&PartitionId, OffsetSpan)> {
         let (partition, offsets) = self.0.records.as_ref()?;
         Some((partition, *offsets))
+    }
+
+    /// States that it is about the object that it names and no other: [`Store::judged`](super::store::Store::judged) has asked.
+    #[must_use]
+    pub fn of_one_object(mut self) -> Self {
+        self.0.is_of_one_object = true;
+        self
+    }
+
+    /// Returns whether a reader may leave out what this object holds, and continue with others: it is about what is stored, or it was found that
+    /// only this object cannot be read.
+    #[must_use]
+    pub fn is_of_one_object(&self) -> bool {
+        self.0.is_of_one_object || self.kind().is_about_content()
     }
 
     /// Returns what the caller must do.
@@ -160,6 +177,7 @@ impl fmt::Display for RepoError {
             kind,
             source,
             records: _,
+            is_of_one_object: _,
         } = &*self.0;
         let source: &dyn fmt::Display = match source {
             Some(source) => &innermost(source.as_ref()),
@@ -234,6 +252,10 @@ impl fmt::Display for RepoError {
                     "; restore this object from a copy, or give it up: `kbk recover --rebuild` uses the segments that only it named",
                 )
             }
+            RepoErrorKind::ParentMissing { child } => write!(
+                f,
+                "{object} is missing: snapshot {child} was made from it, and it was not forgotten"
+            ),
             RepoErrorKind::NotPrunable {
                 sequence,
                 is_newest,

@@ -83,6 +83,12 @@ pub enum RepoErrorKind {
         newest: Option<u64>,
     },
 
+    /// Restore the snapshot from a copy, or forget it: another one was made from it, and it is gone.
+    ParentMissing {
+        /// The snapshot that was made from it.
+        child: u64,
+    },
+
     /// Restore or forget a snapshot first: what it needs is not known, so nothing may be deleted.
     NotPrunable {
         /// The snapshot that cannot be read.
@@ -221,6 +227,7 @@ impl RepoErrorKind {
                 | RepoErrorKind::NewerRow { .. }
                 | RepoErrorKind::NoSuchSnapshot { .. }
                 | RepoErrorKind::NewestMissing { .. }
+                | RepoErrorKind::ParentMissing { .. }
         )
     }
 

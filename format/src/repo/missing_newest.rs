@@ -72,33 +72,21 @@ mod tests {
     use std::collections::BTreeSet;
     use std::sync::Arc;
 
-    use jiff::Timestamp;
     use object_store::memory::InMemory;
 
     use super::*;
     use crate::repo::change::Change;
-    use crate::repo::id::Id;
     use crate::repo::identity::Identity;
     use crate::repo::manifest::Manifest;
     use crate::repo::store::Store;
+    use crate::repo::testing::change::change;
 
     async fn commit(repository: &Repository, ignored: &[u64]) -> Result<Manifest> {
         let ignored: BTreeSet<u64> = ignored.iter().copied().collect();
         let base = repository.latest_but(&ignored).await?;
         let change = Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base,
             ignored,
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-            writer: "test".into(),
-            cluster_id: None,
-            topics: Vec::new(),
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
+            ..change(base, Vec::new())
         };
         let committed = repository.commit(&change).await?;
         Ok(committed.value.manifest)

@@ -138,11 +138,12 @@ mod tests {
 
     use super::*;
     use crate::repo::change::Change;
-    use crate::repo::id::{Hex, Id};
+    use crate::repo::id::Hex;
     use crate::repo::identity::Identity;
     use crate::repo::keys::Key;
     use crate::repo::retention::Upkeep;
     use crate::repo::store::Store;
+    use crate::repo::testing::change::change;
 
     async fn world() -> (Arc<dyn ObjectStore>, Repository) {
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
@@ -155,19 +156,8 @@ mod tests {
         let ignored: BTreeSet<u64> = ignored.iter().copied().collect();
         let base = repository.latest_but(&ignored).await?;
         let change = Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base,
             ignored,
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-            writer: "test".into(),
-            cluster_id: None,
-            topics: Vec::new(),
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
+            ..change(base, Vec::new())
         };
         let committed = repository.commit(&change).await?;
         Ok(committed.value.manifest)

@@ -274,6 +274,11 @@ impl Rebuild {
 impl TopicState {
     /// Takes over what a later snapshot states of the topic itself. What it states of its partitions is about records that may be gone.
     fn take_over(&mut self, stated: &TopicState) {
+        // Of a topic without a segment, nothing else says whether it was deleted.
+        let is_empty = |state: &PartitionState| state.segments == 0 && state.expired.is_none();
+        if self.partitions.iter().all(is_empty) {
+            self.deleted |= stated.deleted;
+        }
         if stated.config.is_some() {
             self.config.clone_from(&stated.config);
         }

@@ -90,7 +90,7 @@ pub struct CreatedTopic {
     pub partitions: i32,
     /// Replicas of each; the cluster's default if null.
     pub replication_factor: Option<i32>,
-    /// Configuration while records are written.
+    /// The configuration that it is created with.
     #[serde(deserialize_with = "members::unique")]
     pub config: BTreeMap<String, String>,
 }

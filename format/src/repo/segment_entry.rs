@@ -6,6 +6,7 @@ use super::id::{Digest, Hex, Id};
 use super::keys::{Key, PartitionId};
 use super::upload::Uploaded;
 use crate::OffsetSpan;
+use crate::assembler::SegmentSummary;
 use crate::footer::RenderedSizes;
 use crate::header::FileHeader;
 use crate::record::TimestampType;
@@ -13,7 +14,6 @@ use crate::render::ViewSizes;
 use crate::segment::Segment;
 use crate::statistics::Statistics;
 use crate::whole_lines::WholeLines;
-use crate::writer::SegmentSummary;
 
 /// What the index states about a segment: enough to open it with one read, and to check it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -66,23 +66,7 @@ pub(super) fn sight(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::id::Hex;
-
-    fn topic(name: &str) -> TopicState {
-        TopicState {
-            name: name.parse().unwrap(),
-            topic_id: Hex([1; 16]),
-            kafka_id: None,
-            first_seen: 1,
-            last_seen: 1,
-            sighting: None,
-            deleted: false,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: Vec::new(),
-        }
-    }
+    use crate::repo::testing::topic_state::topic_state;
 
     struct World {
         topics: Vec<TopicState>,
@@ -93,7 +77,10 @@ mod tests {
     impl World {
         fn new(names: &[&str]) -> World {
             World {
-                topics: names.iter().map(|name| topic(name)).collect(),
+                topics: names
+                    .iter()
+                    .map(|name| topic_state(name, Vec::new()))
+                    .collect(),
                 sightings: Vec::new(),
                 sequence: 0,
             }

@@ -133,6 +133,7 @@ mod tests {
     use super::*;
     use crate::repo::expired::Expired;
     use crate::repo::manifest::tests::manifest;
+    use crate::repo::testing::topic_state::topic_state;
 
     #[test]
     fn sums_that_do_not_fit_are_refused() {
@@ -158,19 +159,7 @@ mod tests {
                 let mut partitions = [0, 1].map(|it| PartitionState::empty(it.into(), 0));
                 change(&mut partitions[0], most);
                 change(&mut partitions[1], 1);
-                let topic = TopicState {
-                    name: "orders".parse().unwrap(),
-                    topic_id: Id::ZERO,
-                    kafka_id: None,
-                    first_seen: 1,
-                    last_seen: 1,
-                    sighting: None,
-                    deleted: false,
-                    internal: false,
-                    replication_factor: 1,
-                    config: None,
-                    partitions: partitions.into(),
-                };
+                let topic = topic_state("orders", partitions.into());
                 let mut snapshot = Snapshot {
                     manifest: manifest(),
                     topics: vec![topic],

@@ -275,20 +275,14 @@ mod tests {
     use crate::repo::id::Hex;
     use crate::repo::incomplete::{Incomplete, IncompleteReason};
     use crate::repo::states::LostRange;
+    use crate::repo::testing::topic_state::topic_state;
 
     fn topic(name: &str, id: u8, first_seen: u64, partitions: u16) -> TopicState {
         TopicState {
-            name: name.parse().unwrap(),
             topic_id: Hex([id; 16]),
-            kafka_id: None,
             first_seen,
             last_seen: 5,
-            sighting: None,
-            deleted: false,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: (0..partitions).map(partition).collect(),
+            ..topic_state(name, (0..partitions).map(partition).collect())
         }
     }
 

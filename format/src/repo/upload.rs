@@ -8,11 +8,12 @@
 //! Its name has a random id, so that no other writer can have written it.
 //!
 //! Bytes are copied once, into the part that is being filled, or not at all where a caller hands over a whole buffer
-//! ([`SegmentUpload::write_buffer`]). The buffers of parts that were sent are filled again.
+//! ([`SegmentUpload::write_buffer`]). The buffers of parts that were sent are filled again, by any upload to the same
+//! store.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
@@ -54,55 +55,8 @@ pub struct SegmentUpload {
     upload: Upload,
     in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
     buffer: Vec<u8>,
-    spare: SpareBuffers,
     hash: Sha256,
     size: u64,
-}
-
-/// Buffers of parts that have been sent.
-#[derive(Clone, Debug)]
-struct SpareBuffers {
-    idle: Arc<Mutex<Vec<Vec<u8>>>>,
-    /// How many are kept.
-    most: usize,
-}
-
-impl SpareBuffers {
-    /// Returns an empty buffer, which has room for `bytes` if one of them has.
-    fn take(&self, bytes: usize) -> Vec<u8> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = |buffer: &Vec<u8>| buffer.capacity() >= bytes;
-        match idle.iter().position(has_room) {
-            Some(found) => idle.swap_remove(found),
-            None => idle.pop().unwrap_or_default(),
-        }
-    }
-
-    fn give(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.most {
-            idle.push(buffer);
-        }
-    }
-}
-
-/// The bytes of a part, whose buffer is used again once the store has them.
-struct PartBuffer {
-    bytes: Vec<u8>,
-    spare: SpareBuffers,
-}
-
-impl AsRef<[u8]> for PartBuffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for PartBuffer {
-    fn drop(&mut self) {
-        self.spare.give(std::mem::take(&mut self.bytes));
-    }
 }
 
 /// How far it is.
@@ -136,11 +90,6 @@ impl SegmentUpload {
             upload: Upload::NotBegun,
             in_flight: VecDeque::new(),
             buffer: Vec::new(),
-            spare: SpareBuffers {
-                idle: Arc::default(),
-                // Each part may be the rest of a buffer, and one that was handed over.
-                most: 2 * buffers.parts_in_flight.saturating_add(1),
-            },
             hash: Sha256::new(),
             size: 0,
         };
@@ -207,10 +156,11 @@ impl SegmentUpload {
     fn hand_over(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
         self.hash.update(&bytes);
         self.size += bytes.len() as u64;
-        let second = std::mem::replace(bytes, self.spare.take(bytes.len()));
-        let first = std::mem::replace(&mut self.buffer, self.spare.take(0));
+        // First, so that a buffer that was sent is there to be filled again.
         self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
         let permit = self.runtime.block_on(permit(self.store.uploads()));
+        let second = std::mem::replace(bytes, self.store.spare_buffers().take(bytes.len()));
+        let first = std::mem::replace(&mut self.buffer, self.store.spare_buffers().take(0));
         self.start_part([first, second], permit)
     }
 
@@ -270,7 +220,7 @@ impl SegmentUpload {
     /// Sends all full parts of the buffer.
     fn send_parts(&mut self, part_bytes: usize) -> Result<()> {
         while self.buffer.len() >= part_bytes {
-            let mut rest = self.spare.take(part_bytes);
+            let mut rest = self.store.spare_buffers().take(part_bytes);
             rest.extend_from_slice(self.buffer.get(part_bytes..).unwrap_or_default());
             let mut part = std::mem::replace(&mut self.buffer, rest);
             part.truncate(part_bytes);
@@ -289,10 +239,9 @@ impl SegmentUpload {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<()> {
         let mut upload = self.take_upload()?;
-        let buffers = buffers.into_iter().map(|bytes| {
-            let spare = self.spare.clone();
-            Bytes::from_owner(PartBuffer { bytes, spare })
-        });
+        let spare = self.store.spare_buffers();
+        let buffers = buffers.into_iter();
+        let buffers = buffers.map(|bytes| Bytes::from_owner(spare.part(bytes)));
         let sent = upload.put_part(buffers.collect());
         self.in_flight.push_back(self.runtime.spawn(async move {
             let _permit = permit;

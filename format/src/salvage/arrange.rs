@@ -53,7 +53,10 @@ impl Salvage {
         self.keep_gaps(footer);
         let of_pieces = self.pieces.iter().filter(|it| it.copy == 0);
         let of_pieces = of_pieces.map(|it| it.position..it.position.saturating_add(it.length));
-        let used = of_pieces.chain(remains.ranges.iter().cloned()).collect();
+        let used = of_pieces
+            .chain(remains.ranges.iter().cloned())
+            .chain(parts.headers)
+            .collect();
         self.unused = complement(used, bytes.len() as u64);
     }
 
@@ -198,20 +201,24 @@ impl Salvage {
         claims: Vec<LostBlock>,
         bytes: &[u8],
     ) -> Vec<LostBlock> {
+        // Of a block of which only some batches are kept, the rest is lost.
         let kept: HashMap<u64, u32> = self
             .pieces
             .iter()
+            .filter(|it| !it.is_run)
             .map(|it| (it.written_at, it.header_crc))
             .collect();
-        let mut found: HashMap<(u64, u32), LostBlock> = claims
-            .into_iter()
-            .map(|claim| ((claim.written_at, claim.header_crc), claim))
-            .collect();
+        // One for each batch that is lost of a block.
+        let mut found: HashMap<(u64, u32), Vec<LostBlock>> = HashMap::new();
+        for claim in claims {
+            let block = (claim.written_at, claim.header_crc);
+            found.entry(block).or_default().push(claim);
+        }
         let lost = footer.index().entries().iter();
         let lost = lost.filter(|it| kept.get(&it.position) != Some(&it.header_crc));
-        let claims = lost.map(|entry| {
+        let claims = lost.flat_map(|entry| {
             let found = found.remove(&(entry.position, entry.header_crc));
-            found.unwrap_or_else(|| missing(entry, footer, bytes))
+            found.unwrap_or_else(|| vec![missing(entry, footer, bytes)])
         });
         claims.collect()
     }
@@ -262,8 +269,9 @@ impl Piece {
     fn claim(&self, reason: LossReason, detail: &str) -> LostBlock {
         LostBlock {
             offsets: (self.base_offset..self.end_offset).into(),
-            records: self.records,
+            records: Some(self.records),
             written_at: self.written_at,
+            position: self.written_at,
             length: self.length,
             header_crc: self.header_crc,
             reason,

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::block::{BlockDecoder, BlockHeader, Streams};
+use crate::batch_bounds::BatchBounds;
+use crate::block::BlockDecoder;
 use crate::columns::Columns;
 use crate::error::FormatError;
 use crate::record::Record;
@@ -22,7 +23,7 @@ pub struct DecodedBlocks<'a> {
 /// A block that was decoded.
 #[derive(Default)]
 pub struct DecodedBlock<'a> {
-    header: Option<BlockHeader>,
+    is_decoded: bool,
     bytes: &'a [u8],
     decoder: BlockDecoder,
     columns: Columns,
@@ -39,13 +40,13 @@ impl<'a> DecodedBlocks<'a> {
         piece: &Piece,
         bytes: &'a [u8],
     ) -> Result<&DecodedBlock<'a>, FormatError> {
-        let (header, block) = piece.stored(bytes)?;
-        let found = self.kept.iter().position(|kept| kept.is(block));
+        let stored = piece.stored(bytes)?;
+        let found = self.kept.iter().position(|kept| kept.is(stored));
         let used = self.kept.get_mut(..=found.unwrap_or(KEPT - 1));
         used.unwrap_or_default().rotate_right(1);
         let [last, ..] = &mut self.kept;
         if found.is_none() {
-            last.decode(header, block)?;
+            last.decode(piece, bytes, stored)?;
         }
         Ok(last)
     }
@@ -54,17 +55,21 @@ impl<'a> DecodedBlocks<'a> {
 impl<'a> DecodedBlock<'a> {
     /// Returns whether it is the one at this place in memory.
     fn is(&self, block: &'a [u8]) -> bool {
-        self.header.is_some() && std::ptr::eq(self.bytes, block)
+        self.is_decoded && std::ptr::eq(self.bytes, block)
     }
 
-    fn decode(&mut self, header: BlockHeader, block: &'a [u8]) -> Result<(), FormatError> {
-        self.header = None;
+    fn decode(
+        &mut self,
+        piece: &Piece,
+        bytes: &'a [u8],
+        stored: &'a [u8],
+    ) -> Result<(), FormatError> {
+        self.is_decoded = false;
         #[cfg(test)]
         tests::DECODED.set(tests::DECODED.get() + 1);
-        self.decoder
-            .decode(&header, block, Streams::All, &mut self.columns)?;
-        self.header = Some(header);
-        self.bytes = block;
+        piece.decode(bytes, &mut self.decoder, &mut self.columns)?;
+        self.is_decoded = true;
+        self.bytes = stored;
         Ok(())
     }
 
@@ -78,6 +83,12 @@ impl<'a> DecodedBlock<'a> {
     #[must_use]
     pub fn columns(&self) -> &Columns {
         &self.columns
+    }
+
+    /// Returns what the headers of its batches say together; `None` of a block of records.
+    #[must_use]
+    pub fn batch_bounds(&self) -> Option<BatchBounds> {
+        self.decoder.batch_bounds()
     }
 
     /// Iterates over its records with these offsets.

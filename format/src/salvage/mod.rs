@@ -4,25 +4,29 @@
 //! bytes --Scanner--> blocks as found --decode, compare digests--> proved pieces --by offset--> Salvage --write--> a new segment
 //! ```
 //!
-//! A piece is a block whose header, stored bytes, records and digests agree; nothing else is kept. Where records of two proved blocks claim the
-//! same offsets, the block index decides, and neither is kept where it cannot. Offsets of the coverage that no piece has are *losses*: the new
-//! segment covers them with blocks without records, and names them as gaps with the reason *damaged*.
+//! A piece is a block whose header, stored bytes, records and digests agree, or batches of a damaged block that prove themselves, or of one of which
+//! others do not decode; nothing else is kept. Where records of two proved blocks claim the same offsets, the block index decides, and neither is kept where it cannot. Offsets of the
+//! coverage that no piece has are *losses*: the new segment covers them with blocks without records, and names them as gaps with the reason
+//! *damaged*.
 //!
 //! Nothing is written here but by [`Salvage::write`]; the bytes may be those of a mapped file of any size, and about a hundred bytes per block are
 //! kept of it.
 
 mod arrange;
+mod batches;
 mod decoded;
 mod loss;
 mod piece;
 mod remains;
 mod write;
 
+use std::collections::HashSet;
 use std::ops::Range;
+use std::slice;
 
-use crate::block::BlockHeader;
+use crate::block::{BlockHeader, BlockKind};
 use crate::digest::Digests;
-use crate::error::FormatError;
+use crate::error::{ErrorClass, FormatError};
 use crate::gaps::{Gap, GapReason};
 use crate::header::FileHeader;
 use crate::record::TimestampType;
@@ -33,6 +37,7 @@ pub use loss::{Bound, Loss, LossReason};
 pub use piece::Piece;
 pub use write::{Part, sums, write_parts};
 
+use batches::{DamagedBlock, ProvedBatches};
 use loss::LostBlock;
 use piece::Prover;
 use remains::Remains;
@@ -152,11 +157,55 @@ impl Salvage {
                 Err(error) => {
                     let claim = LostBlock::of(&header, LossReason::InconsistentBlock, &error);
                     parts.claims.push(claim);
+                    if header.kind == BlockKind::Batches {
+                        parts.damaged.push(DamagedBlock {
+                            copy: *copy,
+                            position: block.start,
+                            header,
+                            is_inconsistent: true,
+                        });
+                    }
                 }
             }
         }
+        self.prove_batches(parts, copies, &mut prover, &mut pieces);
         self.timestamp_type = prover.timestamp_type();
         pieces
+    }
+
+    /// Adds the batches that are proved of blocks that are damaged, or of which some batches do not decode, and that no copy has whole.
+    fn prove_batches(
+        &self,
+        parts: &mut FoundParts,
+        copies: &[&[u8]],
+        prover: &mut Prover,
+        pieces: &mut Vec<Piece>,
+    ) {
+        let whole: HashSet<(u64, u32)> = pieces.iter().map(Piece::block).collect();
+        let identity = |block: &DamagedBlock| (block.header.position, block.header.header_crc);
+        let mut damaged = std::mem::take(&mut parts.damaged);
+        damaged.retain(|block| !whole.contains(&identity(block)));
+        // Stable: the first copy stays the first.
+        damaged.sort_by_key(identity);
+        let (mut divided, mut lost) = (HashSet::new(), Vec::new());
+        for blocks in damaged.chunk_by(|a, b| identity(a) == identity(b)) {
+            let (Some(first), Some((batches, proved))) =
+                (blocks.first(), divided_block(blocks, copies, prover))
+            else {
+                continue;
+            };
+            lost.extend(LostBlock::of_batches(&first.header, &batches, &proved));
+            divided.insert(identity(first));
+            let in_first = blocks.iter().filter(|block| block.copy == 0);
+            parts
+                .headers
+                .extend(in_first.map(DamagedBlock::header_range));
+            pieces.extend(proved);
+        }
+        // Instead of the whole block, only these are lost.
+        let claims = &mut parts.claims;
+        claims.retain(|claim| !divided.contains(&(claim.written_at, claim.header_crc)));
+        claims.extend(lost);
     }
 
     /// Returns the number of records that are proved.
@@ -166,6 +215,14 @@ impl Salvage {
             .iter()
             .map(|piece| u64::from(piece.records))
             .sum()
+    }
+
+    /// Returns the number of blocks that are proved, and that of damaged ones of which batches are.
+    #[must_use]
+    pub fn blocks(&self) -> (u64, u64) {
+        let (runs, blocks): (Vec<&Piece>, Vec<&Piece>) =
+            self.pieces.iter().partition(|it| it.is_run);
+        (count_blocks(blocks), count_blocks(runs))
     }
 
     /// Returns the digests over the records that are proved.
@@ -248,6 +305,69 @@ impl Salvage {
     }
 }
 
+/// Returns what is lost of a block of Kafka's own batches where the rest of it is proved: its batches that are damaged, or do not decode. Nothing of any other block, nor where
+/// the whole block is lost. The timestamp type is that of the segment's records, if it is known.
+#[must_use]
+pub fn damaged_batches(block: &[u8], timestamp_type: Option<TimestampType>) -> Vec<Loss> {
+    lost_batches(block, timestamp_type).unwrap_or_default()
+}
+
+fn lost_batches(block: &[u8], timestamp_type: Option<TimestampType>) -> Option<Vec<Loss>> {
+    // Not by a scan: in a file of nothing but headers, each would search what the others state as their blocks.
+    let header = BlockHeader::decode_anywhere(block).ok()?;
+    let damaged = DamagedBlock {
+        copy: 0,
+        position: 0,
+        header,
+        is_inconsistent: false,
+    };
+    let mut prover = Prover::new(timestamp_type);
+    let divided = divided_block(slice::from_ref(&damaged), &[block], &mut prover);
+    let (batches, proved) = divided?;
+    let lost = LostBlock::of_batches(&damaged.header, &batches, &proved);
+    Some(lost.iter().map(LostBlock::whole).collect())
+}
+
+/// Returns the batches of a block that are proved, of which these are all copies that were found, and those that are lost; `None` where none is proved.
+fn divided_block(
+    blocks: &[DamagedBlock],
+    copies: &[&[u8]],
+    prover: &mut Prover,
+) -> Option<(ProvedBatches, Vec<Piece>)> {
+    let header = &blocks.first()?.header;
+    let batches = batches::proved_batches(blocks, copies, |_| true)?;
+    let divided = match prover.prove_runs(&batches.runs, header, copies) {
+        // Nothing says which of its batches contradicts what the block states.
+        Ok(_) if blocks.iter().any(|it| it.is_inconsistent) => return None,
+        Ok(proved) => (batches, proved),
+        // Where a byte of it is damaged, what matches its checksum and does not decode may match by chance, and others, too.
+        Err(_) if !batches.is_intact => return None,
+        Err(_) => {
+            let mut is_later = false;
+            let decodes = |batch: &[u8]| {
+                let error = prover.decodes(batch, header).err();
+                is_later |= error
+                    .as_ref()
+                    .is_some_and(|it| it.class == ErrorClass::Unsupported);
+                error.is_none()
+            };
+            let batches = batches::proved_batches(blocks, copies, decodes)?;
+            if is_later {
+                return None;
+            }
+            let proved = prover.prove_runs(&batches.runs, header, copies).ok()?;
+            (batches, proved)
+        }
+    };
+    Some(divided).filter(|(_, proved)| !proved.is_empty())
+}
+
+/// Returns the number of blocks that pieces are of, each once, however many batches of it are pieces.
+pub fn count_blocks<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> u64 {
+    let blocks: HashSet<(u64, u32)> = pieces.into_iter().map(Piece::block).collect();
+    blocks.len() as u64
+}
+
 /// Everything that a scan found.
 #[derive(Default)]
 struct FoundParts {
@@ -255,6 +375,10 @@ struct FoundParts {
     blocks: Vec<(usize, Range<u64>)>,
     /// What damaged ones state.
     claims: Vec<LostBlock>,
+    /// Damaged ones of batches.
+    damaged: Vec<DamagedBlock>,
+    /// Positions in the first copy of the headers of damaged ones of which batches are proved.
+    headers: Vec<Range<u64>>,
     /// The number of blocks of other segments in the first copy.
     foreign: u64,
     /// The highest sequence, and the highest end, that valid block headers of the segment state.
@@ -274,10 +398,22 @@ impl FoundParts {
                     let end = block.position.saturating_add(block.bytes.len() as u64);
                     blocks.push(block.position..end);
                 }
-                Found::Damaged { header, error, .. } => {
+                Found::Damaged {
+                    position,
+                    header,
+                    error,
+                } => {
                     self.see(&header);
                     let claim = LostBlock::of(&header, LossReason::DamagedBlock, &error);
                     self.claims.push(claim);
+                    if header.kind == BlockKind::Batches {
+                        self.damaged.push(DamagedBlock {
+                            copy,
+                            position,
+                            header: *header,
+                            is_inconsistent: false,
+                        });
+                    }
                 }
                 Found::Foreign { .. } if copy == 0 => self.foreign = self.foreign.saturating_add(1),
                 Found::Foreign { .. } | Found::Skipped(_) => {}
@@ -297,10 +433,5 @@ impl FoundParts {
 
 /// Reports a contradiction between valid parts.
 fn inconsistent(position: u64, detail: impl Into<String>) -> FormatError {
-    FormatError::new(
-        crate::error::ErrorClass::Inconsistent,
-        "block",
-        position,
-        detail,
-    )
+    FormatError::new(ErrorClass::Inconsistent, "block", position, detail)
 }

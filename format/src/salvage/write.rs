@@ -3,17 +3,18 @@
 use std::io::Write;
 use std::ops::Range;
 
-use crate::block::{BlockBuilder, BlockHeader, BlockNumbers, Encoder};
+use crate::assembler::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
+use crate::block::{BlockBuilder, BlockDecoder, BlockHeader, BlockNumbers, Encoder, Streams};
 use crate::codec::Compression;
 use crate::columns::Columns;
 use crate::digest::Digests;
-use crate::error::{ErrorClass, FormatError};
+use crate::error::FormatError;
 use crate::gaps::{Gap, GapReason};
 use crate::header::FileHeader;
 use crate::record::TimestampType;
-use crate::writer::{SegmentAssembler, SegmentFeatures, SegmentSummary, WriteError};
 
 use super::decoded::{DecodedBlock, DecodedBlocks};
+use super::piece::slice;
 use super::{Piece, Salvage, inconsistent};
 
 /// What is taken of a salvage.
@@ -221,7 +222,6 @@ impl<W: Write> Writing<W> {
         block: &DecodedBlock<'_>,
         within: &Range<i64>,
     ) -> Result<(), WriteError> {
-        let header = BlockHeader::decode_anywhere(block.bytes())?;
         if !piece.is_kept(within) {
             let mut builder = BlockBuilder::new(within.start);
             for record in block.records(within) {
@@ -230,13 +230,15 @@ impl<W: Write> Writing<W> {
             builder.cover(within.end);
             return self.append(builder);
         }
+        let header = BlockHeader::decode_anywhere(block.bytes())?;
         let covered = BlockHeader {
             base_offset: within.start,
             end_offset: within.end,
             ..header
         };
+        let decoded = (block.columns(), block.batch_bounds());
         self.assembler
-            .append_stored(covered, block.bytes(), block.columns())
+            .append_stored(covered, block.bytes(), decoded)
     }
 }
 
@@ -247,26 +249,46 @@ impl Piece {
             .is_some_and(|(first, last)| first < within.start || last >= within.end)
     }
 
-    /// Returns the header and the bytes of the block, as they were found.
+    /// Returns its bytes, as they were found: a block, or some batches of one.
     ///
     /// # Errors
     ///
-    /// If the bytes are not those that it was found in.
-    pub fn stored<'a>(&self, bytes: &'a [u8]) -> Result<(BlockHeader, &'a [u8]), FormatError> {
-        let range = usize::try_from(self.position)
-            .ok()
-            .zip(usize::try_from(self.position.saturating_add(self.length)).ok());
-        let block = range.and_then(|(from, to)| bytes.get(from..to));
-        let block = block.ok_or_else(|| {
-            let detail = "the file is shorter than when it was read";
-            FormatError::new(ErrorClass::Truncated, "block", self.written_at, detail)
-        })?;
+    /// If the file is shorter now.
+    pub(super) fn stored<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], FormatError> {
+        let range = self.position..self.position.saturating_add(self.length);
+        slice(bytes, &range, self.written_at)
+    }
+
+    /// Decodes its records, where `bytes` are the copy that it was found in.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are not those that it was found in; `columns` is empty then.
+    pub fn decode(
+        &self,
+        bytes: &[u8],
+        decoder: &mut BlockDecoder,
+        columns: &mut Columns,
+    ) -> Result<(), FormatError> {
+        columns.clear();
+        let stored = self.stored(bytes)?;
+        if self.is_run {
+            return decoder
+                .decode_run(self.written_at, stored, None, columns)
+                .map(drop);
+        }
+        let header = self.header(stored)?;
+        decoder.decode(&header, stored, Streams::All, columns)
+    }
+
+    /// Returns the header of its block.
+    fn header(&self, block: &[u8]) -> Result<BlockHeader, FormatError> {
         let header = BlockHeader::decode_anywhere(block)?;
         let is_other = |numbers: BlockNumbers| numbers.digests != self.digests;
         if header.header_crc != self.header_crc || header.computed.is_some_and(is_other) {
             let detail = "the file is not what it was when it was read";
             return Err(inconsistent(self.written_at, detail));
         }
-        Ok((header, block))
+        Ok(header)
     }
 }

@@ -1,6 +1,8 @@
 //! The guarantees of the repository: what was committed stays complete and readable, whatever happens next.
 #![cfg(feature = "repo")]
 
+#[path = "../../../tests/support/change.rs"]
+mod change;
 #[path = "../../../tests/support/store_contract.rs"]
 mod store_contract;
 #[path = "../support/mod.rs"]

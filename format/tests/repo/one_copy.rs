@@ -163,7 +163,7 @@ fn batches_are_copied_once() {
         let response = response(codec);
         let most = 1 << 20;
         for batch in RecordBatches::new(&response, 0) {
-            let batch = batch.unwrap();
+            let batch = batch.unwrap().check().unwrap();
             while block.try_push(&batch, most).unwrap() == PushBatch::Full {
                 block = write(block, &mut segment);
             }

@@ -15,13 +15,14 @@ use crate::world;
 
 #[test]
 fn memory() {
-    store_contract::check(&Store::open("memory://contract").unwrap());
+    store_contract::check(&Store::open("memory://contract").unwrap(), 1_000);
 }
 
 #[test]
 fn a_local_disk() {
     let folder = tempfile::tempdir().unwrap();
-    store_contract::check(&Store::open(folder.path().to_str().unwrap()).unwrap());
+    let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+    store_contract::check(&store, 1_000);
 }
 
 #[tokio::test]

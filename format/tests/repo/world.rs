@@ -1,14 +1,14 @@
 //! A small cluster to back up: topics that grow, a backup of them, and a check that nothing is missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digested, FoundAcls, FoundGroups, GroupState, GroupTopic,
-    Hex, Id, Identity, Key, LostRange, PartitionChange, PartitionId, RepoError, Repository, Result,
-    SegmentEntry, SegmentUpload, Snapshot, Store, TopicChange, TopicName, UploadBuffers,
+    Hex, Id, Identity, Key, PartitionId, RepoError, Repository, Result, SegmentEntry,
+    SegmentUpload, Snapshot, Store, TopicChange, TopicName, UploadBuffers,
 };
 use kbk_format::{PartitionNumber, TimestampType};
 use object_store::ObjectStore;
@@ -16,6 +16,8 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
+
+use crate::change::{change, partition_change, topic_change};
 
 /// The cluster: for each topic its id and the offsets at which its partitions end.
 pub(crate) type Cluster = BTreeMap<&'static str, (u8, Vec<i64>)>;
@@ -64,34 +66,15 @@ pub(crate) fn partition_id(topic: &str, id: u8, partition: u16) -> PartitionId {
 
 /// Creates a change that looked at all of `cluster` and has stored nothing yet.
 pub(crate) fn look(base: Option<Digested<Snapshot>>, cluster: &Cluster) -> Change {
+    let partition = |(at, end): (u16, &i64)| partition_change(at.into(), *end, Vec::new());
     let topics = cluster.iter().map(|(topic, (id, ends))| TopicChange {
-        name: name(topic),
-        topic_id: Hex([*id; 16]),
-        kafka_id: Some(Hex([*id; 16])),
-        internal: false,
-        replication_factor: 1,
         config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),
-        partitions: (0..)
-            .zip(ends)
-            .map(|(at, end)| partition(at, *end))
-            .collect(),
+        ..topic_change(
+            &partition_id(topic, *id, 0),
+            (0..).zip(ends).map(partition).collect(),
+        )
     });
-    let read_after = base.as_ref().map_or(0, |base| base.sequence);
-    Change {
-        base,
-        read_after,
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: Timestamp::UNIX_EPOCH,
-        created_at: Timestamp::UNIX_EPOCH,
-        writer: "test".into(),
-        cluster_id: None,
-        topics: topics.collect(),
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
-    }
+    change(base, topics.collect())
 }
 
 /// Creates groups that were read at `second`; each has committed offsets of two partitions of one topic.
@@ -136,18 +119,6 @@ pub(crate) fn acls(second: i64, principals: &[&str]) -> Option<FoundAcls> {
         left_out: 1,
         acls: principals.iter().map(binding).collect(),
     })
-}
-
-fn partition(partition: u16, end: i64) -> PartitionChange {
-    PartitionChange {
-        partition: partition.into(),
-        log_start_offset: 0,
-        high_watermark: end,
-        last_stable_offset: end,
-        incomplete: None,
-        segments: Vec::new(),
-        lost: Vec::<LostRange>::new(),
-    }
 }
 
 /// Creates an entry and its bytes. The content of a segment does not matter here: every offset is one record of 8 bytes.

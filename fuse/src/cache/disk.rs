@@ -99,6 +99,12 @@ impl DiskCache {
         self.0.hits.load(Ordering::Relaxed)
     }
 
+    /// The number of blocks that wait to be written, or are being written.
+    pub(crate) fn pending(&self) -> u64 {
+        let free = self.0.waiting.available_permits();
+        MAX_WAITING.saturating_sub(free) as u64
+    }
+
     /// The bytes of a block, if they are cached and intact.
     pub(crate) async fn get(&self, name: BlockName, length: u64) -> Option<Bytes> {
         let inner = Arc::clone(&self.0);

@@ -73,7 +73,14 @@ impl<K, V> Debug for SingleFlightCache<K, V> {
 
 impl<K: Key, V: Value> SingleFlightCache<K, V> {
     pub(crate) fn new(budget: &Arc<Budget>) -> Arc<Self> {
-        let cache = Arc::new(SingleFlightCache {
+        let cache = SingleFlightCache::kept(budget);
+        budget.add_cache(&cache);
+        cache
+    }
+
+    /// A cache from which nothing is evicted.
+    pub(crate) fn kept(budget: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(SingleFlightCache {
             budget: Arc::clone(budget),
             slots: Mutex::new(Slots {
                 ready: HashMap::new(),
@@ -83,9 +90,7 @@ impl<K: Key, V: Value> SingleFlightCache<K, V> {
             }),
             hits: AtomicU64::new(0),
             loads: AtomicU64::new(0),
-        });
-        budget.add_cache(&cache);
-        cache
+        })
     }
 
     /// The numbers of hits and of loads.

@@ -100,6 +100,11 @@ impl BlockTexts {
         self.pieces.last().map_or(0, |piece| piece.end)
     }
 
+    /// Whether text of the partition cannot be read, as far as that was found when its length was computed.
+    pub(crate) fn has_unreadable_text(&self) -> bool {
+        self.index.has_unreadable_text()
+    }
+
     /// The bytes at `range`, cut at the end. `part` is given a position and the end of the range, and returns what [`Piece::part`] does. If `partial`
     /// is set, an error after the first block cuts them, too.
     pub(crate) async fn read<F>(
@@ -139,6 +144,6 @@ impl BlockTexts {
         let (page, into) = self.index.page_of(piece.segment).ok_or(ViewError::Stale)?;
         let table = reader.segment_table(&self.partition, page).await?;
         let entry = table.segments.get(into).ok_or(ViewError::Stale)?;
-        reader.segment(&self.partition, entry).await
+        reader.text_segment(&self.partition, entry).await
     }
 }

@@ -1,12 +1,14 @@
 //! The text of blocks: fetched in runs, rendered and cached one by one.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use kbk_format::batch::{BatchCodec, RecordBatches};
+use kbk_format::kafka_log::LentBlock;
 use kbk_format::render::{View, ViewSizes};
 use kbk_format::repo::{Digest, Key, SegmentReader};
-use kbk_format::{Columns, IndexEntry};
+use kbk_format::{Columns, FormatError, IndexEntry};
 
 use crate::cache::budget::Lease;
 use crate::cache::disk::BlockName;
@@ -15,6 +17,7 @@ use crate::cache::single_flight::LoadGuard;
 use crate::content::snapshot::Partition;
 use crate::content::snapshot_reader::SnapshotReader;
 use crate::content::span::Span;
+use crate::content::text_lengths::TextLengths;
 use crate::error::{Location, ViewError};
 
 /// At most this many stored bytes are fetched at a time, unless a single block is larger.
@@ -28,6 +31,9 @@ const MAX_TEXT: u64 = 1 << 32;
 
 /// What decoding takes for each record besides its bytes: offset, timestamp, and where its parts end.
 const COLUMN_BYTES: u64 = 48;
+
+/// How much more batches that are compressed take once they are decompressed, where it is not known: as much as a backup assumes of them.
+const BATCHES_EXPAND: u64 = 4;
 
 /// A block of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -93,8 +99,8 @@ pub(crate) struct OpenSegment {
     name: String,
     /// Of the whole object, as its page states it.
     sha256: Digest,
-    /// Where the text of each block ends, as it was computed by decoding: of a segment that is not computed (SPEC 2.11).
-    computed: Option<Vec<ViewSizes>>,
+    /// The lengths of its text, once they were computed: of a segment that is not computed (SPEC 2.11).
+    lengths: OnceLock<Arc<TextLengths>>,
     _lease: Lease,
 }
 
@@ -110,7 +116,7 @@ impl OpenSegment {
             reader,
             key,
             sha256,
-            computed: None,
+            lengths: OnceLock::new(),
             _lease: lease,
         }
     }
@@ -128,13 +134,24 @@ impl OpenSegment {
     fn text_ends(&self) -> Option<&[ViewSizes]> {
         let stated = self.reader.segment().rendered_sizes();
         let stated = stated.map(|sizes| sizes.ends());
-        stated.or(self.computed.as_deref())
+        stated.or(self.lengths.get().map(|lengths| lengths.ends()))
     }
 
-    /// The lengths of the segment's text, if they were computed.
-    pub(crate) fn computed_text(&self) -> Option<ViewSizes> {
-        let ends = self.computed.as_ref()?;
-        Some(ends.last().copied().unwrap_or_default())
+    /// Whether it does not state the lengths of its text, and they were not set yet.
+    pub(super) fn needs_lengths(&self) -> bool {
+        !self.reader.segment().is_computed() && self.lengths.get().is_none()
+    }
+
+    /// Sets the lengths of its text.
+    pub(super) fn set_lengths(&self, lengths: Arc<TextLengths>) {
+        // They are kept: whoever was faster has set the same.
+        let _ = self.lengths.set(lengths);
+    }
+
+    /// Whether nothing but the length of a block's text is shown, which is not even its own: it could not be decoded when that was computed.
+    pub(crate) fn is_stand_in(&self, block: usize) -> bool {
+        let lengths = self.lengths.get();
+        lengths.is_some_and(|lengths| lengths.is_stand_in(block))
     }
 
     /// Where a block's text begins and ends in the segment's text.
@@ -183,10 +200,38 @@ impl OpenSegment {
         ViewError::repo(Location::default(), self.reader.changed())
     }
 
-    /// The stored bytes of a block, and those that decoding it takes.
-    pub(super) fn decoding_bytes(&self, block: usize) -> (u64, u64) {
+    /// The stored bytes of a block, and those that it takes to put its records or batches into a log.
+    pub(super) fn log_bytes(&self, block: usize) -> (u64, u64) {
         let cost = Cost::of(self, block, View::Records);
-        (cost.stored, cost.raw)
+        let entry = self.entries().get(block);
+        let raw = match entry.filter(|entry| LentBlock::of(entry).is_some()) {
+            // They are not decompressed, unless the block is.
+            Some(entry) => u64::from(entry.raw_length),
+            None => cost.raw,
+        };
+        (cost.stored, raw)
+    }
+
+    /// About what the records of a block take while it is decoded.
+    fn decoded_bytes(&self, block: usize, entry: &IndexEntry) -> u64 {
+        let raw = u64::from(entry.raw_length);
+        let Some(bounds) = self.reader.segment().batch_bounds(block) else {
+            return raw;
+        };
+        let text = self.text_range(block, View::Records);
+        let records = if bounds.codecs.are_only(BatchCodec::None) {
+            raw
+        } else if text.is_empty() {
+            // Nothing states it before the block was decoded.
+            BATCHES_EXPAND.saturating_mul(raw)
+        } else {
+            // It has every byte of every record.
+            text.end - text.start
+        };
+        // The decompressed bytes of one batch are there beside the records of all.
+        let largest =
+            u128::from(records) * u128::from(bounds.largest_bytes) / u128::from(raw.max(1));
+        records.saturating_add(u64::try_from(largest).unwrap_or(u64::MAX))
     }
 
     fn block_name(&self, block: usize) -> BlockName {
@@ -204,38 +249,6 @@ impl OpenSegment {
 }
 
 impl SnapshotReader {
-    /// Computes where the text of each block ends, of a segment that is not computed: all of it is decoded once, for as long as it stays open.
-    ///
-    /// Where a block is damaged, nothing is: a text that lacks its records would look whole. A finding says which block it is.
-    pub(super) async fn compute_text(
-        &self,
-        opened: &mut OpenSegment,
-        partition: &Partition,
-    ) -> Result<(), ViewError> {
-        if opened.reader.segment().is_computed() {
-            return Ok(());
-        }
-        let mut end = ViewSizes::default();
-        let mut ends = Vec::with_capacity(opened.entries().len());
-        for block in 0..opened.entries().len() {
-            let renderer = opened.reader.segment().renderer().clone();
-            let sizes = move |columns: &Columns| renderer.sizes(columns);
-            let sizes = match self.look(opened, block, sizes).await {
-                Ok(sizes) => sizes,
-                Err(error) if error.is_permanent() => {
-                    self.noted(error.at(opened.location(block, partition)))
-                        .await;
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            };
-            end = std::array::from_fn(|view| end[view].saturating_add(sizes[view]));
-            ends.push(end);
-        }
-        opened.computed = Some(ends);
-        Ok(())
-    }
-
     /// The text of a block.
     pub(crate) async fn block_text(
         self: &Arc<Self>,
@@ -393,15 +406,39 @@ impl SnapshotReader {
         &self,
         segment: &OpenSegment,
         block: usize,
-        look: impl FnOnce(&Columns) -> T + Send + 'static,
+        look: impl Fn(&Columns) -> T + Clone + Send + 'static,
     ) -> Result<T, ViewError> {
         let cost = Cost::of(segment, block, View::Records);
         let lease = self.budget.take(cost.stored + cost.raw);
-        let _lease = self.source.while_answering(segment.name(), lease).await?;
+        let lease = self.source.while_answering(segment.name(), lease).await?;
+        let in_flight = Arc::new(lease);
         let stored = self.fetch(segment, block..block + 1).await?;
         let stored = stored.into_iter().next().unwrap_or_default();
-        let reader = segment.reader.clone();
-        self.render.look(reader, block, stored.bytes, look).await
+        let look = |bytes| {
+            let reader = segment.reader.clone();
+            self.render.look(reader, block, bytes, look.clone())
+        };
+        self.decoded(segment, block, stored, &in_flight, look).await
+    }
+
+    /// Applies `look` to the batches of a block of batches, which are not decoded. They are not cached.
+    pub(super) async fn lend<T: Send + 'static>(
+        &self,
+        segment: &OpenSegment,
+        block: usize,
+        look: impl Fn(RecordBatches<'_>) -> Result<T, FormatError> + Clone + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let (stored, raw) = segment.log_bytes(block);
+        let lease = self.budget.take(stored + raw);
+        let lease = self.source.while_answering(segment.name(), lease).await?;
+        let in_flight = Arc::new(lease);
+        let stored = self.fetch(segment, block..block + 1).await?;
+        let stored = stored.into_iter().next().unwrap_or_default();
+        let lend = |bytes| {
+            let reader = segment.reader.clone();
+            self.render.lend(reader, block, bytes, look.clone())
+        };
+        self.decoded(segment, block, stored, &in_flight, lend).await
     }
 
     /// The stored bytes of each block. One read of the store covers everything from the first block that the disk cache lacks
@@ -464,6 +501,16 @@ impl SnapshotReader {
         mut kept: Lease,
         in_flight: &Arc<Lease>,
     ) -> Result<LeasedBytes, ViewError> {
+        if segment.is_stand_in(block) {
+            let decode = |bytes| {
+                let reader = segment.reader.clone();
+                self.render.look(reader, block, bytes, |_| ())
+            };
+            let decoded = self.decoded(segment, block, stored, in_flight, decode);
+            decoded.await?;
+            // It can be decoded now. Its text has no place in the files, whose lengths stay as they are.
+            return Err(segment.changed());
+        }
         let stated = segment.stated_bytes(block, selection);
         let render = |bytes| {
             let reader = segment.reader.clone();
@@ -561,7 +608,7 @@ impl Cost {
         Cost {
             stored: entry.map_or(0, |entry| u64::from(entry.block_length)),
             raw: entry.map_or(0, |entry| {
-                u64::from(entry.raw_length) + COLUMN_BYTES * u64::from(entry.record_count)
+                segment.decoded_bytes(block, entry) + COLUMN_BYTES * u64::from(entry.record_count)
             }),
             text: (range.end - range.start).min(MAX_TEXT),
         }

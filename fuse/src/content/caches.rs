@@ -13,7 +13,9 @@ use crate::content::log::chunks::LogChunkKey;
 use crate::content::log::layout::{Indexes, LogLayout};
 use crate::content::pages::{PartitionIndex, SegmentTable};
 use crate::content::snapshot::LoadedSnapshot;
+use crate::content::snapshot_reader::TextNeeds;
 use crate::content::stored_file::{Chunk, ChunkKey};
+use crate::content::text_lengths::TextLengths;
 
 impl<T: Send + Sync + 'static> Value for Arc<T> {}
 
@@ -21,7 +23,10 @@ impl<T: Send + Sync + 'static> Value for Arc<T> {}
 pub(crate) type PartitionKey = (u64, u64);
 
 /// A partition, the snapshot that last changed its segments, and a page of these: other snapshots have the same.
-pub(crate) type PageKey = (PartitionId, u64, usize);
+pub(crate) type PageKey = (PartitionId, u64, usize, TextNeeds);
+
+/// A partition of a snapshot, with the lengths of its text or without.
+pub(crate) type IndexKey = (u64, u64, TextNeeds);
 
 /// A segment of a partition's log: snapshot, partition, and its number.
 pub(crate) type LogSegmentKey = (u64, u64, usize);
@@ -34,11 +39,13 @@ pub(crate) type LogSegmentKey = (u64, u64, usize);
 pub(crate) struct Caches {
     pub(crate) snapshots: Arc<SingleFlightCache<u64, Arc<LoadedSnapshot>>>,
     pub(crate) tables: Arc<SingleFlightCache<PageKey, Arc<SegmentTable>>>,
-    pub(crate) indexes: Arc<SingleFlightCache<PartitionKey, Arc<PartitionIndex>>>,
+    pub(crate) indexes: Arc<SingleFlightCache<IndexKey, Arc<PartitionIndex>>>,
     pub(crate) hours: Arc<SingleFlightCache<PartitionKey, Arc<Hours>>>,
     pub(crate) decoded_hours: Arc<SingleFlightCache<BlockKey, Arc<DecodedHours>>>,
     pub(crate) segments: Arc<SingleFlightCache<Arc<Key>, Arc<OpenSegment>>>,
     pub(crate) texts: Arc<SingleFlightCache<TextKey, LeasedBytes>>,
+    /// Not evicted.
+    pub(crate) text_lengths: Arc<SingleFlightCache<Arc<Key>, Arc<TextLengths>>>,
     pub(crate) chunks: Arc<SingleFlightCache<ChunkKey, Chunk>>,
     pub(crate) log_layouts: Arc<SingleFlightCache<PartitionKey, Arc<LogLayout>>>,
     pub(crate) log_indexes: Arc<SingleFlightCache<LogSegmentKey, Arc<Indexes>>>,
@@ -55,6 +62,7 @@ impl Caches {
             decoded_hours: SingleFlightCache::new(budget),
             segments: SingleFlightCache::new(budget),
             texts: SingleFlightCache::new(budget),
+            text_lengths: SingleFlightCache::kept(budget),
             chunks: SingleFlightCache::new(budget),
             log_layouts: SingleFlightCache::new(budget),
             log_indexes: SingleFlightCache::new(budget),

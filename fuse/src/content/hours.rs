@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use kbk_format::render::View;
 use kbk_format::{Columns, Hour, HourSize};
 
@@ -121,8 +121,9 @@ impl SnapshotReader {
                 }
             }
         }
-        let mut opened = std::pin::pin!(self.opened(partition, mixed));
-        while let Some(((), segment)) = opened.try_next().await? {
+        let mut opened = std::pin::pin!(self.opened_texts(partition, mixed));
+        while let Some(((), _, segment)) = opened.next().await {
+            let segment = segment?;
             for block in 0..segment.entries().len() {
                 let hours = self.block_hours(partition, &segment, block).await?;
                 hours
@@ -180,6 +181,10 @@ impl SnapshotReader {
         // Of each hour, even of a single one: where the smallest timestamp is not stated, that was not known before.
         let sizes = move |columns: &Columns| HourSize::of_each(columns, &renderer);
         let sizes = self.look(segment, block, sizes).await?;
+        if segment.is_stand_in(block) {
+            // What holds the place of its text in other files is not that long.
+            return Err(segment.changed());
+        }
         let lease = self.budget.take(size_of_val(&sizes[..]) as u64).await;
         Ok(Arc::new(DecodedHours {
             sizes,

@@ -12,6 +12,7 @@
 //! | keep what was read, and load it once | `caches` |
 //! | know what could not be read | `findings` |
 //! | find snapshots, pages, indexes and footers | `snapshot_reader`, `snapshot`, `pages` |
+//! | know how long the text of blocks is | `text_lengths` |
 //! | find offsets in a partition's text | `offsets`, `lines` |
 //! | select records by time | `span`, `hours`, `time_file` |
 //! | select records by key | `key_file` |
@@ -39,4 +40,5 @@ pub(crate) mod span;
 mod store_call;
 pub(crate) mod stored_file;
 pub(crate) mod text_file;
+pub(crate) mod text_lengths;
 pub(crate) mod time_file;

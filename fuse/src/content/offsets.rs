@@ -100,6 +100,15 @@ impl SnapshotReader {
         if offset <= partition.state().base_offset {
             return Ok(0);
         }
+        // At a segment's front it need not be opened, which may not be possible.
+        if let Some((segment, entry)) = self.segment_at(partition, offset).await?
+            && entry.base_offset == offset
+        {
+            let (page, into) = index.page_of(segment).ok_or(ViewError::Stale)?;
+            let table = self.segment_table(partition, page).await?;
+            let location = index.location(page, &table, into, View::Records);
+            return Ok(location.text_start);
+        }
         let Some(found) = self.block_of(partition, index, offset).await? else {
             return Ok(index.size(View::Records));
         };
@@ -187,7 +196,7 @@ impl SnapshotReader {
         let (page, into) = index.page_of(segment).ok_or(ViewError::Stale)?;
         let table = self.segment_table(partition, page).await?;
         let segment_start = index.location(page, &table, into, View::Records).text_start;
-        let segment = self.segment(partition, &entry).await?;
+        let segment = self.text_segment(partition, &entry).await?;
         let block = segment.reader.segment().index().block_of_offset(offset);
         Ok(block.map(|block| BlockLocation {
             segment,

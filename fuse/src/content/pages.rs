@@ -1,11 +1,13 @@
 //! The segments of a partition, in pages of the same number of segments, and where the text of each ends in the partition's.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use kbk_format::render::{View, ViewSizes};
 use kbk_format::repo::{PartitionState, SegmentEntry};
 
 use crate::cache::budget::Lease;
+use crate::content::text_lengths::{StandIn, TextLengths};
 
 /// The segments of a page: what is kept in memory as a whole.
 pub(crate) const PAGE_SEGMENTS: usize = 512;
@@ -15,6 +17,44 @@ pub(crate) fn pages(state: &PartitionState) -> usize {
     let segments = usize::try_from(state.segments).unwrap_or(usize::MAX);
     segments.div_ceil(PAGE_SEGMENTS)
 }
+
+/// How long the text of a segment is.
+#[derive(Clone, Debug)]
+pub(crate) enum SegmentText {
+    /// Its writer rendered otherwise.
+    Unknown,
+    /// As its row states it.
+    Stated(ViewSizes),
+    /// As it was computed.
+    Computed(Arc<TextLengths>),
+}
+
+impl SegmentText {
+    fn sizes(&self) -> Option<ViewSizes> {
+        match self {
+            SegmentText::Unknown => None,
+            SegmentText::Stated(sizes) => Some(*sizes),
+            SegmentText::Computed(lengths) => Some(lengths.whole()),
+        }
+    }
+
+    fn stand_ins(&self) -> &[StandIn] {
+        match self {
+            SegmentText::Unknown | SegmentText::Stated(_) => &[],
+            SegmentText::Computed(lengths) => lengths.stand_ins(),
+        }
+    }
+}
+
+/// Consecutive offsets whose text cannot be read, and what holds its place in the partition's text of each view.
+#[derive(Clone, Debug)]
+pub(crate) struct UnreadableText {
+    pub(crate) offsets: Range<i64>,
+    pub(crate) text: [Range<u64>; View::ALL.len()],
+}
+
+/// At most this many ranges of unreadable text are listed of a partition; all have their place in the text.
+const MAX_UNREADABLE: usize = 10_000;
 
 /// The segments of a page, and the lease on their memory.
 #[derive(Debug)]
@@ -28,12 +68,13 @@ pub(crate) struct SegmentTable {
 }
 
 impl SegmentTable {
-    /// `texts` are the lengths of the text of each segment, where they are known.
+    /// `texts` are those of the segments.
     pub(crate) fn new(
         segments: Vec<SegmentEntry>,
-        texts: Vec<Option<ViewSizes>>,
+        texts: &[SegmentText],
         lease: Lease,
     ) -> SegmentTable {
+        let texts: Vec<_> = texts.iter().map(SegmentText::sizes).collect();
         let mut end = ViewSizes::default();
         let ends = texts.iter().map(|text| {
             end = sum(end, text.unwrap_or_default());
@@ -88,6 +129,10 @@ pub(crate) struct PartitionIndex {
     pub(crate) whole_lines: Option<[bool; 2]>,
     /// The number of segments that do not state what only decoding tells (SPEC 2.11): the length of their text was computed.
     pub(crate) not_computed: u64,
+    /// What of the text cannot be read, and was not when its length was computed; neighbours are one.
+    pub(crate) unreadable: Vec<UnreadableText>,
+    /// How many more there are.
+    pub(crate) unreadable_left_out: u64,
     /// Whether every segment with records has a key filter.
     key_filters: bool,
     _lease: Lease,
@@ -113,10 +158,10 @@ pub(crate) struct SegmentLocation {
 impl PartitionIndex {
     /// Sums up all segments, which must come in order.
     ///
-    /// `texts` are the lengths of the text of each, where they are known.
+    /// `texts` are theirs.
     pub(crate) fn sum(
         segments: &[SegmentEntry],
-        texts: &[Option<ViewSizes>],
+        texts: &[SegmentText],
         lease: Lease,
     ) -> PartitionIndex {
         let mut index = PartitionIndex {
@@ -126,6 +171,8 @@ impl PartitionIndex {
             content_digest: Some(0),
             whole_lines: Some([true; 2]),
             not_computed: 0,
+            unreadable: Vec::new(),
+            unreadable_left_out: 0,
             key_filters: true,
             _lease: lease,
         };
@@ -135,14 +182,37 @@ impl PartitionIndex {
             for (entry, text) in page.iter().zip(texts) {
                 end.segments += 1;
                 end.end_offset = entry.end_offset;
-                end.text = sum(end.text, text.unwrap_or_default());
-                index.sized &= text.is_some();
+                text.stand_ins()
+                    .iter()
+                    .for_each(|stand_in| index.add_unreadable(&end.text, stand_in));
+                let sizes = text.sizes();
+                index.sized &= sizes.is_some();
+                end.text = sum(end.text, sizes.unwrap_or_default());
                 index.add(entry);
             }
             index.pages.push(end);
         }
         index.sized &= end.text.iter().all(|size| *size <= i64::MAX as u64);
         index
+    }
+
+    /// Adds a stand-in of a segment whose text begins at `start`.
+    fn add_unreadable(&mut self, start: &ViewSizes, stand_in: &StandIn) {
+        let text = std::array::from_fn(|view| {
+            let at = |position: u64| start[view].saturating_add(position);
+            let range = &stand_in.text[view];
+            at(range.start)..at(range.end)
+        });
+        let next = UnreadableText {
+            offsets: stand_in.offsets.clone(),
+            text,
+        };
+        let is_full = self.unreadable.len() == MAX_UNREADABLE;
+        match self.unreadable.last_mut() {
+            Some(last) if last.joins(&next) => last.extend(next),
+            _ if is_full => self.unreadable_left_out += 1,
+            _ => self.unreadable.push(next),
+        }
     }
 
     fn add(&mut self, entry: &SegmentEntry) {
@@ -157,6 +227,11 @@ impl PartitionIndex {
             let min = min.zip(entry.min_timestamp).map(|(min, own)| min.min(own));
             self.times = Some((min, max.max(entry.max_timestamp)));
         }
+    }
+
+    /// Whether text of the partition could not be read when its length was computed.
+    pub(crate) fn has_unreadable_text(&self) -> bool {
+        !self.unreadable.is_empty()
     }
 
     /// Whether a key can be looked up without reading all blocks.
@@ -259,6 +334,20 @@ impl PartitionIndex {
             .checked_sub(1)
             .and_then(|before| self.pages.get(before));
         before.map_or(0, |end| end.text[view as usize])
+    }
+}
+
+impl UnreadableText {
+    fn joins(&self, next: &UnreadableText) -> bool {
+        let mut views = self.text.iter().zip(&next.text);
+        self.offsets.end == next.offsets.start && views.all(|(text, next)| text.end == next.start)
+    }
+
+    fn extend(&mut self, next: UnreadableText) {
+        self.offsets.end = next.offsets.end;
+        for (text, next) in self.text.iter_mut().zip(next.text) {
+            text.end = next.end;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kbk_format::batch::RecordBatches;
 use kbk_format::repo::{RepoError, SegmentReader};
 use kbk_format::{BlockDecoder, Columns, ErrorClass, FormatError, Streams};
 use tokio::sync::Semaphore;
@@ -125,6 +126,21 @@ impl RenderPool {
         made.await?
     }
 
+    /// Applies `look` to the batches of a block of batches, which are not decoded; their checksums are compared.
+    pub(crate) async fn lend<T: Send + 'static>(
+        &self,
+        reader: SegmentReader,
+        block: usize,
+        stored: Bytes,
+        look: impl FnOnce(RecordBatches<'_>) -> Result<T, FormatError> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let made = self.run(move |scratch| {
+            let looked = scratch.lend(&reader, block, &stored, look);
+            looked.map_err(|error| damaged(reader.damaged(error)))
+        });
+        made.await?
+    }
+
     /// Applies `look` to META of blocks, one after the other. The bytes of each begin with its header. `located` says where in the backup an
     /// error of a block is.
     pub(crate) async fn metas<T: Send + 'static>(
@@ -171,6 +187,18 @@ impl DecodeScratch {
     ) -> Result<(), FormatError> {
         let block = reader.segment().block(block, stored)?;
         block.decode(&mut self.decoder, Streams::All, &mut self.columns)
+    }
+
+    fn lend<T>(
+        &mut self,
+        reader: &SegmentReader,
+        block: usize,
+        stored: &[u8],
+        look: impl FnOnce(RecordBatches<'_>) -> Result<T, FormatError>,
+    ) -> Result<T, FormatError> {
+        let block = reader.segment().block(block, stored)?;
+        let batches = block.batches(&mut self.decoder)?;
+        look(batches.unwrap_or_else(|| RecordBatches::new(&[], 0)))
     }
 
     fn text(

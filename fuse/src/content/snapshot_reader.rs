@@ -6,6 +6,7 @@
 //! | to read | see |
 //! |---|---|
 //! | the text of blocks | `blocks` |
+//! | the lengths of text that no segment states | `text_lengths` |
 //! | the hours of `by-time` | `hours` |
 //! | ranges of offsets | `offsets` |
 
@@ -24,11 +25,20 @@ use crate::content::blocks::OpenSegment;
 use crate::content::caches::Caches;
 use crate::content::findings::Findings;
 use crate::content::hours::Hours;
-use crate::content::pages::{PAGE_SEGMENTS, PartitionIndex, SegmentTable, pages};
+use crate::content::pages::{PAGE_SEGMENTS, PartitionIndex, SegmentTable, SegmentText, pages};
 use crate::content::render::RenderPool;
 use crate::content::snapshot::{LoadedSnapshot, Partition};
 use crate::content::source::Source;
 use crate::error::{Location, ViewError};
+
+/// Which lengths of text are needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum TextNeeds {
+    /// Those that rows state, if any.
+    Stated,
+    /// All.
+    Computed,
+}
 
 /// Reads the snapshots of a repository.
 #[derive(Debug)]
@@ -110,23 +120,42 @@ impl SnapshotReader {
         partition: &Partition,
         page: usize,
     ) -> Result<Arc<SegmentTable>, ViewError> {
+        self.table(partition, page, TextNeeds::Computed).await
+    }
+
+    /// The same for whoever needs no text: no segment is decoded.
+    pub(crate) async fn segment_rows(
+        self: &Arc<Self>,
+        partition: &Partition,
+        page: usize,
+    ) -> Result<Arc<SegmentTable>, ViewError> {
+        self.table(partition, page, TextNeeds::Stated).await
+    }
+
+    async fn table(
+        self: &Arc<Self>,
+        partition: &Partition,
+        page: usize,
+        needs: TextNeeds,
+    ) -> Result<Arc<SegmentTable>, ViewError> {
         if page >= pages(partition.state()) {
             return Err(ViewError::Stale);
         }
         let (reader, of) = (Arc::clone(self), partition.clone());
-        let key = (partition.id(), partition.state().changes.newest(), page);
+        let key = (
+            partition.id(),
+            partition.state().changes.newest(),
+            page,
+            needs,
+        );
         let load = move || async move {
             let mut segments = reader.source.segments(&of).await?;
             segments.drain(..page * PAGE_SEGMENTS);
             segments.truncate(PAGE_SEGMENTS);
             let weight = SegmentTable::weight(segments.len());
-            let lease = reader.budget.take(weight).await;
-            let texts = reader.texts(&of, &segments).await?;
-            Ok(Arc::new(SegmentTable::new(
-                segments,
-                texts,
-                lease.at_rest(),
-            )))
+            let lease = reader.budget.take(weight).await.at_rest();
+            let texts = reader.texts(&of, &segments, needs).await?;
+            Ok(Arc::new(SegmentTable::new(segments, &texts, lease)))
         };
         let loaded = self.caches.tables.get(key, load).await;
         loaded.map_err(|error| error.at(partition.location()))
@@ -137,9 +166,25 @@ impl SnapshotReader {
         self: &Arc<Self>,
         partition: &Partition,
     ) -> Result<Arc<PartitionIndex>, ViewError> {
-        let key = (partition.sequence(), partition.ordinal());
+        self.index(partition, TextNeeds::Computed).await
+    }
+
+    /// The same for whoever needs no text: no segment is decoded.
+    pub(crate) async fn partition_rows(
+        self: &Arc<Self>,
+        partition: &Partition,
+    ) -> Result<Arc<PartitionIndex>, ViewError> {
+        self.index(partition, TextNeeds::Stated).await
+    }
+
+    async fn index(
+        self: &Arc<Self>,
+        partition: &Partition,
+        needs: TextNeeds,
+    ) -> Result<Arc<PartitionIndex>, ViewError> {
+        let key = (partition.sequence(), partition.ordinal(), needs);
         let (reader, of) = (Arc::clone(self), partition.clone());
-        let load = move || async move { reader.load_index(&of).await };
+        let load = move || async move { reader.load_index(&of, needs).await };
         let loaded = self.caches.indexes.get(key, load).await;
         loaded.map_err(|error| error.at(partition.location()))
     }
@@ -147,39 +192,32 @@ impl SnapshotReader {
     async fn load_index(
         self: &Arc<Self>,
         partition: &Partition,
+        needs: TextNeeds,
     ) -> Result<Arc<PartitionIndex>, ViewError> {
         let weight = PartitionIndex::weight(pages(partition.state()));
-        let lease = self.budget.take(weight).await;
+        let lease = self.budget.take(weight).await.at_rest();
         let segments = self.source.segments(partition).await?;
-        let texts = self.texts(partition, &segments).await?;
-        Ok(Arc::new(PartitionIndex::sum(
-            &segments,
-            &texts,
-            lease.at_rest(),
-        )))
+        let texts = self.texts(partition, &segments, needs).await?;
+        Ok(Arc::new(PartitionIndex::sum(&segments, &texts, lease)))
     }
 
     /// The lengths of the text of segments: as their rows state them, or computed by decoding those that are not computed (SPEC 2.11). None of a
-    /// segment that is damaged, or whose writer rendered otherwise.
+    /// segment whose writer rendered otherwise.
     async fn texts(
         self: &Arc<Self>,
         partition: &Partition,
         segments: &[SegmentEntry],
-    ) -> Result<Vec<Option<ViewSizes>>, ViewError> {
+        needs: TextNeeds,
+    ) -> Result<Vec<SegmentText>, ViewError> {
         let mut texts = Vec::with_capacity(segments.len());
         for entry in segments {
             texts.push(match (entry.is_computed(), entry.records) {
-                (true, _) => entry.rendered,
-                (false, 0) => Some(ViewSizes::default()),
-                (false, _) => match self.segment(partition, entry).await {
-                    Ok(segment) => segment.computed_text(),
-                    // Without the length of one, the text of the partition is not shown. A finding says why.
-                    Err(error) if error.is_permanent() => {
-                        self.noted(error).await;
-                        None
-                    }
-                    Err(error) => return Err(error),
-                },
+                (true, _) => entry
+                    .rendered
+                    .map_or(SegmentText::Unknown, SegmentText::Stated),
+                (false, 0) => SegmentText::Stated(ViewSizes::default()),
+                (false, _) if needs == TextNeeds::Stated => SegmentText::Unknown,
+                (false, _) => SegmentText::Computed(self.text_lengths(partition, entry).await?),
             });
         }
         Ok(texts)
@@ -211,6 +249,24 @@ impl SnapshotReader {
         opened.buffered(parallel)
     }
 
+    /// The same with the lengths of their texts. A segment that cannot be opened does not end the others.
+    pub(crate) fn opened_texts<T: Send + 'static>(
+        self: &Arc<Self>,
+        partition: &Partition,
+        entries: Vec<(T, SegmentEntry)>,
+    ) -> impl Stream<Item = (T, SegmentEntry, Result<Arc<OpenSegment>, ViewError>)> + use<T> {
+        let (reader, partition) = (Arc::clone(self), partition.clone());
+        let parallel = self.source.parallel_requests();
+        let opened = stream::iter(entries).map(move |(known, entry)| {
+            let (reader, partition) = (Arc::clone(&reader), partition.clone());
+            async move {
+                let opened = reader.text_segment(&partition, &entry).await;
+                (known, entry, opened)
+            }
+        });
+        opened.buffered(parallel)
+    }
+
     /// A segment, opened by its footer.
     pub(crate) async fn segment(
         self: &Arc<Self>,
@@ -222,7 +278,6 @@ impl SnapshotReader {
             ..partition.location()
         };
         let (reader, id, entry) = (Arc::clone(self), partition.id(), entry.clone());
-        let of = partition.clone();
         let key = Arc::new(Key::segment(&id, entry.base_offset, &entry.segment_id));
         let object = Arc::clone(&key);
         let load = move || async move {
@@ -235,8 +290,7 @@ impl SnapshotReader {
             };
             let (lease, segment) = reader.source.while_answering(&entry.key, open).await??;
             let (object, sha256) = (object, entry.sha256);
-            let mut opened = OpenSegment::new(segment, object, sha256, lease.at_rest());
-            reader.compute_text(&mut opened, &of).await?;
+            let opened = OpenSegment::new(segment, object, sha256, lease.at_rest());
             Ok(Arc::new(opened))
         };
         let loaded = self.caches.segments.get(key, load).await;

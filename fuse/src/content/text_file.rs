@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use kbk_format::render::View;
 
 use crate::cache::leased_bytes::LeasedBytes;
@@ -97,8 +97,12 @@ impl TextFile {
         {
             let table = reader.segment_table(&self.partition, page).await?;
             let segments = self.index.between(page, &table, at..end, self.view);
-            let mut opened = pin!(reader.opened(&self.partition, segments));
-            while let Some((segment_start, segment)) = opened.try_next().await? {
+            let mut opened = pin!(reader.opened_texts(&self.partition, segments));
+            while let Some((segment_start, _, segment)) = opened.next().await {
+                // One that cannot be opened is reported to the read that needs it.
+                let Ok(segment) = segment else {
+                    continue;
+                };
                 let into = at.saturating_sub(segment_start);
                 let Some(block) = segment.block_at(into, self.view) else {
                     continue;
@@ -194,7 +198,7 @@ impl TextFile {
         let Some(entry) = table.segments.get(location.segment) else {
             return Ok(None);
         };
-        let segment = reader.segment(&self.partition, entry).await?;
+        let segment = reader.text_segment(&self.partition, entry).await?;
         let block = segment.block_at(at - location.text_start, self.view);
         Ok(block.map(|block| BlockLocation {
             segment,

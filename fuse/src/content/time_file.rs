@@ -3,12 +3,14 @@
 //! A block whose times are all in the range is read as a whole. Of any other block that may have such records, only their text is
 //! kept. How much text each block has is known before it is read if the range consists of whole hours; for any other range, the
 //! blocks at its edges are decoded when the file is opened.
+//!
+//! Where text cannot be read, and its times are not known either (SPEC 2.11), each range of time that may have some of it has what holds its place.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use kbk_format::IndexEntry;
 use kbk_format::repo::SegmentEntry;
 
@@ -37,9 +39,19 @@ impl SnapshotReader {
         span: Span,
     ) -> Result<TimeFile, ViewError> {
         let found = self.segments_within(partition, span).await?;
-        let mut opened = std::pin::pin!(self.opened(partition, found));
+        let mut opened = std::pin::pin!(self.opened_texts(partition, found));
         let mut texts = FoundTexts::default();
-        while let Some((ordinal, segment)) = opened.try_next().await? {
+        while let Some((ordinal, entry, segment)) = opened.next().await {
+            let segment = match segment {
+                Ok(segment) => segment,
+                Err(error) => match self.stand_in_of_unopened(partition, &entry).await {
+                    Some(bytes) => {
+                        texts.push(ordinal, 0, bytes);
+                        continue;
+                    }
+                    None => return Err(error),
+                },
+            };
             for (block, entry) in segment.entries().iter().enumerate() {
                 if !entry.may_hold_times(span.first(), span.last()) {
                     continue;
@@ -81,7 +93,7 @@ impl SnapshotReader {
         span: Span,
     ) -> Result<u64, ViewError> {
         let selection = selection(segment.entries().get(block), span);
-        if selection.span.is_none() {
+        if selection.span.is_none() || segment.is_stand_in(block) {
             let text = segment.text_range(block, selection.view);
             return Ok(text.end - text.start);
         }
@@ -119,12 +131,8 @@ impl TimeFile {
     }
 
     /// Begins to load a range that no reader waits for yet.
-    pub(crate) async fn load_ahead(
-        &self,
-        reader: &Arc<SnapshotReader>,
-        range: Range<u64>,
-    ) -> Result<(), ViewError> {
-        self.begin(reader, range, Urgency::Prefetch).await
+    pub(crate) async fn load_ahead(&self, reader: &Arc<SnapshotReader>, range: Range<u64>) {
+        self.begin(reader, range, Urgency::Prefetch).await;
     }
 
     /// The text from `at` to the end of its block, or to `end` if that is earlier, and where it ends.
@@ -137,7 +145,7 @@ impl TimeFile {
         let piece = self.texts.piece_at(at)?;
         if piece.ends_before(end) {
             let end = end.min(at.saturating_add(PARALLEL_TEXT));
-            self.begin(reader, at..end, Urgency::Now).await?;
+            self.begin(reader, at..end, Urgency::Now).await;
         }
         let segment = self.texts.segment(reader, &piece).await?;
         let selection = selection(segment.entries().get(piece.block), self.span);
@@ -148,15 +156,13 @@ impl TimeFile {
     }
 
     /// Begins to load the blocks of a range; those that follow each other at once.
-    async fn begin(
-        &self,
-        reader: &Arc<SnapshotReader>,
-        range: Range<u64>,
-        urgency: Urgency,
-    ) -> Result<(), ViewError> {
+    async fn begin(&self, reader: &Arc<SnapshotReader>, range: Range<u64>, urgency: Urgency) {
         let pieces = self.texts.pieces_in(range);
         for pieces in pieces.chunk_by(|a, b| a.segment == b.segment) {
-            let segment = self.texts.segment(reader, &pieces[0]).await?;
+            // One that cannot be opened is reported to the read that needs it.
+            let Ok(segment) = self.texts.segment(reader, &pieces[0]).await else {
+                continue;
+            };
             let selection =
                 |piece: &Piece| selection(segment.entries().get(piece.block), self.span);
             let joins =
@@ -166,6 +172,5 @@ impl TimeFile {
                 reader.begin_blocks(&segment, blocks, selection(&run[0]), urgency);
             }
         }
-        Ok(())
     }
 }

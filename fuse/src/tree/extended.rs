@@ -52,7 +52,7 @@ impl Tree {
         &self,
         partition: &Partition,
     ) -> Result<Extended, ViewError> {
-        let index = self.reader.partition_index(partition).await?;
+        let index = self.reader.partition_rows(partition).await?;
         let state = partition.state();
         let mut all = of_offsets(partition, state.base_offset, state.end_offset);
         all.push(("user.kbk.records", state.records.to_string()));

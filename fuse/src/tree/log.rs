@@ -1,6 +1,7 @@
-//! `log/` of a partition: the files that Kafka keeps of it on a broker's disk, as `kbk export --format kafka-log --compression none` writes them.
+//! `log/` of a partition: the files that Kafka keeps of it on a broker's disk, as `kbk export --format kafka-log --compression stored` writes them.
 //!
-//! Which files there are, and their sizes, follows from META of all records, which the first look into the folder reads.
+//! Which files there are, and their sizes, follows from META of all records, which the first look into the folder reads, and from the headers of blocks
+//! of batches.
 
 use kbk_format::kafka_log::{
     EPOCHS_FILE, LogFile as FileName, METADATA_FILE, encode_epochs, encode_metadata,

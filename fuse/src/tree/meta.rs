@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::document::json;
 use crate::content::findings::Finding;
-use crate::content::pages::PartitionIndex;
+use crate::content::pages::{PartitionIndex, UnreadableText};
 use crate::content::snapshot::Partition;
 
 #[derive(Serialize)]
@@ -34,9 +34,12 @@ struct MetaJson<'a> {
     stored_bytes: u64,
     raw_bytes: u64,
     rendered_bytes: Option<RenderedJson>,
-    /// Number of segments that do not state the length of their text, which this mount has computed by decoding them; without `rendered_bytes`,
-    /// it could not.
+    /// Number of segments that do not state the length of their text, which this mount has computed by decoding them.
     not_computed_segments: u64,
+    /// What could not be decoded to compute the length of its text: each file has a range that cannot be read in its place, as long as what is stored.
+    unreadable_text: Vec<UnreadableJson>,
+    /// Number of such ranges that are not listed.
+    unreadable_text_left_out: u64,
     /// Whether each line of a view is one whole value or key: none is null, and none contains a line feed.
     lossless: LosslessJson,
     /// Null where a segment does not state it (SPEC 2.11), as `min_timestamp` is then, and the largest timestamp a bound.
@@ -81,6 +84,41 @@ struct RenderedJson {
     records: u64,
     values: u64,
     keys: u64,
+}
+
+/// Offsets, and which bytes of each file hold the place of their text.
+#[derive(Serialize)]
+struct UnreadableJson {
+    offsets: OffsetSpan,
+    #[serde(rename = "records.jsonl")]
+    records: RangeJson,
+    values: RangeJson,
+    keys: RangeJson,
+}
+
+#[derive(Serialize)]
+struct RangeJson {
+    start: u64,
+    /// Exclusive.
+    end: u64,
+}
+
+impl UnreadableJson {
+    fn of(unreadable: &UnreadableText) -> UnreadableJson {
+        let range = |view: View| {
+            let text = &unreadable.text[view as usize];
+            RangeJson {
+                start: text.start,
+                end: text.end,
+            }
+        };
+        UnreadableJson {
+            offsets: unreadable.offsets.clone().into(),
+            records: range(View::Records),
+            values: range(View::Values),
+            keys: range(View::Keys),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -149,6 +187,8 @@ pub(super) fn meta_json(
         raw_bytes: state.raw_bytes,
         rendered_bytes: index.sized.then_some(rendered),
         not_computed_segments: index.not_computed,
+        unreadable_text: index.unreadable.iter().map(UnreadableJson::of).collect(),
+        unreadable_text_left_out: index.unreadable_left_out,
         lossless: LosslessJson {
             values: index.whole_lines.map(|[values, _]| values),
             keys: index.whole_lines.map(|[_, keys]| keys),

@@ -161,9 +161,11 @@ impl Family for PartitionNode {
         let Some((part, node)) = names.find(|(part, _)| is_named(*part)) else {
             return Ok(None);
         };
-        let index = self.index(tree).await?;
-        // `by-key` is there in any case: what is looked up in a folder that is not there would be called absent.
-        let is_found = part.is_none_or(|part| part == Part::ByKey || is_shown(part, &index));
+        // `by-key` is there in any case: what is looked up in a folder that is not there would be called absent. No text is needed for the others.
+        let is_found = match part {
+            None | Some(Part::ByKey | Part::Log | Part::Segments) => true,
+            Some(part) => is_shown(part, &*self.index(tree).await?),
+        };
         Ok(is_found.then_some(node))
     }
 

@@ -50,7 +50,8 @@ default, so that `grep -r`, `cp -r` and `du` find each record once; the others c
 A snapshot that lacks records which the cluster had contains INCOMPLETE.txt, which names them.
 snapshots/by-date/ has a link to each snapshot, by the time (UTC) when it was made. Deleted topics are under TOPIC@ID.
 If a partition has no records.jsonl, its segments do not state the length of their text: use `kbk cat` to see the
-records. `du` of a file shows its stored bytes.
+records. Where text is damaged and its length is not known, a range that cannot be read has its place; meta.json lists
+it (`unreadable_text`). `du` of a file shows its stored bytes.
 ";
 
 /// Describes the tree as it is mounted: one snapshot has neither `latest` nor `follow`.

@@ -4,11 +4,12 @@
 #[expect(dead_code, reason = "the tests of the view use more of it")]
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kbk_fuse::kernel::{MountOptions, MountPoint, Mounted};
 use kbk_fuse::{View, ViewOptions};
@@ -18,6 +19,8 @@ use tokio::runtime::Runtime;
 use self::support::watched::{Fault, Watch, watched};
 use self::support::world::{Part, World};
 
+/// Longer than any step here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const ETIMEDOUT: i32 = 110;
@@ -63,13 +66,24 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// Waits until segments of this number of partitions are to be read.
+    fn until_read(&self, partitions: usize) {
+        let (started, mut folders) = (Instant::now(), BTreeSet::new());
+        while folders.len() < partitions {
+            assert!(started.elapsed() < PATIENCE, "only {folders:?} are read");
+            thread::sleep(Duration::from_millis(5));
+            let keys = self.watch.take().into_iter().map(|(key, _)| key);
+            let segments = keys.filter(|key| key.ends_with(".kseg"));
+            folders.extend(segments.filter_map(|key| Some(key.rsplit_once('/')?.0.to_owned())));
+        }
+    }
+}
+
 impl Drop for Fixture {
     fn drop(&mut self) {
         self.mounted.unmount().unwrap();
-        assert!(
-            self.mounted.wait(Duration::from_secs(30)),
-            "the mount did not end"
-        );
+        assert!(self.mounted.wait(PATIENCE), "the mount did not end");
     }
 }
 
@@ -79,7 +93,7 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Option<i32> {
 
 #[test]
 fn each_fault_has_its_error_and_does_not_outlast_it() {
-    let fixture = Fixture::new(Duration::from_millis(300));
+    let fixture = Fixture::new(Duration::from_secs(1));
     for (fault, expected) in [
         (Fault::Hangs, ETIMEDOUT),
         (Fault::Fails, EIO),
@@ -99,6 +113,7 @@ fn each_fault_has_its_error_and_does_not_outlast_it() {
 #[test]
 fn listings_do_not_wait_for_reads_that_hang() {
     let fixture = Fixture::new(Duration::from_secs(4));
+    fixture.watch.take();
     fixture.watch.set(Fault::Hangs);
     let readers: Vec<_> = (0..4)
         .map(|partition| {
@@ -106,7 +121,7 @@ fn listings_do_not_wait_for_reads_that_hang() {
             thread::spawn(move || errno(fs::read(path)))
         })
         .collect();
-    thread::sleep(Duration::from_millis(100));
+    fixture.until_read(4);
     let topic = fixture.folder.path().join("latest/topics/orders");
     let partitions: Vec<_> = fs::read_dir(topic).unwrap().collect();
     assert_eq!(partitions.len(), 5, "four partitions and config.json");
@@ -124,10 +139,11 @@ fn listings_do_not_wait_for_reads_that_hang() {
 #[test]
 fn unmount_does_not_wait_for_a_store_that_hangs() {
     let mut fixture = Fixture::new(Duration::from_secs(2));
+    fixture.watch.take();
     fixture.watch.set(Fault::Hangs);
     let path = fixture.records(0);
     let reader = thread::spawn(move || errno(fs::read(path)));
-    thread::sleep(Duration::from_millis(100));
+    fixture.until_read(1);
     fixture.mounted.unmount().unwrap();
     assert!(
         fs::read_dir(fixture.folder.path())

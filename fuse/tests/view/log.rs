@@ -7,7 +7,7 @@ use kbk_fuse::{View, ViewError, ViewOptions};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use crate::support::log::{Files, files};
+use crate::support::log::{Files, files, files_of_stored, stored};
 use crate::support::read::{find, list, names, read, read_by};
 use crate::support::records::Rec;
 use crate::support::watched::{Watch, watched};
@@ -70,6 +70,23 @@ fn mixed(offsets: std::ops::Range<i64>, random: &mut Random) -> Part {
         offset += 1 + [0, 0, 0, 0, 7][random.below(5) as usize];
     }
     Part { offsets, records }
+}
+
+/// The files of a partition, of what is stored: where that is columns, they follow from the records alone.
+async fn expected_files(
+    world: &World,
+    (sequence, topic): (u64, &str),
+    offsets: std::ops::Range<i64>,
+    timestamp_type: TimestampType,
+    records: &[Rec],
+    topic_id: u8,
+) -> Files {
+    let segments = stored(world, sequence, topic).await;
+    let expected = files_of_stored(offsets.clone(), timestamp_type, &segments, topic_id);
+    if world.kind == SegmentKind::Columns {
+        assert!(expected == files(offsets, timestamp_type, records, topic_id));
+    }
+    expected
 }
 
 /// Checks that the folder has exactly these files, by any way to read it.
@@ -198,7 +215,10 @@ async fn a_folder_has_the_files_of_an_export() {
             let records: Vec<_> = parts.iter().flat_map(|part| part.records.clone()).collect();
             let start = parts.first().map_or(0, |part| part.offsets.start);
             let end = parts.last().map_or(0, |part| part.offsets.end);
-            let expected = files(start..end, *timestamp_type, &records, 7);
+            let newest = topics.len() as u64;
+            let of = (newest, *topic);
+            let expected =
+                expected_files(&world, of, start..end, *timestamp_type, &records, 7).await;
             let folder = format!("latest/topics/{topic}/0/log");
             assert_shows(&view, &folder, &expected).await;
             for (name, bytes) in &expected {
@@ -243,7 +263,9 @@ async fn each_snapshot_has_the_log_of_its_time() {
             .flat_map(|part| part.records.clone())
             .collect();
         let end = 50 * snapshots as i64;
-        let expected = files(0..end, TimestampType::CreateTime, &records, 1);
+        let create_time = TimestampType::CreateTime;
+        let of = (snapshots as u64, "orders");
+        let expected = expected_files(&world, of, 0..end, create_time, &records, 1).await;
         let folder = format!("snapshots/{snapshots}/topics/orders/0/log");
         assert_shows(&view, &folder, &expected).await;
         // The time of a file is that of its newest record.
@@ -269,7 +291,8 @@ async fn large() -> (World, Vec<Part>, Vec<u8>) {
     ];
     world.backup(&[("orders", 1, 0, parts.clone())]).await;
     let records: Vec<_> = parts.iter().flat_map(|part| part.records.clone()).collect();
-    let mut all = files(0..10_000, TimestampType::CreateTime, &records, 1);
+    let create_time = TimestampType::CreateTime;
+    let mut all = expected_files(&world, (1, "orders"), 0..10_000, create_time, &records, 1).await;
     let log = all.remove("00000000000000000000.log").unwrap();
     assert!(log.len() > 5 << 20, "{}", log.len());
     (world, parts, log)
@@ -337,6 +360,115 @@ async fn last_segment(world: &World) -> (String, Segment) {
     (key, *segment)
 }
 
+/// Of Kafka's own batches, a listing reads footers alone, and only the last block where it ends in a gap; nothing is decoded.
+#[tokio::test]
+async fn a_listing_of_stored_batches_reads_footers_alone() {
+    let mut random = Random(5);
+    for kind in [SegmentKind::Batches, SegmentKind::NotComputed] {
+        let mut world = World::new().await;
+        (world.kind, world.block_bytes) = (kind, 100_000);
+        let part = |from: i64, to: i64, random: &mut Random| {
+            let mut part = mixed(from..to, random);
+            let last = part.records.last_mut().unwrap();
+            last.offset = to - 1;
+            part
+        };
+        let mut parts = vec![part(0, 2_000, &mut random), part(2_000, 4_000, &mut random)];
+        world.backup(&[("orders", 1, 0, parts.clone())]).await;
+        parts.push(Part {
+            offsets: 4_000..4_100,
+            records: vec![Rec {
+                offset: 4_000,
+                ..Rec::default()
+            }],
+        });
+        world.backup(&[("orders", 1, 0, parts[2..].to_vec())]).await;
+        let segments = stored(&world, 2, "orders").await;
+        let footer = |bytes: &Vec<u8>| {
+            let segment = Segment::open_whole(bytes).unwrap();
+            bytes.len() as u64 - segment.footer_position()
+        };
+        let footers = segments.iter().map(footer);
+        assert!(segments.iter().map(Vec::len).sum::<usize>() > 2 << 20);
+        for (snapshot, end) in [(1, 4_000), (2, 4_100)] {
+            let (store, watch) = watched(world.objects.clone());
+            let view = View::open(store, ViewOptions::default()).await.unwrap();
+            let folder = format!("snapshots/{snapshot}/topics/orders/0/log");
+            find(&view, &format!("snapshots/{snapshot}/topics/orders"))
+                .await
+                .unwrap();
+            watch.take_bytes();
+            let log = format!("{folder}/00000000000000000000.log");
+            let size = find(&view, &log).await.unwrap().attributes.size;
+            let read: u64 = watch
+                .take_segments()
+                .iter()
+                .map(|(_, it)| it.end - it.start)
+                .sum();
+            // The last block of records with gaps tells where its last batch ends.
+            let most: u64 = footers.clone().take(snapshot + 1).sum();
+            assert!(read <= most + 110_000, "{read} bytes, footers of {most}");
+            let create_time = TimestampType::CreateTime;
+            let segments = &segments[..=snapshot];
+            let expected = files_of_stored(0..end, create_time, segments, 1);
+            assert_eq!(size, expected["00000000000000000000.log"].len() as u64);
+            assert_shows(&view, &folder, &expected).await;
+        }
+    }
+}
+
+/// The place of a damaged block of batches is known: only reads of its batches fail, and those of the indexes, which name single batches.
+#[tokio::test]
+async fn a_damaged_block_of_batches_affects_only_its_own() {
+    for kind in [SegmentKind::Batches, SegmentKind::NotComputed] {
+        let mut world = World::new().await;
+        (world.kind, world.block_bytes) = (kind, 30_000);
+        let part = mixed(0..1_000, &mut Random(9));
+        world.backup(&[("orders", 1, 0, vec![part])]).await;
+        let segments = stored(&world, 1, "orders").await;
+        let segment = Segment::open_whole(&segments[0]).unwrap();
+        let mut all = files_of_stored(0..1_000, TimestampType::CreateTime, &segments, 1);
+        let log = all.remove("00000000000000000000.log").unwrap();
+        let entries = segment.index().entries();
+        for number in [0, entries.len() / 2] {
+            let before: u64 = entries[..number]
+                .iter()
+                .map(|it| u64::from(it.raw_length))
+                .sum();
+            let lost = before as usize..before as usize + entries[number].raw_length as usize;
+            let (key, _) = last_segment(&world).await;
+            let position = entries[number].end() - 100;
+            flip(&world, &key, position).await;
+            let view = open(&world).await;
+            let file = find(&view, FIRST).await.unwrap();
+            assert_eq!(file.attributes.size, log.len() as u64);
+            // Noted by this one.
+            let handle = view.open_file(file.inode).await.unwrap();
+            handle.read(lost.start as u64, 1).await.unwrap_err();
+            let handle = view.open_file(file.inode).await.unwrap();
+            let mut at = 0;
+            while at < log.len() {
+                match handle.read(at as u64, 10_000).await {
+                    Ok(found) => {
+                        assert!(!found.is_empty() && log[at..].starts_with(&found));
+                        at += found.len();
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, ViewError::Damaged { .. }), "{error}");
+                        // A chunk of 128 KiB is all or nothing.
+                        assert!(at <= lost.start && lost.start - at < 300_000, "{at}");
+                        at = lost.end + 300_000;
+                    }
+                }
+            }
+            let index = find(&view, &format!("{LOG}/00000000000000000000.timeindex")).await;
+            let index = view.open_file(index.unwrap().inode).await;
+            assert!(matches!(index, Err(ViewError::Damaged { .. })));
+            flip(&world, &key, position).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn damage_in_values_affects_the_batches_that_have_them() {
     // Of columns, META and single streams are read alone.
@@ -385,11 +517,12 @@ async fn damage_in_values_affects_the_batches_that_have_them() {
 
 #[tokio::test]
 async fn a_log_that_cannot_be_measured_has_no_files() {
-    // It is about what is known, or shown, without decoding.
-    if SegmentKind::of_this_run() == SegmentKind::NotComputed {
-        return;
-    }
+    // Of batches, the place of each block is known without reading it.
+    let has_meta = SegmentKind::of_this_run() == SegmentKind::Columns;
     for missing in [false, true] {
+        if !missing && !has_meta {
+            continue;
+        }
         let world = World::new().await;
         let parts = vec![Part::plain(0, 200), Part::plain(200, 400)];
         world

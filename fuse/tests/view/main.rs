@@ -12,3 +12,4 @@ mod memory;
 mod support;
 mod text;
 mod tree;
+mod unreadable;

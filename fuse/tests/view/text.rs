@@ -117,7 +117,8 @@ proptest! {
                 let mut parts = records.iter().map(part);
                 parts.all(|part| part.as_ref().is_some_and(|bytes| !bytes.contains(&b'\n')))
             };
-            if SegmentKind::of_this_run() != SegmentKind::NotComputed {
+            // A segment without a record is stored as columns in every world, and states everything.
+            if SegmentKind::of_this_run() != SegmentKind::NotComputed || records.is_empty() {
                 prop_assert_eq!(&meta["lossless"]["values"], whole(|record| &record.value));
                 prop_assert_eq!(&meta["lossless"]["keys"], whole(|record| &record.key));
             } else {
@@ -130,7 +131,7 @@ proptest! {
 }
 
 /// The name of the hour of a timestamp.
-fn hour(timestamp: i64) -> String {
+pub(crate) fn hour(timestamp: i64) -> String {
     match Timestamp::from_millisecond(timestamp) {
         _ if timestamp < 0 => "1969-and-before".to_owned(),
         Ok(time) if timestamp < 253_370_764_800_000 => time.strftime("%Y-%m-%dT%H").to_string(),

@@ -280,6 +280,7 @@ mod tests {
         let window = Window {
             offsets: 2..10,
             records: vec![(2, StoredRecord::Digest(1))],
+            epoch: None,
         };
         let damaged = vec![3..5, 6..8];
         let (_, mut slot) = slot(0, &id, window, damaged);

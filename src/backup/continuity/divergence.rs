@@ -1,4 +1,4 @@
-//! Finds where a log stops being the stored one, by bisection: over segments, then over the blocks of one, then record by record.
+//! Finds where a log stops being the stored one: by the leader epoch that ends there, as far as that is known, and by bisection: over segments, then over the blocks of one, then record by record.
 //!
 //! The records before the first one that differs are taken to be the same, as they are after a truncation. Blocks that the source has
 //! compacted away say nothing and are taken to be the same.
@@ -8,16 +8,19 @@ use std::ops::Range;
 use kbk_format::repo::{PartitionId, SegmentEntry};
 
 use super::comparison::Outcome;
+use super::epochs::TruncatedEpoch;
 use super::stored::{StoredPart, StoredSegment, Window};
 use super::{ContinuityError, Prover};
 use crate::backup::plan::PlannedTopic;
 use crate::records::Transport;
 
-/// Returns the offset of the first stored record that the log does not have, or of the first record that it has and that is not stored.
+/// Returns the offset of the first stored record that the log does not have, or of the first record that it has and that is not stored; where
+/// records are the same again after `truncated` ends, the end of that.
 pub(super) fn find<T: Transport>(
     prover: &Prover<'_, T>,
     topic: &PlannedTopic,
     partition: usize,
+    truncated: Option<TruncatedEpoch>,
 ) -> Result<i64, ContinuityError> {
     let partition = &topic.partitions[partition];
     let search = Search {
@@ -36,7 +39,8 @@ pub(super) fn find<T: Transport>(
         found => found?,
     };
     // Otherwise the log ends before the first stored record that it lacks.
-    Ok(found.unwrap_or_else(|| partition.visible_end().min(partition.read.start)))
+    let found = found.unwrap_or_else(|| partition.visible_end().min(partition.read.start));
+    Ok(truncated.map_or(found, |epoch| found.min(epoch.end_offset)))
 }
 
 struct Search<'a, T> {

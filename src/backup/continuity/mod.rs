@@ -10,22 +10,26 @@
 //! ```
 //!
 //! One small fetch per partition shows the last stored record. Where it is gone, the records of the last stored blocks are compared:
-//! retention and compaction delete records, and what they deleted cannot be compared, which is reported.
+//! retention and compaction delete records, and what they deleted cannot be compared, which is reported. A leader epoch that ends below what is
+//! stored of it proves that the log diverged, whatever the records show.
 //!
 //! | | |
 //! |---|---|
 //! | `stored` | reads what is stored: the digests of a block's records |
 //! | `comparison` | reads the same offsets from the source, and compares |
+//! | `epochs` | asks the leaders whether they still have the last stored leader epoch, where batches are stored |
 //! | `divergence` | finds the first stored record that the log no longer has |
 
 mod comparison;
 mod divergence;
+mod epochs;
 mod stored;
 
 use kbk_format::repo::{Id, PartitionId, RepoError, RepoErrorKind, Repository, Snapshot};
 use tokio::runtime::Handle;
 
 use self::comparison::{Comparison, Outcome};
+pub use self::epochs::TruncatedEpoch;
 use self::stored::{StoredPart, Window};
 use super::notice::{BackupNotice, Unproved};
 use super::plan::{BackupPlan, PlannedPartition, PlannedTopic};
@@ -65,9 +69,19 @@ enum Verdict {
     Continues,
     /// Nothing differs, and nothing proves that the log is the same.
     Unproved(Unproved),
-    Diverged,
+    /// With the leader epoch that proves it, where one does.
+    Diverged(Option<TruncatedEpoch>),
     /// The source does not deliver the records to compare with.
     Unreadable(KafkaError),
+}
+
+/// Where a log is known to differ from what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Divergence {
+    /// The first stored offset that the log does not have any more.
+    offset: i64,
+    /// The leader epoch that proves it, where one does.
+    truncated: Option<TruncatedEpoch>,
 }
 
 /// A partition of the plan, by the indices of its topic and of itself.
@@ -117,19 +131,19 @@ impl<T: Transport> Prover<'_, T> {
                 stored_end_offset: partition.read.start,
                 reason,
             }),
-            Verdict::Diverged if !partition.adopted.segments.is_empty() => {
+            Verdict::Diverged(_) if !partition.adopted.segments.is_empty() => {
                 tracing::warn!(
                     "{name}/{number}: the log has changed since the interrupted run, whose segments are not adopted"
                 );
                 partition.disown();
                 return Ok(partition.must_be_proved());
             }
-            Verdict::Diverged => {
-                let offset = divergence::find(self, topic, place.1)?;
-                topic.partitions[place.1].diverged = Some(offset);
+            Verdict::Diverged(truncated) => {
+                let offset = divergence::find(self, topic, place.1, truncated)?;
+                topic.partitions[place.1].diverged = Some(Divergence { offset, truncated });
             }
             Verdict::Unreadable(error) => {
-                let cause = error.to_string();
+                let cause = error.within(&name, number);
                 partition.skip(cause.clone());
                 plan.notices.push(BackupNotice::Unreadable {
                     topic: name,
@@ -149,13 +163,17 @@ impl<T: Transport> Prover<'_, T> {
     ) -> Result<Vec<(PlanIndex, Verdict)>, ContinuityError> {
         let mut verdicts = Vec::with_capacity(places.len());
         let (mut asked, mut windows) = (Vec::new(), Vec::new());
+        let (mut ended, mut epochs) = (Vec::new(), Vec::new());
         for &place in places {
             let (topic, partition) = at(plan, place);
+            let blocks = self.last_blocks(topic, partition, 1);
             if partition.visible_end() < partition.read.start {
-                verdicts.push((place, Verdict::Diverged));
+                // The epoch says why, and is not needed to know it.
+                let last = blocks.ok().and_then(|mut blocks| blocks.pop());
+                ended.push((place, last.and_then(|window| window.epoch)));
                 continue;
             }
-            match self.last_blocks(topic, partition, 1) {
+            match blocks {
                 Ok(mut blocks) => {
                     let window = blocks.pop().map(Window::last_record);
                     let id = topic.partition_id(partition.partition);
@@ -170,15 +188,26 @@ impl<T: Transport> Prover<'_, T> {
                         continue;
                     }
                     asked.push(place);
+                    epochs.push((place, window.epoch));
                     windows.push(window);
                 }
                 Err(error) => verdicts.push((place, Verdict::Unproved(unreadable_copy(error)?))),
             }
         }
+        epochs.extend_from_slice(&ended);
+        let mut truncated = self.truncated_epochs(plan, &epochs)?.into_iter();
         let partitions: Vec<_> = asked.iter().map(|&place| id(plan, place)).collect();
         let compared = self.compare(&partitions, windows)?;
-        for (place, comparison) in asked.into_iter().zip(compared) {
-            verdicts.push((place, self.judge(plan, place, comparison)?));
+        for ((place, comparison), truncated) in asked.into_iter().zip(compared).zip(&mut truncated)
+        {
+            let verdict = match truncated {
+                Some(_) => Verdict::Diverged(truncated),
+                None => self.judge(plan, place, comparison)?,
+            };
+            verdicts.push((place, verdict));
+        }
+        for ((place, _), truncated) in ended.into_iter().zip(truncated) {
+            verdicts.push((place, Verdict::Diverged(truncated)));
         }
         Ok(verdicts)
     }
@@ -201,7 +230,7 @@ impl<T: Transport> Prover<'_, T> {
         }
         let (topic, partition) = at(plan, place);
         if !topic.may_be_compacted() {
-            return Ok(Verdict::Diverged);
+            return Ok(Verdict::Diverged(None));
         }
         let blocks = match self.last_blocks(topic, partition, BLOCKS) {
             Ok(blocks) => blocks,
@@ -237,7 +266,7 @@ impl From<Outcome> for Verdict {
     fn from(outcome: Outcome) -> Verdict {
         match outcome {
             Outcome::Same => Verdict::Continues,
-            Outcome::Different(_) | Outcome::Missing(_) => Verdict::Diverged,
+            Outcome::Different(_) | Outcome::Missing(_) => Verdict::Diverged(None),
             Outcome::Unreadable(error) => Verdict::Unreadable(error),
         }
     }
@@ -277,10 +306,12 @@ fn unreadable_copy(error: RepoError) -> Result<Unproved, RepoError> {
 /// Describes each partition of a topic whose log is not the stored one.
 fn diverged(topic: &PlannedTopic) -> Vec<BackupNotice> {
     let notice = |partition: &PlannedPartition| {
+        let Divergence { offset, truncated } = partition.diverged?;
         Some(BackupNotice::Diverged {
             topic: topic.name.clone(),
             partition: partition.partition,
-            offset: partition.diverged?,
+            offset,
+            truncated_epoch: truncated,
             stored_end_offset: partition.read.start,
             high_watermark: partition.offsets.high_watermark,
         })

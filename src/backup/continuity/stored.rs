@@ -14,6 +14,16 @@ use crate::backup::plan::{PlannedPartition, PlannedTopic};
 pub(super) struct Window {
     pub(super) offsets: Range<i64>,
     pub(super) records: Vec<(i64, StoredRecord)>,
+    /// That of the last batch, where batches are stored.
+    pub(super) epoch: Option<StoredEpoch>,
+}
+
+/// How far a leader epoch is stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredEpoch {
+    pub(super) leader_epoch: i32,
+    /// The exclusive end of its last batch.
+    pub(super) end_offset: i64,
 }
 
 /// What is known of a stored record.
@@ -46,6 +56,7 @@ impl Window {
             Some(last) => Window {
                 offsets: last.offset..partition.read.start,
                 records: vec![(last.offset, StoredRecord::Expired(id, last))],
+                epoch: None,
             },
             None => Window::empty(partition),
         }
@@ -62,6 +73,7 @@ impl Window {
         Window {
             offsets: lost.fold(first, i64::max)..partition.read.start,
             records: Vec::new(),
+            epoch: None,
         }
     }
 
@@ -187,10 +199,28 @@ impl StoredSegment {
     pub(super) async fn window(&self, block: &StoredBlock) -> Result<Window, RepoError> {
         let bytes = self.reader.read(block.number..block.number + 1).await?;
         let records = self.digests(block.number, &bytes);
+        let epoch = self.epoch(block.number, &bytes);
         Ok(Window {
             offsets: block.offsets.clone(),
             records: records.map_err(|error| self.reader.damaged(error))?,
+            epoch: epoch.map_err(|error| self.reader.damaged(error))?,
         })
+    }
+
+    /// Returns the leader epoch of the last batch of a block; `None` of a block of records, and where none is stated.
+    fn epoch(&self, block: usize, bytes: &[u8]) -> Result<Option<StoredEpoch>, FormatError> {
+        let mut decoder = BlockDecoder::new();
+        let block = self.reader.segment().block(block, bytes)?;
+        let batches = block.batches(&mut decoder)?;
+        let last = batches.and_then(Iterator::last).transpose()?;
+        Ok(last.and_then(|last| {
+            let header = last.header();
+            let stored = StoredEpoch {
+                leader_epoch: header.leader_epoch,
+                end_offset: header.last_offset + 1,
+            };
+            (header.leader_epoch >= 0).then_some(stored)
+        }))
     }
 
     fn digests(&self, block: usize, bytes: &[u8]) -> Result<Vec<(i64, StoredRecord)>, FormatError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
-use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, RecordBatch};
+use kbk_format::batch::{BatchBuilder, BatchCodec, BatchOptions, CheckedBatch};
 use kbk_format::repo::{Hex, PartitionId, Store};
 use kbk_format::{
     Compression, Encoder, FileHeader, Headers, IsolationLevel, Record, SegmentAssembler,
@@ -83,7 +83,7 @@ impl RecordHandler for Marking<'_> {
         self.feeder.record(slot, timestamp_type, record)
     }
 
-    fn batch(&mut self, slot: usize, batch: &RecordBatch<'_>) -> Result<bool, FeederStop> {
+    fn batch(&mut self, slot: usize, batch: &CheckedBatch<'_>) -> Result<bool, FeederStop> {
         if batch.header().base_offset % RESPONSE == 0 {
             self.marks.push(allocations());
         }

@@ -25,6 +25,7 @@ fn assert_diverged(notices: &[BackupNotice], at: i64, stored_end: i64, high: i64
         offset: at,
         stored_end_offset: stored_end,
         high_watermark: high,
+        truncated_epoch: None,
     };
     assert_eq!(notices, std::slice::from_ref(&expected));
     assert!(expected.is_damage(true));

@@ -7,6 +7,7 @@ mod continuity;
 mod counting;
 #[path = "../../../tests/support/delegate.rs"]
 mod delegate;
+mod epochs;
 mod pipeline;
 mod recheck;
 mod refresh;

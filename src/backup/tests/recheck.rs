@@ -121,12 +121,18 @@ fn what_was_read_before_an_error_is_kept_unless_it_is_in_doubt() {
         let notices = world.commit(plan, stored);
         let [
             BackupNotice::Unreadable {
-                stored_end_offset, ..
+                stored_end_offset,
+                cause,
+                ..
             },
         ] = &notices[..]
         else {
             panic!("{notices:?}");
         };
+        // Whatever prints it names the partition before it.
+        let named = notices[0].to_string();
+        assert_eq!(named.matches("/0").count(), 1, "{named}");
+        assert_eq!(incomplete(&world).map(|it| it.detail).as_ref(), Some(cause));
         assert_eq!(*stored_end_offset, end);
         assert_eq!(world.histories()[0].partitions[0].end_offset, end);
     }

@@ -17,7 +17,8 @@ use kbk_format::{
     Streams, TimestampType, WriterOptions,
 };
 use kbk_tools::claims::LossSignal;
-use kbk_tools::recover::{self, RecoverEvents, RecoverOptions};
+use kbk_tools::maintenance::MaintenanceOptions;
+use kbk_tools::recover::{self, RecoverEvents};
 use kbk_tools::retention::{Ages, plan_expiry};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -32,7 +33,7 @@ use crate::backup::pipeline::{self, Finished, PipelineOptions};
 use crate::backup::plan::{self, BackupPlan};
 use crate::backup::recheck::AllStored;
 use crate::backup::survey::{Survey, SurveyedTopic};
-use crate::backup::{adopt, change, refresh, run};
+use crate::backup::{Encoding, adopt, change, refresh, run};
 use crate::kafka::{PartitionDescription, PartitionOffsets, TopicDescription};
 use crate::records::TopicPartition;
 use crate::records::memory::{MemoryCluster, OwnedRecord};
@@ -51,6 +52,8 @@ pub(super) struct World {
     /// Whether nobody can read the partition now.
     pub(super) leaderless: bool,
     pub(super) kafka_id: Id,
+    /// How records are stored.
+    pub(super) encoding: Encoding,
     runtime: Runtime,
     repository: Repository,
     folder: TempDir,
@@ -67,6 +70,7 @@ impl World {
             compacted: false,
             leaderless: false,
             kafka_id: KAFKA_ID,
+            encoding: Encoding::Auto,
             repository: runtime.block_on(created).unwrap(),
             runtime,
             folder,
@@ -171,7 +175,7 @@ impl World {
             },
             compression: Compression::None,
             block_bytes: 1 << 10,
-            encoding: crate::backup::Encoding::Auto,
+            encoding: self.encoding,
             encoders: 2,
             fetch_bytes: 1 << 20,
             lost: LossSignal::default(),
@@ -224,7 +228,7 @@ impl World {
     /// Loses the segments from this place on, and recovers what is left. Returns the first offset that is lost.
     pub(super) fn recover_without(&self, from: usize) -> i64 {
         let newest = self.newest().unwrap();
-        let options = RecoverOptions {
+        let options = MaintenanceOptions {
             dry_run: false,
             writer: "test".into(),
             policy: String::new(),

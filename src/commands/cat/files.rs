@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use kbk_tools::{Order, PartitionReader, SegmentFile, Selection};
-use tokio::runtime::Handle;
+use kbk_tools::{Order, Selection};
 
-use super::super::record_args::{RecordArgs, file_failed, stored};
+use super::super::record_args::{FileOpener, RecordArgs, stored};
+use super::origin::Origin;
 use super::printer::Printer;
 use crate::cli::{CliError, OffsetRangeArg, Outcome};
 
@@ -20,10 +20,10 @@ pub(super) struct Files<'a> {
 }
 
 impl<'a> Files<'a> {
-    /// Returns the files, if every one can be read and no option selects what a file does not have.
+    /// Returns the files, if no option selects what a file does not have.
     pub(super) fn of(args: &'a RecordArgs, selection: Selection) -> Result<Files<'a>, CliError> {
         Ok(Files {
-            paths: args.readable_files()?,
+            paths: args.segment_files()?,
             selection,
             offsets: args.offsets()?,
             order: args.order(),
@@ -36,11 +36,16 @@ impl<'a> Files<'a> {
         printer: &mut Printer<'_>,
         found: &mut Vec<String>,
     ) -> Result<Outcome, CliError> {
+        let mut opener = FileOpener::default();
         for number in self.order.of(0..self.paths.len()) {
-            let path = self.paths[number].to_owned();
-            let opened = tokio::task::spawn_blocking(move || SegmentFile::open(&path)).await?;
-            let file = opened.map_err(file_failed)?;
-            let (header, coverage) = (file.segment().header().clone(), file.segment().coverage());
+            let opened = opener.open(self.paths[number]).await?;
+            for (name, reason) in opener.left_out() {
+                printer.leave_out(&name, &reason);
+            }
+            let Some(file) = opened else {
+                continue;
+            };
+            let coverage = file.segment().coverage();
             let records = file.segment().statistics().record_count;
             let name = file.path().display().to_string();
             found.push(stored(&name, records, coverage.clone()));
@@ -48,20 +53,13 @@ impl<'a> Files<'a> {
                 offsets: self.offsets.resolve(coverage.start, coverage.end),
                 ..self.selection.clone()
             };
-            let reader = PartitionReader::of_file(
-                file,
-                selection,
-                printer.options(true),
-                &Handle::current(),
-            );
-            let printed = printer.print(reader, &header.topic, header.partition);
-            let printed = printed
-                .await
-                .map_err(|error| error.failed(&name, self.order));
-            if printed?.is_break() {
+            let origin = Origin::of_file(file, selection);
+            let reader = origin.read(printer.options(true)).await;
+            if printer.print(origin, reader).await?.is_break() {
                 break;
             }
         }
+        opener.end()?;
         Ok(Outcome::Clean)
     }
 }

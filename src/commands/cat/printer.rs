@@ -1,51 +1,34 @@
-//! Prints records in the chosen format, up to a number of them.
+//! Prints records in the chosen format, up to a number of them, past what cannot be read.
 
 use std::ops::ControlFlow;
 
 use kbk_format::repo::RepoError;
-use kbk_format::{PartitionNumber, Record, TextFormat, TextRenderer};
-use kbk_tools::{Order, PartitionReader, ReadOptions};
+use kbk_format::{Record, TextFormat, TextRenderer};
+use kbk_tools::{Order, PartitionReader, ReadOptions, UnreadRange};
+use serde::Serialize;
 
 use super::super::record_args::{Doubles, RecordArgs};
+use super::super::unread::{Done, UnreadRow, UnreadRows};
+use super::origin::Origin;
 use crate::cli::{CliError, Context, Outcome, Records};
+use crate::human;
 
 /// Text is rendered into a buffer of this size before it is written.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 /// Why printing ended early.
-pub(super) enum PrintError {
+enum PrintError {
     /// The records cannot be read.
     Read(RepoError),
     /// They cannot be written to stdout.
     Write(CliError),
 }
 
-impl From<RepoError> for PrintError {
-    fn from(error: RepoError) -> Self {
-        PrintError::Read(error)
-    }
-}
-
-impl PrintError {
-    /// Says how to print what follows the damage in `source`, a partition or a file, in this order.
-    pub(super) fn failed(self, source: &str, order: Order) -> CliError {
-        let error = match self {
-            PrintError::Read(error) => error,
-            PrintError::Write(error) => return error,
-        };
-        let offsets = error.records().map(|(_, offsets)| offsets);
-        let failed = CliError::from(error);
-        let Some(offsets) = offsets else {
-            return failed;
-        };
-        let behind = match order {
-            Order::Ascending => format!("--from-offset {}", offsets.end_offset),
-            Order::Descending => format!("--reverse --to-offset {}", offsets.base_offset),
-        };
-        failed.hint(format!(
-            "{offsets} of {source} cannot be printed; `kbk cat {source} {behind}` prints what follows them"
-        ))
-    }
+/// What the document with `--json` says beside the records.
+#[derive(Serialize)]
+struct Printed {
+    /// What could not be printed: the records of these offsets are missing.
+    unprinted: Vec<UnreadRow>,
 }
 
 /// Prints the records of one partition or file after the other.
@@ -60,6 +43,7 @@ pub(super) struct Printer<'a> {
     left: u64,
     most: u64,
     doubles: Doubles,
+    unread: UnreadRows,
 }
 
 impl<'a> Printer<'a> {
@@ -76,12 +60,8 @@ impl<'a> Printer<'a> {
             left: args.max_count.unwrap_or(u64::MAX),
             most: args.max_count.unwrap_or(u64::MAX),
             doubles: Doubles::default(),
+            unread: UnreadRows::new(Done::Printed),
         })
-    }
-
-    /// Returns whether no record was printed although some were asked for.
-    pub(super) fn has_printed_nothing(&self) -> bool {
-        self.left == self.most && self.most > 0
     }
 
     /// Returns how to read what is printed next.
@@ -94,24 +74,63 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Prints what the reader returns. Breaks when enough records are printed, or the program that reads them has closed the pipe.
+    /// Returns that everything was printed that was to be, or that something could not be read.
+    pub(super) fn outcome(&self) -> Outcome {
+        Outcome::clean_if(self.unread.is_empty())
+    }
+
+    /// Names a file of which nothing can be printed.
+    pub(super) fn leave_out(&mut self, name: &str, reason: &str) {
+        self.unread.add_file(name, reason);
+    }
+
+    /// Prints what `reader` returns, and what follows the offsets that cannot be read. Breaks when enough records are printed, or the program that
+    /// reads them has closed the pipe.
     pub(super) async fn print(
         &mut self,
-        mut reader: PartitionReader,
-        topic: &str,
-        partition: PartitionNumber,
-    ) -> Result<ControlFlow<()>, PrintError> {
+        mut origin: Origin<'_>,
+        reader: Result<PartitionReader, RepoError>,
+    ) -> Result<ControlFlow<()>, CliError> {
         if self.left == 0 {
             return Ok(ControlFlow::Break(()));
         }
+        let (topic, partition) = origin.partition();
         let renderer = TextRenderer::new(self.format, topic, partition, self.null);
-        while let Some(batch) = reader.next().await? {
+        let mut reader = reader;
+        loop {
+            let printed = match &mut reader {
+                Ok(reader) => self.print_from(reader, &renderer).await,
+                Err(_) => Ok(ControlFlow::Continue(())),
+            };
+            let error = match (printed, reader) {
+                (Err(PrintError::Write(error)), _) => return Err(error),
+                (Err(PrintError::Read(error)), _) | (Ok(_), Err(error)) => {
+                    origin.judged(error).await
+                }
+                (Ok(ended), Ok(_)) => return Ok(ended),
+            };
+            let Some(offsets) = origin.pass(&error, self.order) else {
+                return Err(error.into());
+            };
+            let (name, partition) = (origin.name(), origin.partition());
+            let unread = UnreadRange::new(offsets, &error);
+            self.unread.add(name, partition, unread);
+            reader = origin.read(self.options(false)).await;
+        }
+    }
+
+    async fn print_from(
+        &mut self,
+        reader: &mut PartitionReader,
+        renderer: &TextRenderer,
+    ) -> Result<ControlFlow<()>, PrintError> {
+        while let Some(batch) = reader.next().await.map_err(PrintError::Read)? {
             let mut rows = batch.rows();
             while let Some(row) = self.order.next(&mut rows) {
                 let Some(record) = batch.record(row) else {
                     continue;
                 };
-                let printed = self.record(&renderer, &record);
+                let printed = self.record(renderer, &record);
                 if printed.map_err(PrintError::Write)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -145,9 +164,22 @@ impl<'a> Printer<'a> {
         written
     }
 
-    /// Writes what is left, also before an error: what was read before damage is printed.
-    pub(super) fn finish(mut self, ended: Result<Outcome, &CliError>) -> Result<(), CliError> {
+    /// Writes what is left, also before an error: what was read before it is printed. `found` states which offsets there were to select from.
+    pub(super) fn finish(
+        mut self,
+        ended: Result<Outcome, &CliError>,
+        found: &[String],
+    ) -> Result<(), CliError> {
+        let has_printed_nothing = self.left == self.most && self.most > 0;
+        match self.unread.statement() {
+            Some(statement) => tracing::warn!("{statement}"),
+            None if ended.is_ok() && has_printed_nothing => {
+                tracing::warn!("no record is selected: {}", human::some_of(found));
+            }
+            None => {}
+        }
         let _ = self.write()?;
-        self.records.finish(ended)
+        let unprinted = self.unread.into_rows();
+        self.records.finish(&Printed { unprinted }, ended)
     }
 }

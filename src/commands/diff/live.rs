@@ -123,6 +123,20 @@ impl Report for DiffReport {
         if let Some(partial) = self.saved.statement() {
             writeln!(out, "{partial}")?;
         }
+        let differ = self.partitions.iter().filter(|one| !one.is_equal()).count();
+        let snapshot = self.snapshot;
+        match differ {
+            0 => writeln!(out, "{}", self.equal())?,
+            some => writeln!(
+                out,
+                "{some} of {} differ from snapshot {snapshot}",
+                human::counted(self.partitions.len() as u64, "partition")
+            )?,
+        }
+        let not_compared = self.not_compared();
+        if !not_compared.is_empty() {
+            writeln!(out, "not compared: {}", not_compared.join(", "))?;
+        }
         let mut table = Table::new([
             Column::Left("TARGET"),
             Column::Right("EXPECTED"),
@@ -150,22 +164,7 @@ impl Report for DiffReport {
                 first.map_or_else(String::new, ToString::to_string),
             ]);
         }
-        table.write(out)?;
-        let differ = self.partitions.iter().filter(|one| !one.is_equal()).count();
-        let snapshot = self.snapshot;
-        match differ {
-            0 => writeln!(out, "{}", self.equal())?,
-            some => writeln!(
-                out,
-                "{some} of {} differ from snapshot {snapshot}",
-                human::counted(self.partitions.len() as u64, "partition")
-            )?,
-        }
-        let not_compared = self.not_compared();
-        if not_compared.is_empty() {
-            return Ok(());
-        }
-        writeln!(out, "not compared: {}", not_compared.join(", "))
+        table.write(out)
     }
 }
 

@@ -178,7 +178,15 @@ impl DiffSelection for Chosen {
 impl Report for SnapshotsReport {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         let SnapshotsReport { a, b, diff } = self;
-        match diff.differences.len() {
+        let unread = diff.differences.iter().filter(|it| is_unread(it)).count();
+        match diff.differences.len() - unread {
+            0 if unread > 0 => {
+                let parts = human::counted(unread as u64, "part");
+                writeln!(
+                    out,
+                    "no difference found, and {parts} could not be compared"
+                )?;
+            }
             0 if diff.records_only => writeln!(
                 out,
                 "equal in their records: A and B{}; not compared: configurations, consumer groups, ACLs",
@@ -187,7 +195,14 @@ impl Report for SnapshotsReport {
             0 => writeln!(out, "equal: A and B{}", self.proved_by())?,
             some => {
                 let differences = human::counted(some as u64, "difference");
-                writeln!(out, "{differences} between A and B")?;
+                write!(out, "{differences} between A and B")?;
+                match unread {
+                    0 => writeln!(out)?,
+                    some => {
+                        let parts = human::counted(some as u64, "part");
+                        writeln!(out, ", and {parts} could not be compared")?;
+                    }
+                }
             }
         }
         for (name, side) in [("A", a), ("B", b)] {
@@ -214,6 +229,11 @@ impl Report for SnapshotsReport {
         }
         writeln!(out, "{}", self.same())
     }
+}
+
+/// Returns whether something could not be read, so that nothing is known of it.
+fn is_unread(difference: &SnapshotDifference) -> bool {
+    matches!(difference, SnapshotDifference::NotCompared { .. })
 }
 
 /// Returns whether only one of the snapshots has saved something that is not of records.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use kbk_format::{OffsetSpan, PartitionNumber, counted};
-use kbk_tools::Order;
+use kbk_format::PartitionNumber;
 use kbk_tools::grep::Unsearched;
 use kbk_tools::list::Completeness;
+use kbk_tools::{Order, UnreadRange};
 use serde::Serialize;
 
+use super::super::unread::{Done, UnreadRow, UnreadRows};
 use super::targets::Targets;
 use crate::cli::{Outcome, Report};
 
@@ -21,7 +22,7 @@ pub(super) struct Searched {
     /// --reverse the other way round.
     partitions: Vec<Matching>,
     /// What could not be searched: it may have such records, too.
-    unsearched: Vec<UnsearchedRow>,
+    unsearched: Vec<UnreadRow>,
     #[serde(flatten)]
     completeness: Completeness,
     #[serde(skip)]
@@ -57,76 +58,31 @@ struct Matching {
     matched: Option<u64>,
 }
 
-/// Offsets that could not be searched.
-#[derive(Debug, Serialize)]
-struct UnsearchedRow {
-    /// The partition as an argument of a command, or the path of a file.
-    name: String,
-    /// The topic; null where the file does not say it any more.
-    topic: Option<String>,
-    /// The partition; null where the file does not say it any more.
-    partition: Option<PartitionNumber>,
-    /// The first offset; null where the file does not say it any more.
-    base_offset: Option<i64>,
-    /// One past the last offset; null where the file does not say it any more.
-    end_offset: Option<i64>,
-    /// Why.
-    reason: String,
-}
-
 /// What could not be searched, and what the backup lacks.
 pub(super) struct Gaps {
-    rows: Vec<UnsearchedRow>,
+    unread: UnreadRows,
     completeness: Completeness,
 }
-
-/// How many of the rows are named on stderr.
-const NAMED: usize = 10;
 
 impl Gaps {
     /// Begins with the files that could not be opened.
     pub(super) fn new(targets: &Targets<'_>) -> Gaps {
-        let mut gaps = Gaps {
-            rows: Vec::new(),
-            completeness: Completeness::of_partitions(0, []),
-        };
+        let mut unread = UnreadRows::new(Done::Searched);
         for (name, reason) in targets.unopened() {
-            gaps.add(UnsearchedRow {
-                name: name.clone(),
-                topic: None,
-                partition: None,
-                base_offset: None,
-                end_offset: None,
-                reason: reason.clone(),
-            });
+            unread.add_file(name, reason);
         }
-        gaps
+        Gaps {
+            unread,
+            completeness: Completeness::of_partitions(0, []),
+        }
     }
 
     /// Notes offsets that could not be searched, and says so.
     pub(super) fn unsearched(&mut self, targets: &Targets<'_>, unsearched: &Unsearched) {
         let target = targets.get(unsearched.source);
-        self.add(UnsearchedRow {
-            name: target.name.clone(),
-            topic: Some(target.topic.clone()),
-            partition: Some(target.partition),
-            base_offset: Some(unsearched.offsets.start),
-            end_offset: Some(unsearched.offsets.end),
-            reason: unsearched.error.to_string(),
-        });
-    }
-
-    fn add(&mut self, row: UnsearchedRow) {
-        let offsets = row.base_offset.zip(row.end_offset);
-        let what = offsets.map_or(String::new(), |(base, end)| {
-            format!(" {}", OffsetSpan::from(base..end))
-        });
-        match self.rows.len() {
-            ..NAMED => tracing::warn!("not searched: {}{what}: {}", row.name, row.reason),
-            NAMED => tracing::warn!("not searched: more, which `unsearched` of --json lists"),
-            _ => {}
-        }
-        self.rows.push(row);
+        let range = UnreadRange::new(unsearched.offsets.clone(), &unsearched.error);
+        let partition = (&*target.topic, target.partition);
+        self.unread.add(&target.name, partition, range);
     }
 
     /// Sets what the backup lacks of what was searched.
@@ -136,18 +92,12 @@ impl Gaps {
 
     /// Returns that everything was searched that there was, or that something was not.
     pub(super) fn outcome(&self) -> Outcome {
-        Outcome::clean_if(self.rows.is_empty() && self.completeness.complete)
+        Outcome::clean_if(self.unread.is_empty() && self.completeness.complete)
     }
 
     /// Says how much could not be searched; `None` if everything was.
-    pub(super) fn statement(&self) -> Option<String> {
-        let number = self.rows.len() as u64;
-        (number > 0).then(|| {
-            let parts = counted(number, "part");
-            format!(
-                "{parts} of what is selected could not be searched: there may be more such records"
-            )
-        })
+    pub(super) fn statement(&mut self) -> Option<String> {
+        self.unread.statement()
     }
 }
 
@@ -183,7 +133,7 @@ impl Searched {
                 false => partitions.len() as u64,
             },
             partitions,
-            unsearched: gaps.rows,
+            unsearched: gaps.unread.into_rows(),
             completeness: gaps.completeness,
             shows,
         }

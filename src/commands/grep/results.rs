@@ -183,7 +183,7 @@ impl<'a> Results<'a> {
             (Kind::Print { records, .. }, ended) => {
                 let searched =
                     Searched::new(targets, &self.found, self.order, Shows::Records, gaps);
-                records.finish_with(&searched, ended)
+                records.finish(&searched, ended)
             }
             // The error is the result.
             (Kind::Sort { .. } | Kind::Summary(_), Err(_)) => Ok(()),
@@ -200,7 +200,7 @@ impl<'a> Results<'a> {
                 })?;
                 let searched =
                     Searched::new(targets, &self.found, self.order, Shows::Records, gaps);
-                records.finish_with(&searched, ended)
+                records.finish(&searched, ended)
             }
             (Kind::Summary(shows), Ok(outcome)) => {
                 let searched = Searched::new(targets, &self.found, self.order, shows, gaps);

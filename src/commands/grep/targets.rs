@@ -1,19 +1,16 @@
 //! The partitions or files that are searched, and how they are called.
 
-use std::path::Path;
-
 use kbk_format::PartitionNumber;
 use kbk_format::repo::{PartitionId, PartitionState};
 use kbk_tools::grep::SearchSource;
-use kbk_tools::{SegmentFile, SegmentFileError};
 
-use super::super::record_args::{Partitions, RecordArgs, file_failed, stored};
+use super::super::record_args::{FileOpener, Partitions, RecordArgs, stored};
 use crate::cli::CliError;
 
 /// What is searched, in the order of printing.
 pub(super) struct Targets<'a> {
     targets: Vec<Target<'a>>,
-    /// Files that are no longer segments: nothing of them can be searched.
+    /// Files that cannot be opened: nothing of them can be searched.
     unopened: Vec<(String, String)>,
     stored: Vec<String>,
 }
@@ -54,7 +51,7 @@ impl<'a> Targets<'a> {
         }
     }
 
-    /// Opens the files. One that is a damaged segment is left out; anything else that is not a segment is an error.
+    /// Opens the files, past those that cannot be opened.
     pub(super) async fn of_files(args: &RecordArgs) -> Result<Targets<'a>, CliError> {
         let mut found = Targets {
             targets: Vec::new(),
@@ -62,16 +59,12 @@ impl<'a> Targets<'a> {
             stored: Vec::new(),
         };
         let offsets = args.offsets()?;
-        for path in args.readable_files()? {
-            let name = path.display().to_string();
-            let file = match open(path).await? {
-                Ok(file) => file,
-                Err(error @ SegmentFileError::Damaged { .. }) => {
-                    found.unopened.push((name, error.to_string()));
-                    continue;
-                }
-                Err(error) => return Err(file_failed(error)),
+        let mut opener = FileOpener::default();
+        for path in args.segment_files()? {
+            let Some(file) = opener.open(path).await? else {
+                continue;
             };
+            let name = path.display().to_string();
             let segment = file.segment();
             let (header, covered) = (segment.header(), segment.coverage());
             let records = segment.statistics().record_count;
@@ -87,6 +80,8 @@ impl<'a> Targets<'a> {
                 },
             });
         }
+        found.unopened = opener.left_out();
+        opener.end()?;
         Ok(found)
     }
 
@@ -118,9 +113,4 @@ impl<'a> Targets<'a> {
     pub(super) fn stored(&self) -> &[String] {
         &self.stored
     }
-}
-
-async fn open(path: &Path) -> Result<Result<SegmentFile, SegmentFileError>, CliError> {
-    let path = path.to_owned();
-    Ok(tokio::task::spawn_blocking(move || SegmentFile::open(&path)).await?)
 }

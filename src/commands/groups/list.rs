@@ -119,7 +119,7 @@ impl Report for Listing {
 fn older(rows: &[GroupRow]) -> Vec<(String, Timestamp)> {
     let mut older = Vec::new();
     for row in rows {
-        let group = human::printable(&row.group);
+        let group = human::group_id(&row.group);
         if let Some(taken_at) = row.taken_at {
             older.push((format!("group {group}"), taken_at));
         }
@@ -145,7 +145,7 @@ fn groups_table(rows: &[GroupRow]) -> Table {
     ]);
     for row in rows {
         table.row([
-            human::printable(&row.group),
+            human::group_id(&row.group),
             row.r#type.clone().unwrap_or_else(|| "-".to_owned()),
             row.state.clone().unwrap_or_else(|| "-".to_owned()),
             human::count(row.topics),
@@ -171,7 +171,7 @@ fn offsets_table(rows: &[GroupRow]) -> Table {
     for (group, row) in offsets {
         let stored = row.stored_end_offset;
         table.row([
-            human::printable(&group.group),
+            human::group_id(&group.group),
             format!("{}/{}", row.topic, row.committed.partition),
             row.committed.offset.to_string(),
             stored.map_or_else(|| "-".to_owned(), |end| end.to_string()),

@@ -229,7 +229,7 @@ impl Report for OfGroups {
         table.write(out)?;
         for group in &self.0.groups {
             for expired in &group.expired {
-                let (group, offsets) = (human::printable(&group.group), expired.offsets);
+                let (group, offsets) = (human::group_id(&group.group), expired.offsets);
                 let (topic, partition) = (&expired.topic, expired.partition);
                 writeln!(
                     out,
@@ -239,7 +239,7 @@ impl Report for OfGroups {
         }
         for group in &self.0.groups {
             if let Some(why) = &group.no_offsets {
-                let group = human::printable(&group.group);
+                let group = human::group_id(&group.group);
                 writeln!(out, "group {group} has no offset to translate: {why}")?;
             }
         }
@@ -259,7 +259,7 @@ impl Report for OfGroups {
 fn row(group: &str, offset: &OffsetPlan) -> [String; 6] {
     let target = &offset.target;
     [
-        human::printable(group),
+        human::group_id(group),
         format!("{}/{}", offset.source_topic, offset.source_partition),
         offset.source_offset.to_string(),
         format!("{}/{}", target.topic, target.partition),

@@ -7,7 +7,7 @@ use kbk_tools::restores::FinishedRestore;
 
 use super::map::landing;
 use crate::cli::{CliError, Column, Context, KafkaArgs, Outcome, Report, Table};
-use crate::groups::{self, RestoredGroups};
+use crate::groups::{self, GroupsPlan, RestoredGroups};
 use crate::human;
 use crate::select::NamePattern;
 
@@ -17,9 +17,10 @@ Examples:
   kbk groups restore -r /backup/kafka -b broker:9092 --group 'billing-*'
   kbk groups rollback -r /backup/kafka -b broker:9092
 
-Committed offsets are translated by the offset map of a restore. A group must have no
-members. The offsets that it had committed in the cluster are kept in the repository, and
-`kbk groups rollback` commits them again.
+Committed offsets are translated by the offset map of a restore. A group with members is left
+alone, since they would overwrite its offsets; the others are changed, and the exit code is 3.
+The offsets that a group had committed in the cluster are kept in the repository, and `kbk
+groups rollback` commits them again.
 
 In a repartitioned topic, a group resumes in each partition at the first record that it may
 not have read, whichever partition of the backup it is from; that partition is shown. A
@@ -57,8 +58,37 @@ pub async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
     context.conclude(&restored, Outcome::clean_if(!in_use))
 }
 
+/// Names the groups that are left alone, if there are any.
+pub(in crate::commands) fn left_alone(plan: &GroupsPlan) -> Option<String> {
+    let in_use: Vec<String> = plan
+        .in_use()
+        .map(|group| {
+            let members = human::counted(group.members as u64, "member");
+            format!("{} ({members})", human::group_id(&group.group))
+        })
+        .collect();
+    let count = in_use.len() as u64;
+    (count > 0).then(|| {
+        format!(
+            "left alone: {} in use, {}; stop the consumers, then run `kbk groups restore`",
+            human::counted(count, "group"),
+            human::some_of(&in_use)
+        )
+    })
+}
+
 impl Report for RestoredGroups {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(left_alone) = left_alone(&self.plan) {
+            writeln!(out, "{left_alone}")?;
+        }
+        self.write_changed(out)
+    }
+}
+
+impl RestoredGroups {
+    /// Writes what was changed, or would be.
+    pub(in crate::commands) fn write_changed(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut table = Table::new([
             Column::Left("GROUP"),
             Column::Left("TOPIC/PARTITION"),
@@ -68,12 +98,12 @@ impl Report for RestoredGroups {
             Column::Right("NOW"),
             Column::Left("IS"),
         ]);
-        for group in &self.plan.groups {
+        for group in self.plan.changed() {
             for offset in &group.offsets {
                 let target = &offset.target;
                 let before = offset.before.as_ref();
                 table.row([
-                    human::printable(&group.group),
+                    human::group_id(&group.group),
                     format!("{}/{}", offset.source_topic, offset.source_partition),
                     offset.source_offset.to_string(),
                     format!("{}/{}", target.topic, target.partition),
@@ -89,9 +119,10 @@ impl Report for RestoredGroups {
             let records = human::counted(read_again, "record");
             writeln!(out, "{records} that were already read will be read again")?;
         }
-        let groups = human::counted(self.plan.groups.len() as u64, "group");
+        let groups = human::counted(self.plan.changed().count() as u64, "group");
         match &self.change {
-            None => writeln!(out, "{groups} would be changed"),
+            None if self.dry_run => writeln!(out, "{groups} would be changed"),
+            None => writeln!(out, "nothing changed"),
             Some(change) => writeln!(
                 out,
                 "{groups} changed; the repository keeps what they had before as {change}"

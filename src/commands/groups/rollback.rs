@@ -92,7 +92,7 @@ impl Report for RolledBack {
         ]);
         for offset in &self.plan.offsets {
             table.row([
-                human::printable(&offset.group),
+                human::group_id(&offset.group),
                 format!("{}/{}", offset.topic, offset.partition),
                 position(offset.now.as_ref()),
                 position(offset.before.as_ref()),
@@ -106,7 +106,7 @@ impl Report for RolledBack {
             } else {
                 "was deleted"
             };
-            let group = human::printable(group);
+            let group = human::group_id(group);
             writeln!(out, "group {group} {deleted}: it did not exist before")?;
         }
         self.summary(out)
@@ -117,6 +117,7 @@ impl RolledBack {
     fn summary(&self, out: &mut dyn Write) -> io::Result<()> {
         let change = &self.plan.change;
         let count = |action| human::counted(self.plan.with(action).count() as u64, "offset");
+        let has = |action| self.plan.with(action).next().is_some();
         let back = count(RollbackAction::RolledBack);
         match (&self.rollback, self.dry_run) {
             (Some(rollback), _) => writeln!(
@@ -124,16 +125,26 @@ impl RolledBack {
                 "{back} of change {change} rolled back; the repository keeps what they were as change {rollback}"
             )?,
             (None, true) => writeln!(out, "{back} of change {change} would be rolled back")?,
+            (None, false) if has(RollbackAction::Undeletable) => {
+                writeln!(out, "nothing was changed")?;
+            }
             (None, false) => writeln!(
                 out,
                 "nothing was changed: no offset is as change {change} left it"
             )?,
         }
-        if self.plan.keeps() {
+        if has(RollbackAction::Kept) {
             let kept = count(RollbackAction::Kept);
             writeln!(
                 out,
                 "{kept} committed since the change stay as they are; --overwrite rolls them back, too"
+            )?;
+        }
+        if has(RollbackAction::Undeletable) {
+            let kept = count(RollbackAction::Undeletable);
+            writeln!(
+                out,
+                "{kept} of the group with the empty id stay: brokers delete the whole group alone"
             )?;
         }
         Ok(())
@@ -149,5 +160,6 @@ fn action(action: RollbackAction) -> &'static str {
         RollbackAction::RolledBack => "rolled back",
         RollbackAction::Unchanged => "unchanged: it is as before",
         RollbackAction::Kept => "kept: committed since the change",
+        RollbackAction::Undeletable => "kept: brokers cannot delete it",
     }
 }

@@ -8,6 +8,8 @@ use kbk_tools::inspect::{Part, PartField};
 
 /// Bytes of a line of the dump.
 const LINE_BYTES: usize = 16;
+/// What a disk does not return is skipped in steps of this.
+const SECTOR_BYTES: u64 = 4096;
 /// Width of the bytes of a line.
 const LINE_WIDTH: usize = 3 * LINE_BYTES;
 
@@ -85,8 +87,15 @@ fn bytes(
     while at < range.end {
         let mut line = Vec::with_capacity(LINE_BYTES);
         let left = (range.end - at).min(LINE_BYTES as u64);
-        if Read::take(&mut *file, left).read_to_end(&mut line)? == 0 {
-            return Ok(());
+        match Read::take(&mut *file, left).read_to_end(&mut line) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => {
+                writeln!(out, "{at:08x}  cannot be read: {error}")?;
+                at = (at + 1).next_multiple_of(SECTOR_BYTES);
+                file.seek(SeekFrom::Start(at))?;
+                continue;
+            }
         }
         let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
         let hex = hex.join(" ");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use kbk_format::salvage::Loss;
 use kbk_format::scan::IdentifiedBy;
+use kbk_tools::FileBytesError;
 use kbk_tools::recover::{FileOptions, FileRecovery, RecoverError, recover_files};
 
 use super::Args;
@@ -43,7 +44,9 @@ pub(super) async fn run(
 
 fn failed(error: RecoverError) -> CliError {
     let hint = match &error {
-        RecoverError::Read { .. } => "give the paths of .kseg files",
+        // It says what to do.
+        RecoverError::Read(FileBytesError::Copy { .. }) => return error.into(),
+        RecoverError::Read(_) => "give the paths of .kseg files",
         RecoverError::NotASegment { .. } => {
             "if it is part of a larger image, cut out the part that holds the segment"
         }
@@ -63,6 +66,7 @@ fn failed(error: RecoverError) -> CliError {
 impl Report for FileRecovery {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "{}", verdict(self))?;
+        unreadable(self, out)?;
         if self.identified_by > IdentifiedBy::Trailer {
             writeln!(
                 out,
@@ -93,7 +97,7 @@ impl Report for FileRecovery {
                 segment.topic,
                 segment.partition,
                 segment.offsets,
-                human::counted(self.blocks, "intact block"),
+                taken(self),
             ),
             (Some(segment), None) => writeln!(
                 out,
@@ -101,6 +105,18 @@ impl Report for FileRecovery {
                 segment.topic, segment.partition, segment.offsets
             ),
             (None, _) => writeln!(out, "nothing was written"),
+        }
+    }
+}
+
+/// Says what the records were in.
+fn taken(report: &FileRecovery) -> String {
+    let blocks = human::counted(report.blocks, "intact block");
+    match report.partial_blocks {
+        0 => blocks,
+        partial => {
+            let damaged = human::counted(partial, "damaged block");
+            format!("{blocks}, and the intact batches of {damaged}")
         }
     }
 }
@@ -132,6 +148,30 @@ fn verdict(report: &FileRecovery) -> String {
             "{done} {records}: {offsets} in {ranges} are lost at least, and how many records these had is not known"
         ),
     }
+}
+
+/// Says what the disks do not return.
+fn unreadable(report: &FileRecovery, out: &mut dyn Write) -> io::Result<()> {
+    for source in &report.files {
+        let file = source.file.display();
+        for unread in source.unreadable.iter().take(SHOWN) {
+            let end = unread.position.saturating_add(unread.bytes);
+            writeln!(
+                out,
+                "cannot read {file} from position {} to {end}, and what was there is lost unless another copy has it: {}",
+                unread.position, unread.reason
+            )?;
+        }
+        if let Some(more) = source
+            .unreadable
+            .len()
+            .checked_sub(SHOWN)
+            .filter(|it| *it > 0)
+        {
+            writeln!(out, "and {more} more: --json or --report lists all")?;
+        }
+    }
+    Ok(())
 }
 
 /// Says whether there may have been more.

@@ -33,10 +33,12 @@ Examples:
   kbk recover headless.kseg -o recovered.kseg --as orders/3
 
 Every block that still proves itself is kept: its header, its bytes, its records and their digests agree.
+Of a damaged block of Kafka's own batches, those are kept of which the checksums of all batches prove the place;
+of an intact one, those that can be decoded.
 It does not matter where in the file it is: bytes may be missing or added in front or in the middle, ranges
 be zeroed, pages be shuffled. What cannot be proved is not written, and the report names it.
 
-In a repository: the newest snapshot is verified, as `kbk verify` does it, and one new snapshot names new
+In a repository: the newest snapshot is verified, as by `kbk verify --depth records`, and one new snapshot names new
 segments in place of those that are damaged or missing. What is lost is named by the repository from then on:
 its partitions stay incomplete, and restores, mounts and exports say so. --from takes from a copy, or from
 another backup of the same topics, what it has of that. Backups may run meanwhile, and continue afterwards;
@@ -50,7 +52,8 @@ only the index stated is not known then: configurations, replication factors, gr
 after the last segment. Partitions are incomplete until the next backup has read them to their end. Records that
 were expired or compacted, and topics that only forgotten snapshots had, come back if a prune has not deleted them
 yet. Contradictory segments, as an unclean leader election leaves them, are not mixed: one history is used, and the
-others are named.
+others are named. An object that cannot be read now, between others that can, ends it: what it has may come back.
+--abandon-unread states that as lost.
 
 Of files: the new segment names lost offsets as gaps with the reason damaged. The given files are not changed.
 
@@ -76,6 +79,11 @@ pub struct Args {
     /// Build a new snapshot of the segments alone, since index/, snapshots/ or kbk.json is damaged or gone
     #[arg(long, conflicts_with_all = ["files", "output", "partition", "topic", "exclude", "from"])]
     pub rebuild: bool,
+
+    /// State as lost what only objects may have that cannot be read now, such as one in an archive, or of a later kbk: without this option,
+    /// nothing is rebuilt then
+    #[arg(long, requires = "rebuild")]
+    pub abandon_unread: bool,
 
     /// The topics of the repository to recover.
     #[command(flatten)]

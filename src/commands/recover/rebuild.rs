@@ -133,6 +133,9 @@ async fn apply(
         return Ok(planned);
     };
     let report = &planned.report;
+    if !report.interrupted {
+        plan.check(args.abandon_unread).map_err(failed)?;
+    }
     if !args.yes && !report.is_lossless() && !report.interrupted {
         context.output.step(&planned)?;
         let lost = human::counted(report.stated_lost_offsets, "offset");
@@ -145,8 +148,12 @@ async fn apply(
     let events: Arc<dyn RecoverEvents> = Arc::clone(&progress) as _;
     let options = RebuildOptions {
         writer: commands::writer(),
-        policy: "--rebuild".to_owned(),
+        policy: match args.abandon_unread {
+            true => "--rebuild --abandon-unread".to_owned(),
+            false => "--rebuild".to_owned(),
+        },
         now: Timestamp::now(),
+        abandons_unread: args.abandon_unread,
     };
     let rebuilt = claim
         .unless_lost(rebuild(repository, plan, &options, &events))
@@ -235,7 +242,19 @@ impl Rebuilding {
     /// Says how many offsets are lost, as far as that is known.
     fn lost(&self) -> String {
         let report = &self.report;
-        let known = match (report.stated_lost_offsets, report.lost_offsets) {
+        let certain = report
+            .stated_lost_offsets
+            .saturating_sub(report.unread_offsets);
+        let known = match (certain, report.lost_offsets) {
+            (0, _) if report.unread_offsets > 0 => Some(format!(
+                "{} are in no object that can be read now",
+                human::counted(report.unread_offsets, "offset")
+            )),
+            (lost, _) if report.unread_offsets > 0 => Some(format!(
+                "at least {} are lost, {} more are in no object that can be read now",
+                human::counted(lost, "offset"),
+                human::count(report.unread_offsets)
+            )),
             (0, Some(_)) => None,
             (0, None) => Some("how many offsets are lost is not known".to_owned()),
             (lost, Some(_)) => Some(format!("{} are lost", human::counted(lost, "offset"))),
@@ -355,12 +374,31 @@ impl Rebuilding {
                  snapshots, and what an interrupted backup stored"
             )?;
         }
-        if report.new_topics > 0 {
+        for topic in report.empty_topics.iter().take(SHOWN) {
+            let name = commands::history_name(&topic.topic, &topic.topic_id, topic.deleted);
+            let partitions = human::counted(topic.partitions, "partition");
+            match topic.stated_records {
+                0 => writeln!(
+                    out,
+                    "{name}: {partitions}, and no record, as a damaged snapshot states it"
+                )?,
+                lost => writeln!(
+                    out,
+                    "{name}: {partitions}, and no segment is left of it: {} that a damaged snapshot states are missing",
+                    human::counted(lost, "record")
+                )?,
+            }
+        }
+        more(report.empty_topics.len(), out)?;
+        let unknown = report
+            .new_topics
+            .saturating_sub(report.empty_topics.len() as u64);
+        if unknown > 0 {
             writeln!(
                 out,
                 "not known of {}: configurations, replication factors, and what the source had after the last segment; `kbk backup` reads them, as it \
                  does groups and ACLs",
-                human::counted(report.new_topics, "topic")
+                human::counted(unknown, "topic")
             )?;
         }
         Ok(())
@@ -448,7 +486,25 @@ impl Rebuilding {
         for (row, lost) in lost.clone().take(SHOWN) {
             writeln!(out, "{}: {lost} are lost: no segment has them", name(row))?;
         }
-        more(lost.count(), out)
+        more(lost.count(), out)?;
+        let unread = partitions
+            .iter()
+            .flat_map(|row| row.unread_spans.iter().map(move |unread| (row, unread)));
+        for (row, unread) in unread.clone().take(SHOWN) {
+            writeln!(
+                out,
+                "{}: {unread} are in no object that can be read now, and may be in one that cannot",
+                name(row)
+            )?;
+        }
+        more(unread.count(), out)?;
+        if self.dry_run && self.report.unread_offsets > 0 {
+            writeln!(
+                out,
+                "nothing is rebuilt like that: make these objects readable, or abandon them with --abandon-unread"
+            )?;
+        }
+        Ok(())
     }
 
     fn write_objects(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -530,12 +586,12 @@ fn meaning(fate: Fate) -> &'static str {
             "under the names of other segments, and what nothing else has of them is in new segments"
         }
         Fate::Misplaced => {
-            "damaged segments of another name: a rebuild uses what is left of them once each has the name that its header states"
+            "segments of another name, whose headers and blocks do not prove which ones they are"
         }
         Fate::Empty => "without offsets",
         Fate::Unsupported => "written by a later kbk",
         Fate::Inaccessible => {
-            "the store does not return them: make them readable before this snapshot is built, which states as lost what only they have"
+            "the store does not return them: make them readable before this snapshot is built"
         }
         Fate::Unreadable => "nothing of them proves itself",
     }

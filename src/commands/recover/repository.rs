@@ -9,9 +9,8 @@ use kbk_format::repo::{
     Id, IncompleteReason, RepoError, RepoErrorKind, Repository, Snapshot, Store, TopicName,
 };
 use kbk_tools::list::Completeness;
-use kbk_tools::recover::{
-    self, Donor, LostRow, RecoverEvents, RecoverOptions, RecoveredRow, Recovery, RecoveryError,
-};
+use kbk_tools::maintenance::{MaintenanceError, MaintenanceEvents, MaintenanceOptions};
+use kbk_tools::recover::{self, Donor, LostRow, RecoverEvents, RecoveredRow, Recovery};
 use kbk_tools::verify::VerifyEvents;
 use serde::Serialize;
 
@@ -73,13 +72,13 @@ pub(super) async fn run(
     let plan = recover::plan(&repository, &newest, &topics, donor.is_some(), &events).await;
     drop((events, progress));
     let plan = plan.map_err(of_newest)?;
-    let mut options = RecoverOptions {
+    let mut options = MaintenanceOptions {
         dry_run: true,
         writer: commands::writer(),
         policy: args.in_words(),
         now: Timestamp::now(),
     };
-    let of = |recovery: Recovery, state: &Snapshot, options: &RecoverOptions| Recovering {
+    let of = |recovery: Recovery, state: &Snapshot, options: &MaintenanceOptions| Recovering {
         dry_run: options.dry_run,
         policy: options.policy.clone(),
         from: donor.as_ref().map(|donor| donor.url().to_owned()),
@@ -89,7 +88,7 @@ pub(super) async fn run(
         completeness: completeness(state, &topics, &recovery, options.dry_run),
         recovery,
     };
-    let apply = async |options: &RecoverOptions| {
+    let apply = async |options: &MaintenanceOptions| {
         let title = if options.dry_run {
             "searching"
         } else {
@@ -158,9 +157,9 @@ fn completeness(
     found
 }
 
-fn failed(error: RecoveryError) -> CliError {
+fn failed(error: MaintenanceError) -> CliError {
     match error {
-        RecoveryError::Repo(error) => of_newest(error),
+        MaintenanceError::Repo(error) => of_newest(error),
         error => CliError::new(error.to_string()),
     }
 }
@@ -256,7 +255,9 @@ impl RecoverEvents for Progress {
     fn searched(&self, bytes: u64) {
         self.bytes_checked(bytes);
     }
+}
 
+impl MaintenanceEvents for Progress {
     fn sealed(&self, bytes: u64) {
         self.events.segment_sealed(bytes);
     }

@@ -23,8 +23,8 @@ use crate::human;
 use crate::kafka::ClientSettings;
 use crate::restore::{
     self, Afterwards, Finished, Obstacle, PartitionMapping, PlanError, Purpose, RecordSelection,
-    RestoreError, RestoreOptions, RestorePlan, RestoreReport, ResumeError, RetentionChoice,
-    RunError, TargetError, TopicPlan,
+    RestoreError, RestoreOptions, RestorePlan, ResumeError, RetentionChoice, RunError, TargetError,
+    TopicPlan,
 };
 use crate::select::{DropHeaders, NamePattern, PartitionMap, PatternError, TopicRef};
 
@@ -325,7 +325,7 @@ async fn report(
         let error = CliError::from(error).hint(ACLS_LATER);
         return Err(context.conclude_failed(&report, error));
     }
-    let outcome = outcome(&finished.report);
+    let outcome = outcome(&finished);
     context.conclude(&report, outcome)?;
     let report = &finished.report;
     if wants_acls && !report.is_exact() {
@@ -356,11 +356,16 @@ async fn report(
     Ok(outcome)
 }
 
-fn outcome(report: &RestoreReport) -> Outcome {
+fn outcome(finished: &Finished) -> Outcome {
+    let report = &finished.report;
+    let mut groups = finished.groups.iter();
+    let leaves_groups_alone = groups.any(|groups| groups.plan.in_use().next().is_some());
     match report.interrupted {
         true => Outcome::Interrupted,
         // That a snapshot lacks records was allowed, and it is not whole all the same.
-        false => Outcome::clean_if(report.is_exact() && report.saved.complete),
+        false => {
+            Outcome::clean_if(report.is_exact() && report.saved.complete && !leaves_groups_alone)
+        }
     }
 }
 

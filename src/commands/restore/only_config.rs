@@ -120,13 +120,12 @@ impl Report for ConfigPlan {
 /// Returns a row per entry, and at least one: target, partitions, key, current value, saved value.
 fn config_rows(topic: &TopicConfigPlan) -> Vec<[String; 5]> {
     let (target, partitions, entries) = match &topic.action {
-        ConfigAction::Create {
-            partitions, config, ..
-        } => {
-            let entries = config.iter();
+        ConfigAction::Create(create) => {
+            let entries = create.config.iter();
             let entries = entries.map(|(key, to)| [key.clone(), String::new(), to.clone()]);
             let target = format!("{} (new)", topic.target);
-            (target, partitions.to_string(), entries.collect::<Vec<_>>())
+            let partitions = create.partitions.to_string();
+            (target, partitions, entries.collect::<Vec<_>>())
         }
         ConfigAction::Change {
             partitions,

@@ -96,7 +96,7 @@ impl Report for RestorePlan {
             }
         }
         for GroupWithoutOffsets { group, why } in &self.groups_without_offsets {
-            let group = human::printable(group);
+            let group = human::group_id(group);
             writeln!(out, "no offset would be committed of group {group}: {why}")?;
         }
         if !self.manifest.drop_headers.is_empty() {

@@ -5,14 +5,18 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::cli::Report;
+use crate::commands::groups::restore::left_alone;
 use crate::human;
 use crate::restore::{Finished, RestoreReport};
 
 impl Report for Finished {
     fn human(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(left_alone) = self.groups.as_ref().and_then(|it| left_alone(&it.plan)) {
+            writeln!(out, "{left_alone}")?;
+        }
         self.report.human(out)?;
         if let Some(groups) = &self.groups {
-            groups.human(out)?;
+            groups.write_changed(out)?;
         }
         match &self.acls {
             Some(acls) => acls.human(out),

@@ -12,9 +12,9 @@ use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::items;
 use super::owned::Config;
-use super::request::{BrokerError, Request, Responder, permanent};
+use super::request::{BrokerError, Request, Responder, permanent, set_validate_only};
 use super::{Admin, invalid};
-use crate::kafka::client::{Reason, owned_text};
+use crate::kafka::client::owned_text;
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::permission::{AclOperation, Permission};
 
@@ -105,6 +105,24 @@ impl Admin {
         })
     }
 
+    /// Fails where brokers do not know the request that changes the configuration of a topic, which need not exist. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`KafkaError::Unsupported`], or that no broker answers.
+    pub fn check_config_changes(&self, topic: &str) -> Result<(), KafkaError> {
+        let tried = self.topics_with_fixed_config(&[topic.to_owned()]);
+        match tried {
+            Err(error) if error.is_unsupported() => Err(KafkaError::Unsupported {
+                doing: "change the configuration of topics".to_owned(),
+                cause: "its brokers do not know the request IncrementalAlterConfigs".to_owned(),
+            }),
+            // What is not permitted, or not possible, has its own place.
+            Ok(_) | Err(KafkaError::Other { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Returns the topics whose configuration this principal may not read. They need not exist: brokers check permissions first.
     pub(super) fn topics_with_hidden_config(
         &self,
@@ -151,16 +169,10 @@ impl Admin {
                     .iter()
                     .map(|resource| resource.0.as_ptr())
                     .collect();
-                let mut reason = Reason::new();
                 // SAFETY: all handles are live; the options are not shared with another request, and this operation has the
                 // option. The array is read during the call.
                 unsafe {
-                    sys::rd_kafka_AdminOptions_set_validate_only(
-                        options.cast_mut(),
-                        validate_only.into(),
-                        reason.as_mut_ptr(),
-                        Reason::SIZE,
-                    );
+                    set_validate_only(options, validate_only);
                     sys::rd_kafka_IncrementalAlterConfigs(
                         client,
                         resources.as_mut_ptr(),

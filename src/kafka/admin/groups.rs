@@ -30,7 +30,6 @@ use crate::kafka::client::{length, owned_text};
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::partition::TopicPartition;
 use crate::kafka::permission::{AclOperation, Permission};
-use crate::kafka::wire::{WireClient, WireSettings};
 
 /// A group, as the broker that coordinates it lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -268,7 +267,9 @@ impl Admin {
             .collect())
     }
 
-    /// Asks for the description of each group, with the permissions on it if they are wanted.
+    /// Asks for the description of each group, with the permissions on it if they are wanted. The group with the empty id, which consumers
+    /// without a group have committed offsets of, is answered as one that does not exist: brokers describe no such group, and it can have
+    /// no members.
     pub(super) fn ask_descriptions<T>(
         &self,
         doing: &'static str,
@@ -283,10 +284,13 @@ impl Admin {
             on_group: AclOperation::Describe,
             on_topic: AclOperation::Describe,
         };
-        let names = each(groups, call.doing, |group| c_string(group))?;
-        self.ask_each(
+        let named: Vec<&str> = groups.iter().copied().filter(|id| !id.is_empty()).collect();
+        let unnamed = groups.iter().filter(|id| id.is_empty());
+        let unnamed = unnamed.map(|id| ((*id).to_owned(), Ok(None)));
+        let names = each(&named, call.doing, |group| c_string(group))?;
+        let answers = self.ask_each(
             &call,
-            groups,
+            &named,
             answer_denied,
             &|index, client, options, queue| {
                 let mut name = [names[index].as_ptr()];
@@ -316,7 +320,8 @@ impl Admin {
                     _ => Err(BrokerError::of(Code::GROUP_NOT_FOUND)),
                 }
             },
-        )
+        )?;
+        Ok(answers.into_iter().chain(unnamed).collect())
     }
 
     /// Commits offsets on behalf of groups, which must have no members; a group that does not exist is created. Offsets that are not
@@ -362,23 +367,6 @@ impl Admin {
         Ok(())
     }
 
-    /// Whether the brokers know OffsetDelete. Where they do not, librdkafka 2.12 releases a queue twice (`rd_kafka_OffsetDeleteRequest`, then
-    /// `rd_kafka_coord_req_fsm`) and aborts the process, so it must not be asked.
-    fn can_delete_offsets(&self) -> bool {
-        const OFFSET_DELETE: i16 = 47;
-        let Ok(settings) = WireSettings::new(&self.settings) else {
-            return true;
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        let asked = runtime.map(|runtime| {
-            runtime.block_on(WireClient::new(settings).knows_request(OFFSET_DELETE))
-        });
-        // What else is wrong is the answer to the request itself.
-        !matches!(asked, Ok(Ok(false)))
-    }
-
     /// Deletes a group's committed offsets of partitions. The group must not be subscribed to their topics.
     pub fn delete_offsets(
         &self,
@@ -391,12 +379,8 @@ impl Admin {
             on_group: AclOperation::Delete,
             on_topic: AclOperation::Read,
         };
-        if !self.can_delete_offsets() {
-            return Err(KafkaError::Unsupported {
-                doing: format!("{} group {group}", call.doing),
-                cause: "its brokers do not know the request OffsetDelete".to_owned(),
-            });
-        }
+        let doing = format!("{} group {group}", call.doing);
+        self.check_offset_delete(&doing, partitions)?;
         const LONGEST_TOPIC: usize = 249;
         let at_once = REQUEST_BYTES / (group.len() + LONGEST_TOPIC + COMMIT_OVERHEAD_BYTES);
         let parts: Vec<_> = partitions.chunks(at_once.max(1)).collect();

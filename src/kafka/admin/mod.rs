@@ -3,13 +3,19 @@
 //! Every call has a deadline, is retried while its failure is transient (leaders move, coordinators load), and covers as many
 //! topics or partitions per request as possible: clusters have thousands.
 //!
+//! A request whose answer is lost is repeated as well, so each must have the effect of one. Records are deleted below an offset and never "up
+//! to the end", entries of a configuration are set or removed and never appended to, ACLs and offsets that exist are accepted, and a group
+//! that does not exist counts as deleted. A topic can be created only once: `creation` finds out who did.
+//!
 //! | file | what |
 //! |---|---|
 //! | `cluster` | the cluster id, brokers, metadata |
-//! | `topics` | describing and creating topics |
+//! | `topics` | describing topics |
+//! | `creation` | creating topics |
 //! | `offsets` | log bounds, deleting records |
 //! | `configs` | configurations of topics and brokers |
 //! | `groups` | consumer groups and their committed offsets |
+//! | `offset_delete` | whether brokers can be asked to delete committed offsets |
 //! | `acls` | listing and creating ACLs |
 //! | `rights` | what this principal may do |
 //! | `request` | one request: deadline, retries, errors |
@@ -23,7 +29,9 @@ mod answer;
 mod cluster;
 mod configs;
 mod coordinators;
+mod creation;
 mod groups;
+mod offset_delete;
 mod offsets;
 mod owned;
 mod request;

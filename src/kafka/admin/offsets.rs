@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ptr;
+use std::thread;
 use std::time::Duration;
 
 use rdkafka_sys as sys;
@@ -104,13 +105,34 @@ impl Admin {
         )
     }
 
-    /// Requests one offset per partition, in one call for any number of partitions and brokers.
+    /// Requests one offset per partition, in one call for any number of partitions and brokers. What cannot be answered yet is asked again,
+    /// for as long as some of it is answered each time: the leaders of thousands of partitions are ready one after the other.
     fn list_offsets(
         &self,
         partitions: &[TopicPartition],
         spec: i64,
         isolation: sys::rd_kafka_IsolationLevel_t,
     ) -> Result<Answers<TopicPartition, i64>, KafkaError> {
+        let mut found = BTreeMap::new();
+        let mut open = partitions.to_vec();
+        loop {
+            found.extend(self.list_some_offsets(&open, spec, isolation)?);
+            let before = open.len();
+            open.retain(|partition| !found.contains_key(partition));
+            if open.is_empty() || open.len() == before {
+                return Answers::complete(LIST_OFFSETS, partitions, found);
+            }
+            thread::sleep(Admin::FIRST_PAUSE);
+        }
+    }
+
+    /// Returns the offsets of those partitions of which the leaders answer, which are some.
+    fn list_some_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        spec: i64,
+        isolation: sys::rd_kafka_IsolationLevel_t,
+    ) -> Result<BTreeMap<TopicPartition, i64>, KafkaError> {
         let list =
             PartitionList::new(partitions, spec).map_err(|cause| invalid(LIST_OFFSETS, cause))?;
         let silent = RefCell::new(None);
@@ -130,25 +152,33 @@ impl Admin {
                     let mut count = 0;
                     let result = sys::rd_kafka_event_ListOffsets_result(event);
                     let infos = sys::rd_kafka_ListOffsets_result_infos(result, &mut count);
-                    let found = items(infos, count).iter().map(|&info| from_offset(info));
-                    let found = found.collect::<Result<BTreeMap<_, _>, _>>()?;
-                    // librdkafka 2.12 loses the failure of a request to one of the leaders (`rd_kafka_ListOffsets_response_merge`): its
-                    // partitions have no error then, and an invalid offset. Every log has a start and an end.
-                    match found.iter().find(|(_, offset)| **offset < 0) {
-                        Some((partition, _)) => {
-                            silent.replace(Some(partition.clone()));
-                            Err(BrokerError::of(Code::TRANSPORT))
+                    let (mut found, mut later) = (BTreeMap::new(), None);
+                    silent.take();
+                    for answer in items(infos, count).iter().map(|&info| from_offset(info)) {
+                        match answer {
+                            // librdkafka 2.12 loses the failure of a request to one of the leaders
+                            // (`rd_kafka_ListOffsets_response_merge`): its partitions have no error then, and an invalid offset. Every
+                            // log has a start and an end.
+                            Ok((partition, ..0)) => {
+                                silent.borrow_mut().get_or_insert(partition);
+                                later.get_or_insert(BrokerError::of(Code::TRANSPORT));
+                            }
+                            Ok((partition, offset)) => drop(found.insert(partition, offset)),
+                            Err(error) if error.may_pass() => drop(later.get_or_insert(error)),
+                            Err(error) => return Err(error),
                         }
-                        None => Ok(found),
+                    }
+                    match later {
+                        Some(error) if found.is_empty() => Err(error),
+                        _ => Ok(found),
                     }
                 }
             },
         );
-        let found = found.map_err(|error| match silent.take() {
+        found.map_err(|error| match silent.take() {
             Some(partition) => self.unanswered(error, &partition),
             None => error,
-        })?;
-        Answers::complete(LIST_OFFSETS, partitions, found)
+        })
     }
 
     /// Names the leader that did not answer ListOffsets, where it can be found out.

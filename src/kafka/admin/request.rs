@@ -46,6 +46,23 @@ pub(super) struct BrokerError {
     pub(super) text: String,
 }
 
+/// Sets whether a request changes nothing, and is only checked.
+///
+/// # Safety
+/// The options are live, of no other request, and for an operation that has this option.
+pub(super) unsafe fn set_validate_only(options: *const sys::rd_kafka_AdminOptions_t, yes: bool) {
+    let mut reason = Reason::new();
+    // SAFETY: as the caller guarantees; the size is that of the buffer.
+    unsafe {
+        sys::rd_kafka_AdminOptions_set_validate_only(
+            options.cast_mut(),
+            yes.into(),
+            reason.as_mut_ptr(),
+            Reason::SIZE,
+        );
+    }
+}
+
 impl BrokerError {
     pub(super) fn of(code: Code) -> BrokerError {
         BrokerError {
@@ -62,6 +79,11 @@ impl BrokerError {
             topic: topic.to_owned(),
             text: error.to_string(),
         })
+    }
+
+    /// Whether the same request may succeed later.
+    pub(super) fn may_pass(&self) -> bool {
+        self.code.is_transient() || self.has_no_leader()
     }
 
     /// Whether leaders are changing, or were not known when librdkafka last asked.
@@ -178,7 +200,7 @@ impl Admin {
                 Err(error) => error,
             };
             self.client.poll(Duration::ZERO);
-            if !error.code.is_transient() && !error.has_no_leader() {
+            if !error.may_pass() {
                 return Err(error.into_kafka_error(doing));
             }
             self.follow_cluster(&error, left.min(Admin::ATTEMPT));

@@ -17,7 +17,7 @@ use super::Admin;
 use super::answer::structs;
 use super::owned::{Event, Options};
 use super::request::BrokerError;
-use crate::kafka::client::millis;
+use crate::kafka::client::{millis, owned_text};
 use crate::kafka::error::KafkaError;
 use crate::kafka::message::Queue;
 
@@ -42,7 +42,7 @@ impl StandIn {
 
 impl Admin {
     /// Chooses the broker to ask: the controller if it answers, or else the first broker that does. Fails if none answers `within`
-    /// that time.
+    /// that time, of which a cluster that takes long to name its brokers leaves little: one is asked nevertheless.
     pub(super) fn find_responder(&self, within: Duration) -> Result<(), KafkaError> {
         const ATTEMPT: Duration = Duration::from_secs(2);
         let started = Instant::now();
@@ -56,29 +56,47 @@ impl Admin {
             }
         })?;
         // SAFETY: the metadata and the client are live.
-        let (brokers, controller) = unsafe {
+        let (mut brokers, controller) = unsafe {
             let metadata = metadata.0.as_ref();
             let controller = sys::rd_kafka_controllerid(self.client.as_ptr(), 0);
-            (structs(metadata.brokers, metadata.broker_cnt), controller)
+            let named = |broker: &sys::rd_kafka_metadata_broker| {
+                let (host, port) = (owned_text(broker.host), broker.port);
+                (broker.id, format!("broker {} ({host}:{port})", broker.id))
+            };
+            let brokers = structs(metadata.brokers, metadata.broker_cnt).iter();
+            (brokers.map(named).collect::<Vec<_>>(), controller)
         };
-        let mut brokers: Vec<i32> = brokers.iter().map(|broker| broker.id).collect();
-        brokers.sort_by_key(|&id| id != controller);
-        loop {
-            for &id in &brokers {
-                let left = within.saturating_sub(started.elapsed());
-                if left < Admin::SHORTEST_ATTEMPT {
-                    return Err(self.client.unreachable());
-                }
-                if self.is_answering(id, left.min(ATTEMPT)) {
-                    self.stand_in.set((id != controller).then_some(id));
-                    return Ok(());
-                }
-                tracing::debug!(
-                    "broker {id} does not answer: {}",
-                    self.client.events().cause().text
-                );
+        brokers.sort_by_key(|(id, _)| *id != controller);
+        let mut is_first = true;
+        for (id, name) in brokers.iter().cycle() {
+            let left = within.saturating_sub(started.elapsed());
+            // However late it is, one is asked: a broker that refuses does so at once, and is named then.
+            if left < Admin::SHORTEST_ATTEMPT && !is_first {
+                return Err(self.none_answers(name));
             }
+            is_first = false;
+            let wait = left.clamp(Admin::SHORTEST_ATTEMPT, ATTEMPT);
+            if self.is_answering(*id, wait) {
+                self.stand_in.set((*id != controller).then_some(*id));
+                return Ok(());
+            }
+            tracing::debug!(
+                "{name} does not answer: {}",
+                self.client.events().cause().text
+            );
         }
+        Err(self.client.unreachable())
+    }
+
+    /// The error that no broker of the cluster answers, with the name of one where nothing else is known.
+    fn none_answers(&self, name: &str) -> KafkaError {
+        let mut error = self.client.unreachable();
+        if let KafkaError::Unreachable { cause, .. } = &mut error
+            && self.client.events().last_failure().is_none()
+        {
+            *cause = format!("{name}, which the cluster names, does not answer");
+        }
+        error
     }
 
     /// Whether a broker answers a request within `wait`, be it with an error.

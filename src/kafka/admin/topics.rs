@@ -1,4 +1,4 @@
-//! Topics: describing and creating them.
+//! Topics: describing them.
 
 #![expect(
     unsafe_code,
@@ -12,10 +12,10 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::{items, structs};
-use super::owned::{NewTopic, TopicCollection};
+use super::owned::TopicCollection;
 use super::request::{BrokerError, Request, Responder, permanent};
 use super::{Admin, invalid};
-use crate::kafka::client::{Reason, owned_text};
+use crate::kafka::client::owned_text;
 use crate::kafka::error::{Code, KafkaError};
 use crate::kafka::permission::{AclOperation, Permission};
 
@@ -123,78 +123,6 @@ impl Admin {
             }
         }
         Ok(found)
-    }
-
-    /// Creates a topic. `None` stands for the cluster's default replication factor.
-    pub fn create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        replication_factor: Option<i32>,
-        config: &BTreeMap<String, String>,
-    ) -> Result<(), KafkaError> {
-        let new = NewTopic::new(name, partitions, replication_factor, config);
-        self.create(name, new, false)
-    }
-
-    /// Checks whether the topic could be created, without creating it.
-    pub fn try_create_topic(
-        &self,
-        name: &str,
-        partitions: i32,
-        replication_factor: Option<i32>,
-        config: &BTreeMap<String, String>,
-    ) -> Result<(), KafkaError> {
-        let new = NewTopic::new(name, partitions, replication_factor, config);
-        self.create(name, new, true)
-    }
-
-    fn create(
-        &self,
-        name: &str,
-        new: Result<NewTopic, String>,
-        validate_only: bool,
-    ) -> Result<(), KafkaError> {
-        let doing = format!("create topic {name}");
-        let new = new.map_err(|cause| invalid(&doing, cause))?;
-        self.request(
-            &Request {
-                doing,
-                op: Op::RD_KAFKA_ADMIN_OP_CREATETOPICS,
-                responder: Responder::Controller,
-            },
-            |client, options, queue| {
-                let mut topics = [new.0.as_ptr()];
-                let mut reason = Reason::new();
-                // SAFETY: all handles are live; the options are not shared with another request, and this operation has the
-                // option. The array is read during the call.
-                unsafe {
-                    sys::rd_kafka_AdminOptions_set_validate_only(
-                        options.cast_mut(),
-                        validate_only.into(),
-                        reason.as_mut_ptr(),
-                        Reason::SIZE,
-                    );
-                    sys::rd_kafka_CreateTopics(client, topics.as_mut_ptr(), 1, options, queue)
-                };
-            },
-            |event| {
-                // SAFETY: the event is of this kind, and its contents live as long as it does.
-                unsafe {
-                    let mut count = 0;
-                    let result = sys::rd_kafka_event_CreateTopics_result(event);
-                    let topics = sys::rd_kafka_CreateTopics_result_topics(result, &mut count);
-                    for &topic in items(topics, count) {
-                        BrokerError::check(
-                            Code(sys::rd_kafka_topic_result_error(topic) as i32),
-                            name,
-                            sys::rd_kafka_topic_result_error_string(topic),
-                        )?;
-                    }
-                }
-                Ok(())
-            },
-        )
     }
 
     /// Lists all topics from a metadata response, which has no topic ids.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::consistency::check;
 use super::error::{Origin, SettingsError};
@@ -9,6 +10,7 @@ use super::fixed::{canonical, check_override};
 use super::properties::{self, Property};
 use super::{ClientSettings, java, variables};
 use crate::kafka::client::{ClientConfig, ConfError, NativeConf, is_secret};
+use crate::kafka::oidc::{self, OidcSettings, TokenSource};
 
 /// Settings under construction.
 pub(super) struct Builder {
@@ -93,13 +95,17 @@ impl Builder {
         value: &str,
     ) -> Result<(), SettingsError> {
         let (origin, key) = (origin.clone(), canonical(key).to_owned());
-        self.check_compiled_in(&key, value)
-            .map_err(|cause| SettingsError::InvalidValue {
-                origin: origin.clone(),
-                key: key.clone(),
-                cause,
-            })?;
-        match self.native.set(&key, value) {
+        check_value(&key, value).map_err(|cause| SettingsError::InvalidValue {
+            origin: origin.clone(),
+            key: key.clone(),
+            cause,
+        })?;
+        let accepted = match oidc::is_handled(&key) {
+            // This librdkafka, which has no curl, rejects these whatever they say.
+            true => Ok(()),
+            false => self.native.set(&key, value),
+        };
+        match accepted {
             Ok(()) => {
                 let shown = if is_secret(&key) {
                     "[not shown]"
@@ -127,25 +133,6 @@ impl Builder {
         }
     }
 
-    /// Explains what this build lacks, in more detail than librdkafka. That it lists `sasl_gssapi` as a feature says nothing: a build
-    /// with curl does, too, without a Kerberos library (docs/decisions/0010).
-    fn check_compiled_in(&self, key: &str, value: &str) -> Result<(), String> {
-        match (key, value) {
-            ("sasl.mechanism", "GSSAPI") => Err(java::NO_KERBEROS.to_owned()),
-            ("sasl.oauthbearer.method", "oidc") if !self.has_feature("oidc") => Err(
-                "fetching OAUTHBEARER tokens from an endpoint (OIDC) is not compiled into this kbk; use SCRAM, PLAIN or TLS client \
-                 certificates"
-                    .to_owned(),
-            ),
-            _ => Ok(()),
-        }
-    }
-
-    fn has_feature(&self, name: &str) -> bool {
-        let features = self.native.features();
-        features.split(',').any(|compiled_in| compiled_in == name)
-    }
-
     /// Finds the known property most similar to `key`; Java properties are considered in a file only.
     fn nearest(&self, key: &str, origin: &Origin) -> Option<String> {
         const MIN_SIMILARITY: f64 = 0.75;
@@ -153,31 +140,48 @@ impl Builder {
         self.native
             .names()
             .into_iter()
-            .chain(java.map(str::to_owned))
+            .chain(
+                java.chain(oidc::PROPERTIES.iter().copied())
+                    .map(str::to_owned),
+            )
             .map(|name| (strsim::normalized_damerau_levenshtein(key, &name), name))
             .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
             .max_by(|(a, _), (b, _)| a.total_cmp(b))
             .map(|(_, name)| name)
     }
 
-    pub(super) fn finish(self) -> Result<ClientSettings, SettingsError> {
+    pub(super) fn finish(mut self) -> Result<ClientSettings, SettingsError> {
         let servers = self.config.get("bootstrap.servers").unwrap_or_default();
         if servers.trim().is_empty() {
             return Err(SettingsError::NoBootstrapServer);
         }
-        check(&self.config).map_err(|(key, cause)| match self.origins.get(key) {
+        let mistake = |(key, cause): (&'static str, String)| match self.origins.get(key) {
             Some(origin) => SettingsError::InvalidValue {
                 origin: origin.clone(),
                 key: key.to_owned(),
                 cause,
             },
             None => SettingsError::Missing { key, cause },
-        })?;
+        };
+        check(&self.config).map_err(mistake)?;
+        let tokens = OidcSettings::of(&self.config).map_err(mistake)?;
+        self.config.tokens = tokens.map(|settings| Arc::new(TokenSource::new(settings)));
         Ok(ClientSettings {
             config: self.config,
             origins: self.origins,
             timeout: None,
+            knows_offset_delete: Arc::default(),
         })
+    }
+}
+
+/// Checks what is not left to librdkafka. That it lists `sasl_gssapi` as a feature would say nothing: a build with curl does, too, without
+/// a Kerberos library (docs/decisions/0010).
+fn check_value(key: &str, value: &str) -> Result<(), String> {
+    match (key, value) {
+        ("sasl.mechanism", "GSSAPI") => Err(java::NO_KERBEROS.to_owned()),
+        _ if oidc::is_handled(key) => oidc::check_value(key, value),
+        _ => Ok(()),
     }
 }
 

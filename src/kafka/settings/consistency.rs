@@ -100,12 +100,14 @@ fn login(config: &ClientConfig) -> Result<(), Mistake> {
             ),
         )),
         Some("OAUTHBEARER") => {
-            let has_token = is_set("sasl.oauthbearer.config") || is_set("sasl.oauthbearer.method");
-            if has_token {
+            let method = config.get("sasl.oauthbearer.method").unwrap_or_default();
+            // What an endpoint needs is checked where its settings are read.
+            if is_set("sasl.oauthbearer.config") || method.eq_ignore_ascii_case("oidc") {
                 return Ok(());
             }
             let cause = "OAUTHBEARER needs the claims of an unsecured token, as `principal=NAME`, with \
-                         `enable.sasl.oauthbearer.unsecure.jwt=true`; tokens from an endpoint (OIDC) are not compiled into this kbk";
+                         `enable.sasl.oauthbearer.unsecure.jwt=true`; to get tokens from an endpoint (OIDC), set \
+                         `sasl.oauthbearer.method=oidc`";
             Err(("sasl.oauthbearer.config", cause.to_owned()))
         }
         Some(mechanism @ ("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512")) => {

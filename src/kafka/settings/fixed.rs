@@ -57,7 +57,7 @@ pub(super) const FIXED: [(&str, &str, &str); 10] = [
 ];
 
 /// Pairs of names that librdkafka has for one property. Values are kept under the second, so that `-X` wins under either name.
-const ALIASES: [(&str, &str); 9] = [
+const ALIASES: [(&str, &str); 11] = [
     ("metadata.broker.list", "bootstrap.servers"),
     ("sasl.mechanisms", "sasl.mechanism"),
     ("request.required.acks", "acks"),
@@ -67,6 +67,14 @@ const ALIASES: [(&str, &str); 9] = [
     ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
     ("max.in.flight", "max.in.flight.requests.per.connection"),
     ("message.send.max.retries", "retries"),
+    (
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.id",
+    ),
+    (
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.client.secret",
+    ),
 ];
 
 /// Properties that would change what kind of client it is.

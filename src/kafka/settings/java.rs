@@ -123,9 +123,9 @@ pub(super) fn keys() -> impl Iterator<Item = &'static str> {
     IGNORED.into_iter().chain(SPECIAL).chain(renamed)
 }
 
-/// What this build lacks: librdkafka needs Cyrus SASL and the Kerberos libraries of the system for it.
-pub(super) const NO_KERBEROS: &str = "Kerberos (GSSAPI) is not compiled into this kbk; use SCRAM, PLAIN, OAUTHBEARER or TLS client \
-     certificates";
+/// What this build lacks, and what a cluster can offer instead (docs/decisions/0010).
+pub(super) const NO_KERBEROS: &str = "Kerberos (GSSAPI) is not compiled into this kbk, whichever --client; a listener may offer SCRAM beside it \
+     (`sasl.enabled.mechanisms=GSSAPI,SCRAM-SHA-512` of the brokers): use SCRAM, PLAIN, OAUTHBEARER or TLS client certificates";
 
 /// Translates one property; `file` looks up the other properties of the same file. Errors say what is wrong and what to do, and
 /// omit values that may be secrets.
@@ -193,7 +193,15 @@ fn login<'f>(text: &str, file: &impl Fn(&str) -> Option<&'f str>) -> Result<Tran
             ("sasl.username", required("username")?),
             ("sasl.password", required("password")?),
         ])),
-        "OAuthBearerLoginModule" => Ok(bearer(&module, file)),
+        "OAuthBearerLoginModule" => {
+            let is_tls = |option: &&String| option.starts_with("ssl.");
+            match module.options.keys().find(is_tls) {
+                Some(_) => Err("the options of OAuthBearerLoginModule that begin with ssl. are not supported; give the certificates that \
+                                the token endpoint's is checked with by `https.ca.location`"
+                    .to_owned()),
+                None => Ok(bearer(&module, file)),
+            }
+        }
         "Krb5LoginModule" => Err(NO_KERBEROS.to_owned()),
         other => Err(format!(
             "the login module {other} is not supported; use PlainLoginModule, ScramLoginModule or OAuthBearerLoginModule"
@@ -209,6 +217,7 @@ fn bearer<'f>(module: &LoginModule, file: &impl Fn(&str) -> Option<&'f str>) -> 
         ("scope", "sasl.oauthbearer.scope"),
     ];
     const CLAIM: &str = "unsecuredLoginStringClaim_";
+    const EXTENSION: &str = "extension_";
     let mut pairs: Vec<(&str, String)> = CREDENTIALS
         .iter()
         .filter_map(|(java, name)| Some((*name, module.option(java)?.to_owned())))
@@ -222,6 +231,14 @@ fn bearer<'f>(module: &LoginModule, file: &impl Fn(&str) -> Option<&'f str>) -> 
             _ => None,
         })
         .collect();
+    let extensions: Vec<String> = module
+        .options
+        .iter()
+        .filter_map(|(key, value)| Some(format!("{}={value}", key.strip_prefix(EXTENSION)?)))
+        .collect();
+    if !extensions.is_empty() && file("sasl.oauthbearer.extensions").is_none() {
+        pairs.push(("sasl.oauthbearer.extensions", extensions.join(",")));
+    }
     // librdkafka's own property for the claims wins over the module's.
     if !claims.is_empty() && file("sasl.oauthbearer.config").is_none() {
         pairs.push(("sasl.oauthbearer.config", claims.join(" ")));
@@ -287,6 +304,20 @@ mod tests {
             ("enable.sasl.oauthbearer.unsecure.jwt", "true"),
         ]);
         assert_eq!(alone("sasl.jaas.config", text), Ok(expected));
+    }
+
+    #[test]
+    fn bearer_tokens_from_an_endpoint() {
+        let text = "a.OAuthBearerLoginModule required clientId=\"kbk\" clientSecret=\"p\" extension_logicalCluster=\"lkc-1\";";
+        let expected = set([
+            ("sasl.oauthbearer.client.id", "kbk"),
+            ("sasl.oauthbearer.client.secret", "p"),
+            ("sasl.oauthbearer.extensions", "logicalCluster=lkc-1"),
+        ]);
+        assert_eq!(alone("sasl.jaas.config", text), Ok(expected));
+        let tls = "a.OAuthBearerLoginModule required ssl.truststore.location=\"/x\";";
+        let error = alone("sasl.jaas.config", tls).unwrap_err();
+        assert!(error.contains("`https.ca.location`"), "{error}");
     }
 
     #[test]

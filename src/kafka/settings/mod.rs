@@ -23,6 +23,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kbk_format::batch::BatchCodec;
@@ -42,6 +43,8 @@ pub struct ClientSettings {
     origins: BTreeMap<String, Origin>,
     /// How long a cluster may not answer, where the user has set it.
     timeout: Option<Duration>,
+    /// Whether the cluster's brokers know OffsetDelete, once they were asked. Clones share it.
+    knows_offset_delete: Arc<OnceLock<bool>>,
 }
 
 /// How long reading or writing records may make no progress, unless the user has set it. Enough for brokers to restart.
@@ -102,10 +105,22 @@ impl ClientSettings {
         self.timeout.unwrap_or(REQUEST_TIMEOUT)
     }
 
+    /// Whether the cluster's brokers know OffsetDelete, once they were asked.
+    pub(super) fn knows_offset_delete(&self) -> &OnceLock<bool> {
+        &self.knows_offset_delete
+    }
+
     /// Returns the codec of batches that the user has set, for all topics.
     #[must_use]
     pub fn batch_codec(&self) -> Option<BatchCodec> {
         BatchCodec::named(self.config.get("compression.type")?)
+    }
+
+    /// Returns whether the user has bounded batches that are written, in bytes or in records.
+    #[must_use]
+    pub fn bounds_batches(&self) -> bool {
+        let is_set = |key| self.config.get(key).is_some();
+        is_set("batch.size") || is_set("batch.num.messages")
     }
 
     /// The transaction timeout that the user has set.

@@ -9,6 +9,8 @@ use crate::kafka::options::SinkOptions;
 
 /// librdkafka's default.
 const LONGEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(60);
+/// A second less than an attempt of an administrative request may take (`Admin::ATTEMPT`).
+const LONGEST_ADMIN_SOCKET_TIMEOUT: Duration = Duration::from_secs(9);
 /// A second more than librdkafka requires above `fetch.wait.max.ms`, and more than any round trip takes.
 const SHORTEST_SOCKET_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -30,10 +32,14 @@ impl ClientSettings {
     /// With connections made on demand, librdkafka 2.12.1 does not back off from a broker that refuses them while a request waits
     /// for it: each failure changes the broker's state, the change wakes the request, and the request asks for a connection at once
     /// (`rd_kafka_broker_find_by_nodeid0`), 800 times per second and more.
+    ///
+    /// A request that is repeated goes over the same connection, unless that one is closed: by the time in which a request must be answered.
     pub(in crate::kafka) fn admin(&self) -> ClientConfig {
+        let socket_timeout = self.socket_timeout().min(LONGEST_ADMIN_SOCKET_TIMEOUT);
         self.merge(&[
             ("topic.metadata.refresh.interval.ms", "-1".to_owned()),
             ("enable.sparse.connections", "false".to_owned()),
+            ("socket.timeout.ms", socket_timeout.as_millis().to_string()),
         ])
     }
 
@@ -184,7 +190,8 @@ impl ClientSettings {
         for (key, value) in defaults {
             config.set(key, value.as_str());
         }
-        config.0.extend(self.config.0.clone());
+        config.properties.extend(self.config.properties.clone());
+        config.tokens.clone_from(&self.config.tokens);
         for (key, value, _) in FIXED {
             config.set(key, value);
         }

@@ -205,7 +205,7 @@ fn librdkafka_accepts_every_default() {
         settings.producer(&producer(usize::MAX, Some("id".to_owned()))),
     ] {
         let mut native = NativeConf::new();
-        for (key, value) in &config.0 {
+        for (key, value) in &config.properties {
             assert!(native.set(key, value).is_ok(), "{key}={value}");
         }
     }

@@ -219,7 +219,8 @@ fn a_read_survives_a_broker_outage() {
 fn a_read_fails_when_brokers_stay_unreachable() {
     let (cluster, settings) = cluster(&[("t", 1)]);
     write(&settings, target("t", 0), &[plain(0)]);
-    let settings = settings.with_timeout(Some(Duration::from_millis(300)));
+    // Long enough for a busy machine to open the consumer.
+    let settings = settings.with_timeout(Some(Duration::from_millis(600)));
     let options = SourceOptions::default();
     let mut consumer = Consumer::open(&settings, &options, vec![range("t", 0, 0, 1)]).unwrap();
     cluster.go_down().unwrap();

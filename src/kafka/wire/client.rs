@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicI16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::{Instant, sleep_until};
 
 use super::address::Address;
 use super::backoff::Backoff;
@@ -17,7 +20,22 @@ use super::leaders::{ClusterMetadata, Leader, Leaders};
 use super::pool::FramePool;
 use super::protocol::{Api, ErrorCode, MetadataRequest, MetadataResponse, Request};
 use super::settings::WireSettings;
+use crate::kafka::error::KafkaError;
+use crate::kafka::outage;
 use crate::kafka::partition::TopicPartition;
+
+/// Starts a runtime for a client whose caller blocks on its own thread.
+///
+/// # Errors
+///
+/// If the operating system refuses what it needs.
+pub fn runtime() -> Result<Runtime, KafkaError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| KafkaError::Other {
+        doing: "start the Kafka client".to_owned(),
+        cause: error.to_string(),
+    })
+}
 
 /// A client of one cluster. Clones share its connections.
 #[derive(Clone)]
@@ -33,6 +51,8 @@ struct Shared {
     transaction_version: AtomicI16,
     /// Why the last request came to no broker; `None` where one has answered it.
     trouble: Mutex<Option<String>>,
+    /// Until when brokers have asked to be sent nothing, and the last one to.
+    throttled: Mutex<Option<(Instant, BrokerName)>>,
     /// Whom the last request was sent to.
     asked: Mutex<Option<(BrokerName, Api)>>,
     /// One connection per broker, opened when it is first needed.
@@ -68,6 +88,7 @@ impl WireClient {
             coordinators: Coordinators::default(),
             transaction_version: AtomicI16::new(0),
             trouble: Mutex::default(),
+            throttled: Mutex::default(),
             asked: Mutex::default(),
             control: Mutex::default(),
         }))
@@ -162,6 +183,19 @@ impl WireClient {
         answered.clone().into_iter().chain(others).collect()
     }
 
+    /// Asks another broker for metadata next time: the one that answered last may not know a topic yet that others know.
+    pub(super) fn ask_another(&self) {
+        let brokers: Vec<i32> = self.leaders().brokers().collect();
+        let mut answered = self.answered();
+        let next = match &*answered {
+            Some(Peer::Broker(last)) => brokers.iter().find(|id| *id > last),
+            _ => None,
+        };
+        if let Some(id) = next.or(brokers.first()) {
+            *answered = Some(Peer::Broker(*id));
+        }
+    }
+
     fn answered(&self) -> MutexGuard<'_, Option<Peer>> {
         self.0
             .answered
@@ -223,7 +257,8 @@ impl WireClient {
         deadline: Deadline,
         convert: impl Fn(R::Response<'_>) -> T,
     ) -> Result<T, WireError> {
-        let deadline = deadline.part(self.settings().attempt_timeout.min(ATTEMPT));
+        let attempt = self.settings().attempt_timeout.min(ATTEMPT);
+        let deadline = deadline.part(attempt);
         let slot = {
             let mut control = self
                 .0
@@ -235,18 +270,25 @@ impl WireClient {
         let mut slot = slot.lock().await;
         let name = self.name(&peer)?;
         *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.clone(), R::API));
+        let mut deadline = deadline;
+        if let Some(until) = slot.as_ref().and_then(Connection::paused_until) {
+            // A new connection would only pass over what the broker asked for, and its own time is not that of an answer.
+            sleep_until(until).await;
+            deadline = Deadline::after(attempt);
+        }
         // Taken out, so that a call that is cancelled leaves no connection with half a frame.
         let idle = slot.take().filter(|idle| *idle.broker() == name);
         if let Some(mut connection) = idle {
             match connection.call(request, deadline, &convert).await {
                 Err(WireError::Disconnected { .. }) => {}
-                // Nothing was sent. A new connection would only pass over what the broker asked for.
+                // Nothing was sent.
                 Err(error @ WireError::Throttled { .. }) => {
                     *slot = Some(connection);
                     return Err(error);
                 }
                 Err(error) => return Err(error),
                 Ok(converted) => {
+                    self.note_throttle(&connection);
                     *slot = Some(connection);
                     return Ok(converted);
                 }
@@ -260,6 +302,7 @@ impl WireClient {
             .transaction_version
             .store(transaction_version, Ordering::Relaxed);
         let converted = connection.call(request, deadline, convert).await?;
+        self.note_throttle(&connection);
         *slot = Some(connection);
         Ok(converted)
     }
@@ -276,22 +319,62 @@ impl WireClient {
         Connection::open(name, self.settings(), pool, limits, deadline).await
     }
 
-    /// Returns whether the first broker that can be reached answers requests of this number in any version.
+    /// Returns whether all brokers that can be reached answer requests of this number in any version.
     ///
     /// # Errors
     ///
     /// Where none can be reached, the last failure.
     pub(in crate::kafka) async fn knows_request(&self, key: i16) -> Result<bool, WireError> {
-        let deadline = Deadline::after(self.settings().request_timeout);
-        let mut last = None;
-        for peer in self.peers() {
-            let (name, pool) = (self.name(&peer)?, FramePool::new(0, 0));
-            match Connection::open(name, self.settings(), pool, CONTROL, deadline).await {
-                Ok(connection) => return Ok(connection.knows_request(key)),
-                Err(error) => last = Some(error),
+        let deadline = Deadline::after(self.settings().request_timeout.min(ATTEMPT));
+        self.metadata_by(Some(&[]), deadline).await?;
+        let brokers: Vec<i32> = self.leaders().brokers().collect();
+        let asked = brokers.into_iter().map(|broker| async move {
+            let pool = FramePool::new(0, 0);
+            let connected = self.connect(broker, pool, CONTROL, deadline).await;
+            connected.map(|connection| connection.knows_request(key))
+        });
+        let mut known = None;
+        for answer in join_all(asked).await {
+            match (answer, &known) {
+                (Ok(false), _) => return Ok(false),
+                (Err(error), None) => known = Some(Err(error)),
+                (Err(_), Some(_)) => {}
+                (Ok(true), _) => known = Some(Ok(true)),
             }
         }
-        last.map_or(Ok(false), Err)
+        known.unwrap_or(Ok(false))
+    }
+
+    /// Notes for how long a broker asks to be sent nothing, which is no silence of the cluster.
+    pub(super) fn note_throttle(&self, connection: &Connection) {
+        let Some(until) = connection.paused_until() else {
+            return;
+        };
+        let mut throttled = self.throttled();
+        if throttled.as_ref().is_none_or(|(before, _)| *before < until) {
+            *throttled = Some((until, connection.broker().clone()));
+        }
+        drop(throttled);
+        let wait = until.saturating_duration_since(Instant::now());
+        outage::throttled(&connection.broker().to_string(), wait);
+    }
+
+    fn throttled(&self) -> MutexGuard<'_, Option<(Instant, BrokerName)>> {
+        let throttled = self.0.throttled.lock();
+        throttled.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the broker that asks to be sent nothing now, and until when, where one does.
+    pub(super) fn throttle(&self) -> Option<(Instant, BrokerName)> {
+        let throttled = self.throttled().clone();
+        throttled.filter(|(until, _)| *until > Instant::now())
+    }
+
+    /// For how long no broker has answered since then, while none asked to be sent nothing.
+    pub(super) fn silence_since(&self, since: Instant) -> Duration {
+        let throttled = self.throttled().as_ref().map(|(until, _)| *until);
+        let since = throttled.map_or(since, |until| until.max(since));
+        Instant::now().saturating_duration_since(since)
     }
 
     /// Notes whether a request was answered, by an error or not.
@@ -299,6 +382,7 @@ impl WireClient {
         let cause = match failure {
             None => None,
             Some(WireError::Connect { broker, cause }) => Some(format!("{broker}: {cause}")),
+            Some(WireError::Token(failure)) => Some(failure.to_string()),
             Some(WireError::Disconnected { broker, cause, .. }) => {
                 Some(format!("{broker} closed the connection: {cause}"))
             }

@@ -146,6 +146,11 @@ impl Connection {
         limits: Limits,
         deadline: Deadline,
     ) -> Result<Connection, WireError> {
+        // Before the broker's time for a login begins.
+        if let Some(tokens) = settings.login.as_ref().and_then(Login::tokens) {
+            let token = tokens.token(deadline.left()).await;
+            token.map_err(WireError::Token)?;
+        }
         let deadline = deadline.part(settings.connect_timeout);
         let stream = connect(&broker.address, settings, deadline)
             .await
@@ -231,6 +236,14 @@ impl Connection {
     /// Returns until when the broker asks to be sent nothing, where that is still to come.
     pub(super) fn silent_until(&self) -> Option<Instant> {
         self.silent_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Returns the same where it is a time that quotas ask for, so that it is worth waiting for. A broker that asks for more is broken.
+    pub(super) fn paused_until(&self) -> Option<Instant> {
+        /// A batch of 100 MB at a quota of 20 KB per second takes less than two hours.
+        const LONGEST: Duration = Duration::from_hours(24);
+        self.silent_until()
+            .filter(|until| until.saturating_duration_since(Instant::now()) <= LONGEST)
     }
 
     /// Whether the connection has to log in again, for which no response may be to come.

@@ -13,7 +13,11 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn after(duration: Duration) -> Deadline {
-        let began = Instant::now();
+        Deadline::from(Instant::now(), duration)
+    }
+
+    /// Returns the deadline of what begins at that time, now or later.
+    pub(super) fn from(began: Instant, duration: Duration) -> Deadline {
         Deadline {
             began,
             at: began + duration,

@@ -9,6 +9,8 @@ use kbk_format::FormatError;
 
 use super::address::Address;
 use super::protocol::{Api, ErrorCode, VersionRange};
+use crate::kafka::cause::Cause;
+use crate::kafka::oidc::TokenFailure;
 use crate::kafka::partition::TopicPartition;
 
 /// A broker, as messages name it.
@@ -59,7 +61,7 @@ pub enum WireError {
     },
     /// A login that the broker refuses, or a broker that cannot prove who it is.
     #[error(
-        "cannot log in to {broker} with `sasl.mechanism` {mechanism}: {cause}; check the user and the password"
+        "cannot log in to {broker} with `sasl.mechanism` {mechanism}: {cause}; {}", Cause::login(.mechanism)
     )]
     Authentication {
         /// The broker.
@@ -69,6 +71,9 @@ pub enum WireError {
         /// The broker's reason, or what is wrong with its proof.
         cause: String,
     },
+    /// No token to log in with.
+    #[error("{0}")]
+    Token(TokenFailure),
     /// A broker that was known, and that the cluster does not name any more.
     #[error("broker {id} is not part of the cluster any more")]
     UnknownBroker {
@@ -239,6 +244,7 @@ impl WireError {
             WireError::Broker { code, .. }
             | WireError::Partition { code, .. }
             | WireError::NoLeader { code, .. } => code.is_transient(),
+            WireError::Token(failure) => failure.is_transient,
             WireError::Property { .. }
             | WireError::Tls { .. }
             | WireError::Authentication { .. }

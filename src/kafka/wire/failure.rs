@@ -9,7 +9,7 @@ use crate::kafka::error::{Code, KafkaError};
 
 impl WireError {
     /// Converts a failure of `doing` something with a cluster that was looked for at `addresses`; `topic` is what it concerned, if any.
-    pub(super) fn into_kafka(
+    pub(in crate::kafka) fn into_kafka(
         self,
         addresses: &str,
         doing: &str,
@@ -39,8 +39,9 @@ impl WireError {
                 addresses: addresses.to_owned(),
                 mechanism: mechanism.to_owned(),
                 cause,
-                next: Cause::LOGIN,
+                next: Cause::login(mechanism),
             },
+            WireError::Token(failure) => KafkaError::Token(failure),
             WireError::Timeout { waited, .. } => KafkaError::Timeout {
                 doing: doing.to_owned(),
                 waited,
@@ -106,6 +107,7 @@ impl WireError {
             WireError::Connect { .. }
                 | WireError::Tls { .. }
                 | WireError::Authentication { .. }
+                | WireError::Token(_)
                 | WireError::UnknownBroker { .. }
                 | WireError::Disconnected { .. }
                 | WireError::Timeout { .. }

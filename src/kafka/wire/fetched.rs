@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use kbk_format::batch::{
-    BatchDecoder, BatchHeader, ControlRecord, RecordBatch, RecordBatches, frame_length,
+    BatchDecoder, BatchHeader, CheckedBatch, CheckedBatches, ControlRecord, RecordBatch,
+    frame_length,
 };
 use kbk_format::{ErrorClass, FormatError};
 
@@ -28,8 +29,10 @@ pub struct FetchedBatches {
     pub leader_epoch: Option<i32>,
     pub(super) isolation: Isolation,
     pub(super) aborted: Vec<AbortedTransaction>,
-    /// Whole batches whose checksums match.
-    pub(super) bytes: Bytes,
+    /// Whole batches whose checksums are still to be compared.
+    pub(super) unchecked: Bytes,
+    /// Those whose checksums match.
+    pub(super) checked: CheckedBatches,
 }
 
 /// What a batch is to a reader.
@@ -48,7 +51,7 @@ impl FetchedBatches {
     /// dropped.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.checked.bytes()
     }
 
     /// Returns the batches, and which of them are visible.
@@ -58,10 +61,9 @@ impl FetchedBatches {
     /// Where a marker of a transaction cannot be read.
     pub fn batches(
         &self,
-    ) -> impl Iterator<Item = Result<(RecordBatch<'_>, BatchKind), FormatError>> {
+    ) -> impl Iterator<Item = Result<(CheckedBatch<'_>, BatchKind), FormatError>> {
         let mut visibility = Visibility::new(&self.aborted, self.isolation);
-        RecordBatches::new(&self.bytes, 0).map(move |batch| {
-            let batch = batch?;
+        self.checked.iter().map(move |batch| {
             let kind = visibility.kind(&batch)?;
             Ok((batch, kind))
         })
@@ -74,7 +76,7 @@ impl FetchedBatches {
     /// Where it is a batch of something else.
     #[must_use]
     pub fn share(&self, batch: &RecordBatch<'_>) -> Bytes {
-        self.bytes.slice_ref(batch.bytes())
+        self.bytes().slice_ref(batch.bytes())
     }
 }
 
@@ -194,26 +196,16 @@ impl Walked {
 impl FetchedBatches {
     /// Compares the checksum of each batch. Keeps those before the first that does not match, and returns what is wrong with that one.
     pub(super) fn keep_intact(&mut self) -> Option<FormatError> {
-        let mut intact_bytes = 0;
-        let mut last = None;
-        for batch in RecordBatches::new(&self.bytes, 0) {
-            let checked = batch.and_then(|batch| batch.check_crc().map(|()| batch));
-            match checked {
-                Ok(batch) => {
-                    intact_bytes += batch.bytes().len();
-                    last = Some(*batch.header());
-                }
-                Err(damage) => {
-                    self.bytes.truncate(intact_bytes);
-                    let end = last.map_or(self.position, |last| last.last_offset + 1);
-                    self.next_position = end.max(self.position);
-                    let epoch = last.map(|last| last.leader_epoch);
-                    self.leader_epoch = epoch.filter(|epoch| *epoch >= 0);
-                    return Some(damage);
-                }
-            }
+        let (checked, damage) = CheckedBatches::check(std::mem::take(&mut self.unchecked));
+        self.checked = checked;
+        if damage.is_some() {
+            let last = self.checked.iter().last().map(|batch| *batch.header());
+            let end = last.map_or(self.position, |last| last.last_offset + 1);
+            self.next_position = end.max(self.position);
+            let epoch = last.map(|last| last.leader_epoch);
+            self.leader_epoch = epoch.filter(|epoch| *epoch >= 0);
         }
-        None
+        damage
     }
 }
 
@@ -280,7 +272,8 @@ mod tests {
             leader_epoch: Some(3),
             isolation: Isolation::ReadCommitted,
             aborted: Vec::new(),
-            bytes: Bytes::from(bytes),
+            unchecked: Bytes::from(bytes),
+            checked: CheckedBatches::default(),
         }
     }
 
@@ -290,7 +283,7 @@ mod tests {
         let both = [one.as_slice(), &two].concat();
         let mut whole = fetched(both.clone());
         assert_eq!(whole.keep_intact(), None);
-        assert_eq!((whole.bytes.len(), whole.next_position), (both.len(), 30));
+        assert_eq!((whole.bytes().len(), whole.next_position), (both.len(), 30));
         for at in (17..one.len()).chain(one.len() + 17..both.len()) {
             let mut damaged = both.clone();
             damaged[at] ^= 4;
@@ -300,7 +293,7 @@ mod tests {
                 true => (&[][..], 2),
                 false => (&one[..], 10),
             };
-            assert_eq!((&kept.bytes[..], kept.next_position), (bytes, position));
+            assert_eq!((&kept.bytes()[..], kept.next_position), (bytes, position));
         }
     }
 
@@ -341,11 +334,12 @@ mod tests {
                 producer_id: *producer_id,
                 first_offset: *first_offset,
             });
-        let fetched = FetchedBatches {
+        let mut fetched = FetchedBatches {
             isolation,
             aborted: aborted.collect(),
             ..fetched(log.concat())
         };
+        assert_eq!(fetched.keep_intact(), None);
         fetched.batches().map(|batch| batch.unwrap().1).collect()
     }
 
@@ -374,7 +368,13 @@ mod tests {
 
     #[test]
     fn bytes_of_a_batch_are_shared() {
-        let fetched = fetched(batch(0..5));
+        let mut fetched = fetched(batch(0..5));
+        assert_eq!(
+            fetched.batches().count(),
+            0,
+            "what is not checked is not lent"
+        );
+        fetched.keep_intact();
         let at = fetched.bytes().as_ptr();
         let (batch, _) = fetched.batches().next().unwrap().unwrap();
         assert_eq!(fetched.share(&batch).as_ptr(), at);

@@ -87,7 +87,8 @@ async fn fill(
     while bytes.len() < length {
         let left = length - bytes.len();
         if bytes.len() == bytes.capacity() {
-            bytes.reserve(left.min(bytes.len()));
+            // Not twice what a large frame needs.
+            bytes.reserve_exact(left.min(bytes.len()));
         }
         match stream.read_buf(&mut bytes.limit(left)).await {
             Ok(0) => {

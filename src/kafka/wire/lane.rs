@@ -164,9 +164,12 @@ impl Lane {
         let outcomes = outcomes(connection, &frame, &first.shipment)?;
         self.under_way.pop_front();
         self.client.note(None);
-        // A broker answers one request after the other: the time of the next one begins now.
+        self.client.note_throttle(connection);
+        // A broker answers one request after the other: the time of the next one begins now, or once the broker reads this connection again.
         if let Some(next) = self.under_way.front_mut() {
-            next.deadline = Deadline::after(self.client.settings().attempt_timeout);
+            let begins = connection.paused_until().unwrap_or_else(Instant::now);
+            let attempt = self.client.settings().attempt_timeout;
+            next.deadline = Deadline::from(begins, attempt);
         }
         self.report(outcomes);
         Ok(())

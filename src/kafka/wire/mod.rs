@@ -81,7 +81,7 @@
 //! | properties | `settings` |
 //! | connections to all brokers, and metadata | `client` |
 //! | who leads what | `leaders` |
-//! | offsets and epochs | `offsets` |
+//! | offsets and epochs; epochs for the engine | `offsets`; `epochs` |
 //! | reading one broker; reading all of them | `reader`; `fetcher` |
 //! | ranges of partitions, record by record, for the engine; its failures as those of the engine | `source`; `failure` |
 //! | which batches are visible; damaged ones | `fetched` |
@@ -89,7 +89,7 @@
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
 //! | transactions; who coordinates them | `transactions`; `coordinators` |
 //! | outages of all brokers | `outage_watch` |
-//! | pauses and deadlines | `backoff`, `deadline` |
+//! | pauses, deadlines, and what a quota adds to them | `backoff`, `deadline`, `patience` |
 
 mod address;
 mod backoff;
@@ -97,6 +97,7 @@ mod client;
 mod connection;
 mod coordinators;
 mod deadline;
+mod epochs;
 mod error;
 mod failure;
 mod fetched;
@@ -108,6 +109,7 @@ mod leaders;
 mod login;
 mod offsets;
 mod outage_watch;
+mod patience;
 mod pool;
 mod producer;
 pub mod protocol;
@@ -126,7 +128,8 @@ mod transactions;
 mod whole_batch;
 
 pub use address::Address;
-pub use client::WireClient;
+pub use client::{WireClient, runtime};
+pub use epochs::epoch_ends;
 pub use error::{BrokerName, WireError};
 pub use fetched::{BatchKind, FetchedBatches};
 pub use fetcher::{FetchEvent, FetchOptions, FetchRange, Fetcher};

@@ -100,13 +100,14 @@ impl WireClient {
             .await
     }
 
-    /// Asks the leader of each partition. What fails for a reason that may pass is asked again, of the leader that there is by then.
+    /// Asks the leader of each partition. What fails for a reason that may pass is asked again, of the leader that there is by then. The time
+    /// of a request begins anew with each answer: the leaders of thousands of partitions are ready one after the other.
     async fn ask_leaders<Q: LeaderQuery>(
         &self,
         query: &Q,
         mut open: BTreeMap<TopicPartition, Q::Item>,
     ) -> PartitionAnswers<Q::Answer> {
-        let deadline = Deadline::after(self.settings().request_timeout);
+        let mut deadline = Deadline::after(self.settings().request_timeout);
         let mut backoff = self.backoff();
         let mut answers = BTreeMap::new();
         loop {
@@ -116,6 +117,7 @@ impl WireClient {
                 let found = self.ask_leader(query, *broker, items, deadline).await;
                 (items, found)
             });
+            let before = answers.len();
             for (items, found) in join_all(asking).await {
                 match found {
                     Ok(found) => {
@@ -136,6 +138,10 @@ impl WireClient {
                         failures.extend(failed.map(|partition| (partition, error.clone())));
                     }
                 }
+            }
+            if answers.len() > before {
+                deadline = Deadline::after(self.settings().request_timeout);
+                backoff.reset();
             }
             let pause = backoff.pause();
             for (partition, error) in failures {
@@ -173,6 +179,12 @@ impl WireClient {
             return BTreeMap::new();
         }
         let asked = self.metadata_by(Some(&topics), deadline).await;
+        if asked.as_ref().is_ok_and(|metadata| {
+            let mut topics = metadata.topics.values();
+            topics.any(|topic| topic.error.is_unknown_topic())
+        }) {
+            self.ask_another();
+        }
         let failure = |partition: &TopicPartition| match &asked {
             Err(error) => Some(error.clone()),
             Ok(_) => match self.leader(partition) {

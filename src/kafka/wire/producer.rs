@@ -147,15 +147,18 @@ impl BatchProducer {
         self.slots.iter().map(Slot::outstanding).sum()
     }
 
-    /// For how long nothing has been acknowledged.
-    pub(super) fn waited(&self) -> Duration {
-        self.heard.elapsed()
+    /// When a batch was last acknowledged, or the first one queued.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
     }
 
     /// Says why nothing is acknowledged.
     pub(super) fn silence(&self) -> String {
         if let Some(trouble) = &self.trouble {
             return trouble.as_cause();
+        }
+        if let Some((_, broker)) = self.client.throttle() {
+            return format!("{broker} makes this client wait, since a quota is exceeded");
         }
         let silent = self.lanes.iter().filter(|(_, lane)| lane.under_way > 0);
         let names = silent.filter_map(|(broker, _)| self.client.broker_name(*broker).ok());

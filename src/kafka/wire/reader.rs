@@ -1,8 +1,9 @@
 //! Reads the partitions of one broker over one connection, of which the next request always leaves before the last response is used.
 
 use bytes::Bytes;
+use kbk_format::batch::CheckedBatches;
 use kbk_format::{ErrorClass, FormatError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::client::WireClient;
@@ -13,7 +14,7 @@ use super::fetched::{FetchedBatches, walk};
 use super::fetcher::FetchOptions;
 use super::pool::FramePool;
 use super::protocol::{
-    Api, ErrorCode, FetchPartition, FetchRequest, FetchTopic, FetchedPartition, TopicId,
+    Api, ErrorCode, FetchPartition, FetchRequest, FetchTopic, FetchedPartition, Response, TopicId,
 };
 use crate::kafka::partition::TopicPartition;
 
@@ -177,11 +178,19 @@ impl Reader {
             None => self.connect(Deadline::after(attempt)).await?,
         };
         if !connection.is_waiting() {
+            if let Some(until) = connection.paused_until() {
+                sleep_until(until).await;
+                // That time is no stall.
+                let heard = Instant::now();
+                let readings = self.readings.iter_mut();
+                readings.for_each(|reading| reading.heard = heard);
+            }
             self.send(&mut connection, Deadline::after(attempt)).await?;
         }
         let deadline = Deadline::after(self.options.max_wait + attempt);
         let frame = connection.receive(deadline).await?;
         let received = self.read(&mut connection, &frame)?;
+        self.client.note_throttle(&connection);
         for (reading, error) in received.lost {
             lost.push((reading, error));
         }
@@ -191,7 +200,10 @@ impl Reader {
         self.readings.sort_by_key(|reading| reading.had_records);
         // Before the checksums are computed, and long before the caller has used the records. Where it fails, what has been received is
         // valid all the same: the positions are past it.
-        let sent = match self.readings.is_empty() {
+        // Where a quota makes it wait, the caller gets them first. A batch far larger than what was asked for is not to be in memory twice.
+        let is_large = frame.bytes.len() / 2 > self.options.response_bytes;
+        let waits = is_large || connection.paused_until().is_some();
+        let sent = match self.readings.is_empty() || waits {
             true => Ok(()),
             false => self.send(&mut connection, Deadline::after(attempt)).await,
         };
@@ -216,7 +228,7 @@ impl Reader {
                     lost.push((reading, error));
                 }
             }
-            !batches.bytes.is_empty()
+            !batches.bytes().is_empty()
         });
         *fetched = intact;
         let done = self
@@ -279,6 +291,13 @@ impl Reader {
                 request: Api::Fetch,
                 code: response.error,
             });
+        }
+        // A broker that makes the client wait for a quota leaves all partitions out.
+        if response.partitions.is_empty() && !response.throttle().is_zero() {
+            let heard = Instant::now();
+            let readings = self.readings.iter_mut();
+            readings.for_each(|reading| reading.heard = heard);
+            return Ok(Received::default());
         }
         let mut received = Received::default();
         let mut kept = std::mem::take(&mut self.spare);
@@ -390,7 +409,8 @@ impl Reader {
             leader_epoch: reading.last_epoch,
             isolation: self.options.isolation,
             aborted: answer.aborted.clone(),
-            bytes,
+            unchecked: bytes,
+            checked: CheckedBatches::default(),
         };
         Ok((Some(fetched), damage))
     }

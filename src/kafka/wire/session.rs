@@ -57,7 +57,15 @@ pub(super) async fn log_in(
         }
         code => return Err(refused(connection, code.to_string())),
     }
-    let (mut exchange, mut message) = login.begin().map_err(|cause| refused(connection, cause))?;
+    let token = match login.tokens() {
+        Some(tokens) => {
+            let token = tokens.token(deadline.left()).await;
+            Some(token.map_err(WireError::Token)?)
+        }
+        None => None,
+    };
+    let begun = login.begin(token.as_deref());
+    let (mut exchange, mut message) = begun.map_err(|cause| refused(connection, cause))?;
     for _ in 0..MOST_MESSAGES {
         let answer = send(connection, &message, deadline).await?;
         if answer.error != ErrorCode::NONE {
@@ -95,12 +103,17 @@ async fn send(
 
 impl Session {
     /// Logs in again after 85 % of the time: the broker closes the connection at the next request after all of it.
+    ///
+    /// A session is as short as what is left of a token's life. But a broker takes a second login within a second for a mistake
+    /// (`KafkaChannel.maybeBeginServerReauthentication`), while one after the end of the session is as good as one before.
     fn of(lifetime_ms: i64) -> Session {
+        const SOONEST: Duration = Duration::from_millis(1100);
         let lifetime = u64::try_from(lifetime_ms)
             .ok()
             .filter(|lifetime| *lifetime > 0);
+        let most = lifetime.map(|lifetime| Duration::from_millis(lifetime / 100 * 85));
         Session {
-            renew_after: lifetime.map(|lifetime| Duration::from_millis(lifetime / 100 * 85)),
+            renew_after: most.map(|most| most.max(SOONEST)),
         }
     }
 }
@@ -116,5 +129,6 @@ mod tests {
         assert_eq!(after(-1), None);
         assert_eq!(after(3000), Some(Duration::from_millis(2550)));
         assert!(after(i64::MAX).is_some());
+        assert_eq!(after(1050), Some(Duration::from_millis(1100)));
     }
 }

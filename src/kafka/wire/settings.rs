@@ -10,6 +10,7 @@ use super::error::WireError;
 use super::login::{self, Login};
 use super::tls::{self, Tls};
 use crate::kafka::client::ClientConfig;
+use crate::kafka::oidc;
 use crate::kafka::settings::{ClientSettings, SettingsError};
 
 /// Checked settings of a wire client.
@@ -166,9 +167,10 @@ impl WireSettings {
             WITHOUT_MEANING,
             tls::PROPERTIES,
             login::PROPERTIES,
+            oidc::PROPERTIES,
         ];
         let known = |key: &String| all.iter().any(|list| list.contains(&&**key));
-        if let Some(key) = config.0.keys().find(|key| !known(key)) {
+        if let Some(key) = config.properties.keys().find(|key| !known(key)) {
             return Err(unsupported(key));
         }
         let protocol = config.get("security.protocol").unwrap_or("plaintext");

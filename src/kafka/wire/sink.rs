@@ -1,7 +1,8 @@
 //! Writes records for the engine: into batches of kbk's own, with the target's codec, and these to the leaders of their partitions.
 //!
 //! A sink blocks on the caller's thread. Its connections are served by a thread of their own, so that batches travel while the next ones are
-//! built. Memory is bounded by [`SinkOptions::queue_bytes`], over batches that are not acknowledged and those that are being filled.
+//! built. Memory is bounded by [`SinkOptions::queue_bytes`], over batches that are not acknowledged and those that are being filled, but
+//! for a record or a batch that exceeds it, which is then the only one.
 //!
 //! Records are written as they are: each timestamp too, 0 and -1 among them.
 
@@ -12,13 +13,14 @@ use kbk_format::batch::{BatchCodec, RecordBatch, RecordSize, record_size};
 use kbk_format::record::Record;
 use kbk_format::{FormatError, counted};
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::client::WireClient;
 use super::deadline::Deadline;
 use super::error::WireError;
 use super::filling::OpenBatches;
 use super::outage_watch::OutageWatch;
+use super::patience::{Patience, TICK, waited};
 use super::producer::BatchProducer;
 use super::protocol::{ErrorCode, InitProducerIdRequest, ProducerIdentity};
 use super::refusal::{explained, judged, undelivered};
@@ -40,8 +42,6 @@ use crate::kafka::settings::ClientSettings;
 const CONNECTING: Duration = Duration::from_secs(10);
 /// How long brokers that are starting may have no coordinator for transactions.
 const STARTING: Duration = Duration::from_secs(10);
-/// How often a wait looks whether it may continue.
-const TICK: Duration = Duration::from_millis(100);
 
 /// Writes records to partitions with the wire client.
 pub struct WireSink {
@@ -153,13 +153,15 @@ impl WireSink {
             };
             let stop = self.options.stop.clone();
             let producer = &mut self.producer;
-            let taken = self.runtime.block_on(until_stopped(
-                |waited| {
-                    self.outage.look(waited);
-                    stop.shorten(patience)
-                },
-                transactions.take_over(producer, Deadline::after(patience)),
-            ));
+            let waiting = Patience {
+                client: &self.client,
+                outage: &self.outage,
+                stop: &stop,
+                limit: patience,
+            };
+            let deadline = Deadline::after(patience);
+            let taken = waiting.wait_for(transactions.take_over(producer, deadline));
+            let taken = self.runtime.block_on(taken);
             let error = match taken {
                 Some(Ok(())) => {
                     self.transactions = Some(transactions);
@@ -203,7 +205,7 @@ impl WireSink {
         Ok(())
     }
 
-    /// Copies the record into a batch for `targets[target]`; blocks while the queue is full.
+    /// Copies the record into a batch for `targets[target]`; blocks while the queue is full. One that exceeds the whole queue is the only one in it.
     pub fn send(&mut self, target: usize, record: &Record<'_>) -> Result<(), KafkaError> {
         self.send_as(target, record, None)
     }
@@ -226,19 +228,6 @@ impl WireSink {
                 partition,
                 source_offset,
                 cause: "it is a transaction marker, which only brokers can write".to_owned(),
-            });
-        }
-        let size_bytes = size(record);
-        if size_bytes > self.options.queue_bytes {
-            return Err(KafkaError::RecordTooLarge {
-                topic: topic.clone(),
-                partition,
-                source_offset,
-                size_bytes,
-                cause: format!(
-                    "the producer's queue holds {} bytes",
-                    self.options.queue_bytes
-                ),
             });
         }
         // Of any deltas.
@@ -286,7 +275,7 @@ impl WireSink {
         if source.records > most_records {
             return Ok(false);
         }
-        let is_merged = match rules.treat(header, batch.bytes().len()) {
+        let is_merged = match rules.treat(batch) {
             Treatment::ByRecord => return Ok(false),
             Treatment::Merged(codec) => self.merge(target, (batch, source), codec)?,
             Treatment::AsItIs => false,
@@ -389,27 +378,46 @@ impl WireSink {
 
     /// Sends what may be sent, and waits for an answer for at most `wait`.
     fn advance(&mut self, wait: Duration) -> Result<(), KafkaError> {
-        self.join()?;
+        let is_held_back = self.is_held_back();
+        if !is_held_back {
+            self.join()?;
+        }
         // Not much longer than the whole wait may take.
         let limit = self.options.stop.shorten(self.stall_timeout);
-        let lookup = limit.saturating_sub(self.producer.waited());
+        let lookup = limit.saturating_sub(self.waited());
         let lookup = lookup.max(Duration::from_secs(1));
         self.runtime.block_on(self.producer.advance(wait, lookup));
+        if is_held_back && !wait.is_zero() && !self.producer.is_under_way() {
+            // Nothing comes that could be waited for.
+            std::thread::sleep(wait);
+        }
+        let waited = self.waited();
         if !wait.is_zero() {
-            self.outage.look(self.producer.waited());
+            self.outage.look(waited);
         }
         self.check()?;
         if self.producer.queued_bytes() > 0
-            && self.producer.waited() >= self.options.stop.shorten(self.stall_timeout)
+            && waited >= self.options.stop.shorten(self.stall_timeout)
         {
             let doing = format!(
                 "acknowledge {}",
                 counted(self.producer.outstanding() as usize, "record")
             );
             let cause = self.producer.silence();
-            return Err(self.no_answer(&doing, self.producer.waited(), &cause));
+            return Err(self.no_answer(&doing, waited, &cause));
         }
         Ok(())
+    }
+
+    /// For how long the cluster has owed an answer to what is queued.
+    fn waited(&self) -> Duration {
+        waited(&self.client, &self.options.stop, self.producer.heard())
+    }
+
+    /// Whether a transaction must not begin yet: by AddPartitionsToTxn its time would run while a quota makes its first batch wait.
+    fn is_held_back(&self) -> bool {
+        let by_request = self.transactions.as_ref().is_some_and(|it| !it.is_v2());
+        by_request && !self.options.stop.is_set() && self.client.throttle().is_some()
     }
 
     /// Adds partitions that are about to be sent something to the open transaction.
@@ -422,13 +430,17 @@ impl WireSink {
         let (stop, limit) = (self.options.stop.clone(), self.stall_timeout);
         let joined = match producer.failure().is_some() || producer.joining().is_empty() {
             true => Some(Ok(())),
-            false => self.runtime.block_on(until_stopped(
-                |waited| {
-                    self.outage.look(waited);
-                    stop.shorten(limit)
-                },
-                transactions.add_partitions(producer, Deadline::after(limit)),
-            )),
+            false => {
+                let waiting = Patience {
+                    client: &self.client,
+                    outage: &self.outage,
+                    stop: &stop,
+                    limit,
+                };
+                let deadline = Deadline::after(limit);
+                let joined = waiting.wait_for(transactions.add_partitions(producer, deadline));
+                self.runtime.block_on(joined)
+            }
         };
         self.transactions = Some(transactions);
         match joined {
@@ -547,13 +559,14 @@ impl WireSink {
         let began = Instant::now();
         let stop = self.options.stop.clone();
         let deadline = Deadline::after(limit);
-        let done = self.runtime.block_on(until_stopped(
-            |waited| {
-                self.outage.look(waited);
-                stop.shorten(limit)
-            },
-            part(transactions, &mut self.producer, deadline),
-        ));
+        let waiting = Patience {
+            client: &self.client,
+            outage: &self.outage,
+            stop: &stop,
+            limit,
+        };
+        let done = waiting.wait_for(part(transactions, &mut self.producer, deadline));
+        let done = self.runtime.block_on(done);
         match done {
             Some(Ok(())) => Ok(()),
             Some(Err(error)) => Err(self.judge_error(&error, doing, began.elapsed())),
@@ -575,10 +588,11 @@ impl WireSink {
         let began = Instant::now();
         while self.producer.is_under_way() {
             self.runtime.block_on(self.producer.drain(TICK));
-            if began.elapsed() >= self.options.stop.shorten(self.stall_timeout) {
+            let waited = waited(&self.client, &self.options.stop, began);
+            if waited >= self.options.stop.shorten(self.stall_timeout) {
                 self.is_stuck = true;
                 let cause = self.producer.silence();
-                return Err(self.no_answer("abort a transaction", began.elapsed(), &cause));
+                return Err(self.no_answer("abort a transaction", waited, &cause));
             }
         }
         self.end(false).map_err(|error| match error {
@@ -646,34 +660,4 @@ impl WireSink {
             },
         }
     }
-}
-
-/// Waits for `done`, as long as `limit` says, which may become shorter meanwhile; `None` where it takes longer.
-async fn until_stopped<T>(
-    limit: impl Fn(Duration) -> Duration,
-    done: impl Future<Output = T>,
-) -> Option<T> {
-    // What has a deadline of its own says more than that nothing came.
-    const LONGER: Duration = Duration::from_secs(1);
-    let began = Instant::now();
-    let mut done = std::pin::pin!(done);
-    loop {
-        match timeout(TICK, &mut done).await {
-            Ok(done) => return Some(done),
-            Err(_) => {
-                let waited = began.elapsed();
-                if waited >= limit(waited).saturating_add(LONGER) {
-                    return None;
-                }
-            }
-        }
-    }
-}
-
-/// Bytes of key, value and headers, without Kafka's encoding overhead.
-fn size(record: &Record<'_>) -> usize {
-    let payload = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-    let headers = record.headers.clone();
-    let headers = headers.map(|it| it.name.len() + it.value.map_or(0, <[u8]>::len));
-    payload + headers.sum::<usize>()
 }

@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use kbk_format::FormatError;
-use kbk_format::batch::{BatchDecoder, BatchHeader, RecordBatch};
+use kbk_format::batch::{BatchDecoder, BatchHeader, CheckedBatch};
 use tokio::runtime::Runtime;
 use tokio::time::{sleep, timeout};
 
-use super::client::{ATTEMPT, WireClient};
+use super::client::{ATTEMPT, WireClient, runtime};
 use super::error::WireError;
 use super::fetched::{BatchKind, FetchedBatches};
 use super::fetcher::{FetchEvent, FetchOptions, FetchRange, Fetcher};
@@ -81,13 +81,7 @@ impl WireSource {
         let doing = "describe its topics";
         let wire = WireSettings::new(settings)
             .map_err(|error| error.into_kafka(&addresses, doing, None))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| KafkaError::Other {
-                doing: "start the Kafka client".to_owned(),
-                cause: error.to_string(),
-            })?;
+        let runtime = runtime()?;
         let client = WireClient::new(wire);
         let topics: BTreeSet<&str> = ranges.iter().map(|range| range.topic.as_str()).collect();
         let topics: Vec<&str> = topics.into_iter().collect();
@@ -134,6 +128,10 @@ impl WireSource {
                         self.answered();
                     }
                     self.handle(event, handler)?;
+                    silence = Silence::start();
+                }
+                // A quota makes it wait.
+                None if self.client.silence_since(silence.since.into()).is_zero() => {
                     silence = Silence::start();
                 }
                 None if silence.is_due(self.patience) => {
@@ -508,7 +506,7 @@ impl Slot {
     fn read<H: RecordHandler>(
         &mut self,
         number: usize,
-        batch: &RecordBatch<'_>,
+        batch: &CheckedBatch<'_>,
         kind: BatchKind,
         decoder: &mut BatchDecoder,
         handler: &mut H,

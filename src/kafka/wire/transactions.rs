@@ -52,6 +52,11 @@ impl Transactions {
         }
     }
 
+    /// Whether transactions follow KIP-890.
+    pub(super) fn is_v2(&self) -> bool {
+        self.is_v2
+    }
+
     /// Takes the transactional id over: the transaction that is open under it is ended, and whoever has it is fenced.
     pub(super) async fn take_over(
         &mut self,

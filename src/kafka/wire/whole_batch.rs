@@ -5,15 +5,13 @@
 
 use bytes::Bytes;
 use kbk_format::FormatError;
-use kbk_format::batch::{
-    Adoption, BatchCodec, BatchHeader, BatchMerger, Merge, MergeOptions, RecordBatch,
-};
+use kbk_format::batch::{Adoption, BatchCodec, BatchMerger, Merge, MergeOptions, RecordBatch};
 
 use crate::kafka::options::WholeBatches;
 
 /// Batches that are not compressed merge if they have fewer bytes than this.
 const SMALL_BYTES: usize = 128 << 10;
-/// Compressed ones.
+/// Compressed ones, if they have fewer than this, and what they decompress to is small as well.
 const SMALL_COMPRESSED_BYTES: usize = 4 << 10;
 
 /// How a batch is written.
@@ -28,20 +26,26 @@ pub(super) enum Treatment {
 }
 
 impl WholeBatches {
-    /// Decides about a batch of `bytes`.
-    pub(super) fn treat(&self, header: &BatchHeader, bytes: usize) -> Treatment {
+    /// Decides about a batch.
+    pub(super) fn treat(&self, batch: &RecordBatch<'_>) -> Treatment {
+        let (header, bytes) = (batch.header(), batch.bytes().len());
         let codec = header.attributes.codec();
         let is_other = self.codec.is_some() && self.codec != codec;
         let Some(codec) = codec.filter(|_| !is_other) else {
             return Treatment::ByRecord;
         };
-        let small = match codec {
-            BatchCodec::None => SMALL_BYTES,
-            _ => SMALL_COMPRESSED_BYTES,
+        let is_small = match codec {
+            BatchCodec::None => bytes < SMALL_BYTES,
+            // Of few bytes, but many records, as far as that is known without decompressing them, is a large one that compresses well.
+            _ => {
+                let decoded = batch.decoded_bound();
+                bytes < SMALL_COMPRESSED_BYTES
+                    && decoded.is_none_or(|bound| bound <= SMALL_BYTES as u64)
+            }
         };
         if header.not_producible().is_some() || bytes > self.most_bytes {
             Treatment::ByRecord
-        } else if bytes < small {
+        } else if is_small {
             Treatment::Merged(codec)
         } else {
             Treatment::AsItIs

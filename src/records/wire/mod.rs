@@ -2,14 +2,16 @@
 
 mod sink;
 
+use std::collections::BTreeMap;
+
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    KafkaError, Librdkafka, PartitionRange, RecordHandler, RecordSource, SinkOptions, SourceError,
-    SourceOptions, TopicPartition, Transport,
+    EpochEnd, KafkaError, Librdkafka, PartitionRange, RecordHandler, RecordSource, SinkOptions,
+    SourceError, SourceOptions, TopicPartition, Transport,
 };
 use crate::kafka::ClientSettings;
-use crate::kafka::wire::{WireSettings, WireSink, WireSource};
+use crate::kafka::wire::{self, WireSettings, WireSink, WireSource};
 
 /// Reads and writes with the wire client, under these settings.
 #[derive(Clone, Debug)]
@@ -55,6 +57,13 @@ impl Transport for Wire {
         partitions: &[TopicPartition],
     ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
         self.groups.committed(group, partitions)
+    }
+
+    fn epoch_ends(
+        &self,
+        epochs: &[(TopicPartition, i32)],
+    ) -> Result<BTreeMap<TopicPartition, EpochEnd>, KafkaError> {
+        wire::epoch_ends(&self.settings, epochs)
     }
 }
 

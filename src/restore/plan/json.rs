@@ -68,8 +68,10 @@ struct TopicJson<'a> {
     retention_stays_off: bool,
     /// The largest record batch that the target accepts; `None` if that is not known.
     max_message_bytes: Option<u64>,
-    /// The size of the largest record that may be restored; `None` if no segment states it.
+    /// The size of the largest record that may be restored; `None` if no segment states it, as where batches are not decoded.
     largest_record_bytes: Option<u64>,
+    /// The size of the largest of Kafka's own batches that may be restored, as it is stored; `None` if there are none.
+    largest_batch_bytes: Option<u64>,
     /// How its batches are compressed.
     codec: &'static str,
     /// Partitions of the target that get records.
@@ -117,7 +119,7 @@ struct PartitionJson {
     segments: usize,
     /// Bytes of these segments.
     stored_bytes: u64,
-    /// Bytes of their records before compression.
+    /// Bytes of their records, or of Kafka's own batches, before kbk compresses them.
     raw_bytes: u64,
     /// Blocks that are read.
     blocks: u64,
@@ -178,6 +180,7 @@ impl<'a> TopicJson<'a> {
             retention_stays_off: topic.retention_stays_off(),
             max_message_bytes: topic.details.max_message_bytes,
             largest_record_bytes: topic.largest_record_bytes(),
+            largest_batch_bytes: topic.largest_batch_bytes(),
             codec: topic.codec().name(),
             targets: targets.collect(),
             partitions: topic.partitions().map(PartitionJson::new).collect(),

@@ -158,25 +158,17 @@ fn check_map(map: &PartitionMap, topic: &TopicState) -> Result<(), PartitionMapp
 
 #[cfg(test)]
 mod tests {
-    use kbk_format::repo::{Id, PartitionState};
+    use kbk_format::repo::PartitionState;
 
     use super::*;
+    use crate::testing::topic_state::topic_state;
 
     fn topic(name: &str, partitions: i32) -> TopicState {
         let state = |partition| PartitionState::empty(partition, 0);
-        TopicState {
-            name: name.parse().unwrap(),
-            topic_id: Id::ZERO,
-            kafka_id: None,
-            first_seen: 1,
-            last_seen: 1,
-            sighting: None,
-            deleted: false,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: PartitionNumber::first(partitions).map(state).collect(),
-        }
+        topic_state(
+            name,
+            PartitionNumber::first(partitions).map(state).collect(),
+        )
     }
 
     /// Checks a map for `topics`, with `partitions` selected.

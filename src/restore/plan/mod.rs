@@ -9,6 +9,7 @@
 //! | `codec` | how batches are compressed |
 //! | `old_brokers` | settings that the target cluster is too old to know |
 //! | `reading`, `limits` | what is read for a partition, and what of it a target may refuse |
+//! | `whole_segments` | which segments need not be decoded to plan |
 //! | `restore_plan`, `json` | the plan, around the manifest that begun.json will hold, and how it is printed |
 //! | `partial` | what the snapshot itself lacks |
 //! | `obstacle`, `preflight`, `rights` | what would prevent the restore, found before anything is written |
@@ -37,6 +38,7 @@ pub(crate) mod rights;
 pub(crate) mod selection;
 pub(crate) mod target_cluster;
 pub(crate) mod unfinished;
+pub(crate) mod whole_segments;
 
 use std::collections::BTreeMap;
 
@@ -60,6 +62,7 @@ use self::rights::Needed;
 use self::selection::RecordSelectionError;
 use self::target_cluster::{ExistingTopic, TargetCluster};
 use self::unfinished::UnfinishedRestores;
+use self::whole_segments::BatchRules;
 use super::config;
 use crate::blocking::blocking;
 use crate::groups::GroupWithoutOffsets;
@@ -67,6 +70,9 @@ use crate::kafka::{ClientSettings, KafkaError};
 
 /// The most producers of a restore. Each has one thread here and several in librdkafka, so two keep several cores busy.
 const MOST_PRODUCERS: usize = 2;
+
+/// Kafka's default of `max.message.bytes`, for a target whose limit nobody may know.
+pub(crate) const USUAL_MESSAGE_BYTES: u64 = 1_048_588;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +251,14 @@ async fn plan_topic(
     (cluster, leftovers): (&TargetCluster, &Leftovers),
 ) -> Result<(RestoredTopic, TopicDetails), PlanError> {
     let existing = cluster.topics.get(&*target);
-    let (partitions, readings) = plan_partitions(repository, snapshot, topic, options).await?;
+    // A topic that an earlier restore created, and did not finish, has the same temporary settings.
+    let is_filling = existing.is_none_or(|existing| leftovers.is_filling(&target, existing));
+    let saved = topic.config.clone().unwrap_or_default();
+    let compression_type = compression(existing.filter(|_| !is_filling), &saved);
+    let now_ms = Timestamp::now().as_millisecond();
+    let rules = BatchRules::new(options, existing, compression_type, now_ms);
+    let source = (snapshot, topic);
+    let (partitions, readings) = plan_partitions(repository, source, options, &rules).await?;
     let written = options.mapping.targets(&partitions);
     let targets: Vec<_> = written
         .map(|partition| TargetPartition {
@@ -253,24 +266,20 @@ async fn plan_topic(
             offset: existing.map_or(0, |existing| existing.end(partition)),
         })
         .collect();
-    let saved = topic.config.clone().unwrap_or_default();
-    let largest = readings.values();
-    let largest = largest.map(|reading| reading.limits.max_record_bytes).max();
-    let largest = largest.unwrap_or(0);
-    let filling = config::while_filling(&saved, largest);
+    let limits = readings.values().map(|reading| reading.limits);
+    let largest = limits.clone().map(|limits| limits.largest()).max();
+    let filling = config::while_filling(&saved, largest.unwrap_or(0));
+    let largest_record = limits.map(|limits| limits.record_bytes).max();
     let max_message_bytes = max_message_bytes(existing, &filling);
     let create = existing.is_none().then(|| CreatedTopic {
         partitions: options.mapping.size(topic, &targets),
         replication_factor: options.replication_factor_of(topic),
         config: filling.clone(),
     });
-    // A topic that an earlier restore created, and did not finish, has the same temporary settings.
-    let is_filling = existing.is_none_or(|existing| leftovers.is_filling(&target, existing));
     let config_afterwards = match is_filling {
         true => {
             let records = restored_records(&readings, options);
             let (choice, defaults) = (options.retention, &cluster.defaults);
-            let now_ms = Timestamp::now().as_millisecond();
             let off = retention::stays_off(choice, &saved, defaults, records, now_ms);
             config::afterwards(&saved, &filling, off)
         }
@@ -288,8 +297,8 @@ async fn plan_topic(
         max_message_bytes,
         codec: codec::for_target(
             &options.kafka,
-            compression(existing.filter(|_| !is_filling), &saved),
-            max_message_bytes.is_some_and(|limit| largest > limit),
+            compression_type,
+            max_message_bytes.is_some_and(|limit| largest_record > Some(limit)),
         ),
         purged_records: purged_records(existing.filter(|_| options.purge), &targets),
         partitions: readings,
@@ -321,9 +330,9 @@ pub(crate) fn restored_records(
 
 async fn plan_partitions(
     repository: &Repository,
-    snapshot: &Snapshot,
-    topic: &TopicState,
+    (snapshot, topic): (&Snapshot, &TopicState),
     options: &RestoreOptions,
+    rules: &BatchRules,
 ) -> Result<
     (
         Vec<RestoredPartition>,
@@ -334,7 +343,7 @@ async fn plan_partitions(
     let states = topic.partitions.iter();
     let states = states.filter(|state| options.selection.takes(topic, state.partition));
     let plans: Vec<_> = states
-        .map(|state| plan_partition(repository, snapshot, (topic, state), options))
+        .map(|state| plan_partition(repository, snapshot, (topic, state), options, rules))
         .collect();
     let parallel = repository.store().profile().parallel_partitions;
     let mut plans = stream::iter(plans).buffered(parallel);
@@ -352,6 +361,7 @@ async fn plan_partition(
     snapshot: &Snapshot,
     (topic, state): (&TopicState, &PartitionState),
     options: &RestoreOptions,
+    rules: &BatchRules,
 ) -> Result<(RestoredPartition, PartitionReading), PlanError> {
     let (id, selection) = (topic.partition_id(state.partition), &options.selection);
     let offsets = selection.offsets(repository, snapshot, &id, state).await?;
@@ -366,7 +376,8 @@ async fn plan_partition(
         times: selection.times.clone(),
         filter: RecordFilter::all(),
     };
-    let mut reading = PartitionReading::plan(repository, snapshot, id, state, selection).await?;
+    let reading = PartitionReading::plan(repository, snapshot, id, state, selection, rules);
+    let mut reading = reading.await?;
     if options.purpose == Purpose::DryRun {
         reading.count().await?;
     }

@@ -113,8 +113,10 @@ pub enum Obstacle {
         topic: String,
         /// Its `retention.ms`.
         retention_ms: i64,
-        /// The timestamp of the oldest record, in milliseconds since the epoch.
+        /// The timestamp of the oldest record, or the newest one of the oldest batch, in milliseconds since the epoch.
         oldest_timestamp: i64,
+        /// Whether a record has this timestamp; otherwise it is the newest of a batch.
+        exact: bool,
     },
     /// The target would delete records because there are too many.
     RetentionBytes {
@@ -135,6 +137,8 @@ pub enum Obstacle {
         limit_ms: i64,
         /// The timestamp that exceeds it, in milliseconds since the epoch.
         timestamp: i64,
+        /// Whether a record has this timestamp; otherwise it is the newest of a batch.
+        exact: bool,
     },
     /// This principal lacks a permission.
     MissingRight {
@@ -291,10 +295,15 @@ impl std::fmt::Display for Obstacle {
                 topic,
                 retention_ms,
                 oldest_timestamp,
+                exact,
             } => write!(
                 f,
                 "{topic} deletes records older than {retention_ms} ms, and {}: raise its retention.ms",
                 match *oldest_timestamp {
+                    _ if !exact => format!(
+                        "the newest record of a batch to restore is from {}",
+                        crate::human::timestamp_ms(*oldest_timestamp)
+                    ),
                     ..0 => "records to restore have no timestamp, or one before 1970".to_owned(),
                     _ => format!(
                         "the oldest record to restore is from {}",
@@ -316,10 +325,15 @@ impl std::fmt::Display for Obstacle {
                 key,
                 limit_ms,
                 timestamp,
+                exact,
             } => write!(
                 f,
-                "{topic} has {key}={limit_ms}, and refuses a record from {}: raise it for the restore, on the topic or on its brokers",
-                crate::human::timestamp_ms(*timestamp)
+                "{topic} has {key}={limit_ms}, and refuses a record from {}{}: raise it for the restore, on the topic or on its brokers",
+                crate::human::timestamp_ms(*timestamp),
+                match exact {
+                    true => "",
+                    false => ", which a batch to restore states as its newest",
+                }
             ),
             Obstacle::MissingRight { permission } => {
                 write!(f, "this principal lacks {permission}")
@@ -327,6 +341,11 @@ impl std::fmt::Display for Obstacle {
             Obstacle::UncheckedRight { permission } => write!(
                 f,
                 "it also needs {permission}, which cannot be checked yet: brokers do not report it for a topic that does not exist"
+            ),
+            // Such as that of a tiered topic, where brokers have no tiered storage: no other name would help.
+            Obstacle::CannotCreate { topic, cause } if cause.contains("INVALID_CONFIG") => write!(
+                f,
+                "the cluster refuses to create {topic} with its configuration: {cause}; create it beforehand with one that the cluster accepts"
             ),
             Obstacle::CannotCreate { topic, cause } => write!(
                 f,

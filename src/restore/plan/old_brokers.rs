@@ -24,12 +24,7 @@ pub(super) fn adapt(kafka: &ClientSettings, plan: &mut RestorePlan) -> Result<()
         return Ok(());
     };
     drop(created);
-    let tried = Admin::connect(kafka)?.try_create_topic(
-        &target,
-        create.partitions,
-        create.replication_factor,
-        &create.config,
-    );
+    let tried = Admin::connect(kafka)?.try_create_topic(&target, &create);
     // Any other failure is reported with those of the other topics.
     let Err(KafkaError::Other { cause, .. }) = tried else {
         return Ok(());

@@ -2,6 +2,7 @@
 
 use kbk_format::repo::TopicState;
 
+use super::limits::TargetLimits;
 use super::mapping::PartitionMapping;
 use super::options::{Purpose, RestoreOptions};
 use super::restore_plan::{RestorePlan, TopicPlan};
@@ -40,10 +41,8 @@ pub(crate) fn check(
 }
 
 fn check_source(topic: TopicPlan<'_>, options: &RestoreOptions, obstacles: &mut Vec<Obstacle>) {
-    let records = topic
-        .partitions()
-        .map(|partition| partition.reading.limits.zero_timestamps)
-        .sum();
+    // With this client, all records were decoded.
+    let records = topic.limits().map(|limits| limits.zero_timestamps).sum();
     let is_changed = options.client == ClientChoice::Librdkafka;
     if is_changed && records > 0 && options.selection.times.contains(&0) {
         obstacles.push(Obstacle::ZeroTimestamps {
@@ -161,10 +160,8 @@ fn check_existing(
             policy: policies.to_owned(),
         });
     }
-    let null_keys: u64 = topic
-        .partitions()
-        .map(|partition| partition.reading.limits.null_keys)
-        .sum();
+    // Where a target is compacted, all records were decoded.
+    let null_keys: u64 = topic.limits().map(|limits| limits.null_keys).sum();
     if policies.contains("compact") && null_keys > 0 {
         obstacles.push(Obstacle::NullKeys {
             topic: target(),
@@ -216,20 +213,22 @@ fn check_timestamps(
             .value(key)
             .and_then(|limit| limit.parse::<i64>().ok())
     };
-    let limits = || {
-        topic
-            .partitions()
-            .map(|partition| &partition.reading.limits)
-    };
-    let oldest = limits().filter_map(|limits| limits.min_timestamp).min();
-    let newest = limits().filter_map(|limits| limits.max_timestamp).max();
+    // Where a target has the first limit, all records were decoded.
+    let oldest = topic.limits().filter_map(|limits| limits.min_timestamp);
+    let (oldest, exact) = (oldest.min(), true);
+    let newest = topic.limits().filter_map(|limits| {
+        // Of batches that were not decoded, the largest timestamp is what a header says.
+        Some((limits.max_timestamp?, !limits.is_partly_unread))
+    });
+    let newest = newest.max();
     let now = jiff::Timestamp::now().as_millisecond();
-    let mut refuse = |key: &'static str, limit_ms: i64, timestamp: i64| {
+    let mut refuse = |key: &'static str, limit_ms: i64, (timestamp, exact): (i64, bool)| {
         obstacles.push(Obstacle::TimestampLimit {
             topic: topic.target().to_owned(),
             key,
             limit_ms,
             timestamp,
+            exact,
         });
     };
     const BEFORE: &str = "message.timestamp.before.max.ms";
@@ -237,13 +236,13 @@ fn check_timestamps(
     if let (Some(limit), Some(oldest)) = (limit(BEFORE), oldest.filter(|oldest| *oldest >= 0)) {
         let oldest = oldest.max(*times.start());
         if oldest < now.saturating_sub(limit) {
-            refuse(BEFORE, limit, oldest);
+            refuse(BEFORE, limit, (oldest, exact));
         }
     }
-    if let (Some(limit), Some(newest)) = (limit(AFTER), newest) {
+    if let (Some(limit), Some((newest, exact))) = (limit(AFTER), newest) {
         let newest = newest.min(*times.end());
         if newest > now.saturating_add(limit) {
-            refuse(AFTER, limit, newest);
+            refuse(AFTER, limit, (newest, exact));
         }
     }
 }
@@ -283,7 +282,8 @@ fn check_partitions(
     });
 }
 
-/// Refuses records that cannot fit, however well they compress: a broker compares the size of a compressed batch with its limit.
+/// Refuses records that cannot fit, however well they compress: a broker compares the size of a compressed batch with its limit. Batches that were not
+/// decoded fit as they are.
 fn check_size(topic: TopicPlan<'_>, obstacles: &mut Vec<Obstacle>) {
     let (largest, codec) = (topic.largest_record_bytes(), topic.codec());
     if let (Some(bytes), Some(limit)) = (largest, topic.details.max_message_bytes)
@@ -304,19 +304,17 @@ fn check_retention(
     options: &RestoreOptions,
     obstacles: &mut Vec<Obstacle>,
 ) {
-    let oldest = topic
-        .partitions()
-        .filter_map(|partition| partition.reading.limits.min_timestamp)
-        .min();
+    let oldest = topic.limits().filter_map(TargetLimits::oldest).min();
     let now = jiff::Timestamp::now().as_millisecond();
     if let Some(oldest) = oldest
         && retention_ms >= 0
-        && oldest.max(*options.selection.times.start()) < now.saturating_sub(retention_ms)
+        && oldest.timestamp.max(*options.selection.times.start()) < now.saturating_sub(retention_ms)
     {
         obstacles.push(Obstacle::Retention {
             topic: topic.target().to_owned(),
             retention_ms,
-            oldest_timestamp: oldest,
+            oldest_timestamp: oldest.timestamp,
+            exact: !oldest.is_of_batch,
         });
     }
 }

@@ -7,6 +7,7 @@ use kbk_tools::{Needs, ReadPlan, Selection, compute};
 use tokio::runtime::Handle;
 
 use super::limits::TargetLimits;
+use super::whole_segments::BatchRules;
 
 /// The part of the backup that is read for one partition.
 #[derive(Clone, Debug)]
@@ -31,37 +32,37 @@ pub struct PartitionReading {
 }
 
 impl PartitionReading {
-    /// Plans to read `selection`: reads the footer of every segment, and no blocks, but all of those that are not computed. Reading does not request the footers again, but for those
-    /// that there is no memory for.
+    /// Plans to read `selection`: reads the footer of every segment, and no blocks, unless `rules` need the records of a segment whose footer does not
+    /// describe them. Reading does not request the footers again, but for those that there is no memory for.
     pub(crate) async fn plan(
         repository: &Repository,
         snapshot: &Snapshot,
         partition: PartitionId,
         state: &PartitionState,
         selection: Selection,
+        rules: &BatchRules,
     ) -> Result<PartitionReading, RepoError> {
         let mut read = ReadPlan::new(repository, snapshot, partition, state, selection).await?;
         let (mut needs, mut limits) = (Needs::default(), TargetLimits::default());
         let of_segments = read.clone();
-        let mut not_computed = HashMap::new();
+        let mut to_decode = HashMap::new();
         let opened = read.open_all(|segment| {
             let of_segment = of_segments.needs(segment);
             let statistics = segment.statistics();
             match &statistics.computed {
-                Some(computed) => limits = limits.with(statistics, computed, &of_segment),
-                None => {
+                None if rules.need_records(segment, &of_segment) => {
                     let id = Hex(segment.header().segment_id);
-                    not_computed.insert(id, (statistics.clone(), of_segment));
+                    to_decode.insert(id, (statistics.clone(), of_segment));
                 }
+                computed => limits = limits.with(statistics, computed.as_ref(), &of_segment),
             }
             needs = needs + of_segment;
         });
         if let Err(error) = opened.await {
             return Err(read.explain(error).await);
         }
-        // A target may refuse or change records by what only decoding them tells: what no footer states is read now.
         for entry in read.segments() {
-            let Some((statistics, needs)) = not_computed.get(&entry.segment_id) else {
+            let Some((statistics, needs)) = to_decode.get(&entry.segment_id) else {
                 continue;
             };
             let computed = compute(repository.store(), read.partition_id(), entry).await;
@@ -69,7 +70,7 @@ impl PartitionReading {
                 Ok(computed) => computed,
                 Err(error) => return Err(read.explain(error).await),
             };
-            limits = limits.with(statistics, &computed, needs);
+            limits = limits.with(statistics, Some(&computed), needs);
         }
         Ok(PartitionReading {
             records: needs.records,

@@ -10,6 +10,7 @@ use kbk_format::repo::{
 use kbk_tools::list::Completeness;
 
 use super::codec::TargetCodec;
+use super::limits::TargetLimits;
 use super::reading::PartitionReading;
 use super::selection::RecordSelection;
 use crate::groups::GroupWithoutOffsets;
@@ -158,12 +159,25 @@ impl<'a> TopicPlan<'a> {
             .filter(|_| !self.details.exists)
     }
 
-    /// Returns the payload of the largest record of its segments.
+    /// Returns the payload of the largest record of its segments; `None` where none has records, or where batches were not decoded.
     pub(crate) fn largest_record_bytes(&self) -> Option<u64> {
+        let limits = || self.limits();
+        match limits().any(|limits| limits.is_partly_unread) {
+            true => None,
+            false => limits().map(|limits| limits.record_bytes).max(),
+        }
+    }
+
+    /// Returns the size of the largest of Kafka's own batches in its segments; `None` where there are none.
+    pub(crate) fn largest_batch_bytes(&self) -> Option<u64> {
+        let largest = self.limits().map(|limits| limits.batch_bytes).max();
+        largest.filter(|bytes| *bytes > 0)
+    }
+
+    /// Returns what its partitions may run into.
+    pub(crate) fn limits(&self) -> impl Iterator<Item = &'a TargetLimits> {
         let readings = self.details.partitions.values();
-        readings
-            .map(|reading| reading.limits.max_record_bytes)
-            .max()
+        readings.map(|reading| &reading.limits)
     }
 
     /// Returns the largest record and the largest batch that the target accepts, where only compression can make that record fit.

@@ -18,6 +18,7 @@ use super::restore_plan::{RestorePlan, TopicDetails};
 use super::rights::Needed;
 use super::selection::RecordSelection;
 use super::target_cluster::TargetCluster;
+use super::whole_segments::BatchRules;
 use super::{PlanError, codec, compression, max_message_bytes, with_rights};
 use crate::human;
 use crate::kafka::ClientSettings;
@@ -207,7 +208,14 @@ pub async fn plan_rest(
     check_cluster(&manifest, cluster.id.as_deref())?;
     let mut details = BTreeMap::new();
     for topic in &manifest.topics {
-        let more = plan_topic(repository, &manifest, &snapshot, topic, (kafka, &cluster)).await?;
+        let more = plan_topic(
+            repository,
+            &manifest,
+            &snapshot,
+            topic,
+            (kafka, client, &cluster),
+        )
+        .await?;
         details.insert(topic.target.clone(), more);
     }
     let plan = RestorePlan {
@@ -247,16 +255,23 @@ async fn plan_topic(
     manifest: &RestoreManifest,
     snapshot: &Digested<Snapshot>,
     topic: &RestoredTopic,
-    (kafka, cluster): (&ClientSettings, &TargetCluster),
+    (kafka, client, cluster): (&ClientSettings, ClientChoice, &TargetCluster),
 ) -> Result<TopicDetails, ResumeError> {
     let Some(saved) = snapshot.topic(&topic.topic, topic.topic_id) else {
         return Err(other_snapshot(manifest));
     };
+    let existing = cluster.topics.get(&*topic.target);
+    let nothing = BTreeMap::new();
+    let saved_config = saved.config.as_ref().unwrap_or(&nothing);
+    let create = topic.create.as_ref();
+    let compression_type = compression(existing.filter(|_| create.is_none()), saved_config);
+    let mut rules = BatchRules::of_client(kafka, client, existing, compression_type);
+    rules.needs_records |= !manifest.drop_headers.is_empty() || topic.repartitioned().is_some();
     let mut partitions = BTreeMap::new();
-    let readings = topic
-        .partitions
-        .iter()
-        .map(|partition| plan_reading(repository, (snapshot, saved), partition, times(manifest)));
+    let readings = topic.partitions.iter().map(|partition| {
+        let selected = (partition, times(manifest));
+        plan_reading(repository, (snapshot, saved), selected, &rules)
+    });
     let readings: Vec<_> = readings.collect();
     let parallel = repository.store().profile().parallel_partitions;
     let mut readings = stream::iter(readings).buffered(parallel);
@@ -265,13 +280,9 @@ async fn plan_topic(
         let reading = reading.ok_or_else(|| other_snapshot(manifest))?;
         partitions.insert(partition.partition, reading);
     }
-    let existing = cluster.topics.get(&*topic.target);
-    let nothing = BTreeMap::new();
-    let saved_config = saved.config.as_ref().unwrap_or(&nothing);
-    let create = topic.create.as_ref();
     let limit = max_message_bytes(existing, create.map_or(&nothing, |create| &create.config));
     let largest = partitions.values();
-    let largest = largest.map(|reading| reading.limits.max_record_bytes).max();
+    let largest = largest.map(|reading| reading.limits.record_bytes).max();
     Ok(TopicDetails {
         source_kafka_id: saved.kafka_id,
         source_partitions: saved.partitions.len(),
@@ -283,7 +294,7 @@ async fn plan_topic(
         },
         codec: codec::for_target(
             kafka,
-            compression(existing.filter(|_| create.is_none()), saved_config),
+            compression_type,
             limit.is_some_and(|limit| largest > Some(limit)),
         ),
         max_message_bytes: limit,
@@ -296,8 +307,8 @@ async fn plan_topic(
 async fn plan_reading(
     repository: &Repository,
     (snapshot, saved): (&Snapshot, &TopicState),
-    restored: &RestoredPartition,
-    times: RangeInclusive<i64>,
+    (restored, times): (&RestoredPartition, RangeInclusive<i64>),
+    rules: &BatchRules,
 ) -> Result<Option<PartitionReading>, PlanError> {
     let Some(state) = saved.partitions.get(restored.partition.index()) else {
         return Ok(None);
@@ -308,8 +319,8 @@ async fn plan_reading(
         times,
         filter: RecordFilter::all(),
     };
-    let reading = PartitionReading::plan(repository, snapshot, partition, state, selection).await?;
-    Ok(Some(reading))
+    let reading = PartitionReading::plan(repository, snapshot, partition, state, selection, rules);
+    Ok(Some(reading.await?))
 }
 
 fn other_snapshot(manifest: &RestoreManifest) -> ResumeError {

@@ -22,7 +22,7 @@ pub enum RetentionChoice {
 /// What retention would judge restored records by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RestoredRecords {
-    /// The smallest timestamp; `None` where there are no records.
+    /// The smallest timestamp, or the largest one of the oldest batch that is written whole; `None` where there are no records.
     pub(crate) oldest_timestamp: Option<i64>,
     /// An upper bound of the bytes in the largest partition.
     pub(crate) partition_bytes: u64,
@@ -42,7 +42,8 @@ impl RestoredRecords {
             let overhead = reading.records.saturating_mul(RECORD_OVERHEAD_BYTES);
             reading.raw_bytes.saturating_add(overhead)
         });
-        let oldest = readings.filter_map(|reading| reading.limits.min_timestamp);
+        let oldest = readings.filter_map(|reading| reading.limits.oldest());
+        let oldest = oldest.map(|oldest| oldest.timestamp);
         RestoredRecords {
             oldest_timestamp: oldest.min().map(|oldest| oldest.max(min_timestamp)),
             partition_bytes: match is_spread {

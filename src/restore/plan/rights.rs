@@ -37,7 +37,14 @@ pub(crate) fn missing(
     check.existing(&admin, &existing)?;
     match needed.purpose {
         Purpose::Compare => check.hidden_topics(&admin, &names_of(&new), AclOperation::Read)?,
-        Purpose::Restore | Purpose::DryRun => check.new_topics(&admin, &new)?,
+        Purpose::Restore | Purpose::DryRun => {
+            let mut topics = plan.topics();
+            if let Some(topic) = topics.find(|topic| topic.config_afterwards().is_some()) {
+                // Before records are written that would be left without their configuration.
+                admin.check_config_changes(topic.target())?;
+            }
+            check.new_topics(&admin, &new)?;
+        }
     }
     // Asking registers the id with its coordinator, and so fences the producers of an earlier run: a dry run changes nothing, and a
     // resumed restore takes over its ids only once nothing else prevents it.
@@ -79,6 +86,9 @@ pub(crate) fn missing_to_configure(
     }
     let names: Vec<String> = created.iter().map(|(target, _)| target.clone()).collect();
     check.hidden_topics(&admin, &names, AclOperation::Describe)?;
+    if let Some(target) = changed.first() {
+        admin.check_config_changes(target)?;
+    }
     for (target, rights) in admin.topic_rights(changed)? {
         if !rights.allow(AclOperation::AlterConfigs) {
             let permission = Permission::topic(AclOperation::AlterConfigs, &target);
@@ -241,12 +251,7 @@ impl Check {
                 other,
             });
         }
-        match admin.try_create_topic(
-            target,
-            create.partitions,
-            create.replication_factor,
-            &create.config,
-        ) {
+        match admin.try_create_topic(target, create) {
             Ok(()) => {}
             Err(error) if error.is_denied() => {
                 let permission = Permission::topic(AclOperation::Create, target);

@@ -266,6 +266,7 @@ impl Serialize for RecordSelection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::topic_state::topic_state;
 
     fn state(partition: PartitionNumber, base_offset: i64, end_offset: i64) -> PartitionState {
         PartitionState {
@@ -278,19 +279,8 @@ mod tests {
     }
 
     fn topic() -> TopicState {
-        TopicState {
-            name: "orders".parse().unwrap(),
-            topic_id: Id::ZERO,
-            kafka_id: None,
-            first_seen: 1,
-            last_seen: 1,
-            sighting: None,
-            deleted: false,
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: vec![state(0.into(), 0, 100), state(1.into(), 50, 80)],
-        }
+        let partitions = vec![state(0.into(), 0, 100), state(1.into(), 50, 80)];
+        topic_state("orders", partitions)
     }
 
     fn of_file(text: &str) -> RecordSelection {

@@ -119,19 +119,21 @@ fn describe(
 /// known.
 fn defaults(admin: &Admin, topics: &[TopicDescription]) -> BTreeMap<String, String> {
     const SAMPLE: usize = 10;
-    // Kafka sets some values of its own topics.
+    // Kafka sets some values of its own topics, and users may set others, such as retention, of all of theirs. They are asked about one after
+    // the other, since this principal may be allowed to read the configuration of one kind alone.
     let (internal, others): (Vec<_>, Vec<_>) = topics.iter().partition(|topic| topic.internal);
-    let names: Vec<String> = others
-        .into_iter()
-        .chain(internal)
-        .take(SAMPLE)
-        .map(|topic| topic.name.clone())
-        .collect();
-    let configs = admin.topic_configs(&names).unwrap_or_else(|error| {
-        tracing::debug!("the defaults of the cluster are not known: {error}");
-        BTreeMap::new()
+    let configs = [others, internal].map(|topics| {
+        let names = topics.into_iter().take(SAMPLE);
+        let names: Vec<String> = names.map(|topic| topic.name.clone()).collect();
+        admin.topic_configs(&names).unwrap_or_else(|error| {
+            tracing::debug!("defaults of the cluster are not known: {error}");
+            BTreeMap::new()
+        })
     });
-    let entries = configs.into_values().flatten();
+    let entries = configs
+        .into_iter()
+        .flat_map(BTreeMap::into_values)
+        .flatten();
     let inherited = entries
         .filter(|(_, entry)| matches!(entry.source, ConfigSource::Broker | ConfigSource::Default));
     inherited

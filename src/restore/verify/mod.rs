@@ -3,6 +3,7 @@
 //! | file | job |
 //! |---|---|
 //! | `targets` | the targets are the topics that the restore began with, and hold what it wrote |
+//! | `known` | waits until brokers know the topics that a restore has created |
 //! | `unexpected` | records in the targets that the restore did not write |
 //! | `head` | when a restore resumes: nothing was written where no position is committed |
 //! | `quiescence` | waits until everything committed is readable |
@@ -12,6 +13,7 @@
 //! | `owned_record` | a record of the backup that waits for its counterpart |
 
 pub(crate) mod head;
+pub(crate) mod known;
 pub(crate) mod live;
 pub(crate) mod one_to_one;
 mod owned_record;

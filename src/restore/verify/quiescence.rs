@@ -11,35 +11,41 @@ use crate::kafka::{Admin, KafkaError, PartitionOffsets, TopicPartition};
 use crate::restore::held_up::HeldUp;
 use crate::run::Cancel;
 
-/// Far more than writing a marker takes, and enough for brokers to restart.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// When to report what is being waited for.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
-/// [`PATIENCE`] once a stop was requested.
+/// How long is waited once a stop was requested.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until consumers can read each target up to its end in `ends`, one past the last restored record, and returns those where they
 /// still cannot. Everything is committed, so brokers may be unavailable for a while; records that others append later are not waited for.
 /// A log that is shorter than its end is none of those: there is nothing to wait for.
+///
+/// `patience` is how long nothing may change: a transaction ends in thousands of partitions one after the other.
 pub(crate) fn wait(
     admin: &Admin,
     ends: &BTreeMap<TopicPartition, i64>,
+    patience: Duration,
     cancel: &Cancel,
 ) -> Result<Vec<HeldUp>, KafkaError> {
     const PAUSE: Duration = Duration::from_millis(50);
     const LONG_PAUSE: Duration = Duration::from_secs(1);
     let targets: Vec<TopicPartition> = ends.keys().cloned().collect();
     let started = Instant::now();
+    let mut progressed = started;
+    let mut fewest = usize::MAX;
     let mut reported = false;
     loop {
-        let patience = match cancel.is_set() {
-            true => SHORT_PATIENCE,
-            false => PATIENCE,
+        let is_over = match cancel.is_set() {
+            true => started.elapsed() >= patience.min(SHORT_PATIENCE),
+            false => progressed.elapsed() >= patience,
         };
-        let is_over = started.elapsed() >= patience;
         match offsets(admin, &targets) {
             Ok(offsets) => {
                 let held_up = held_up(&offsets, ends);
+                if held_up.len() < fewest {
+                    fewest = held_up.len();
+                    progressed = Instant::now();
+                }
                 // A new leader's high watermark may be behind for a moment.
                 let is_short = is_short(&offsets, ends);
                 let is_given_up = is_short && started.elapsed() >= SHORT_PATIENCE;

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kbk_format::repo::{DonePartition, MapRun, PartitionId, RepoError, TargetPartition};
 use kbk_format::{PartitionNumber, Record, TimestampType};
-use kbk_tools::read::RecordCursor;
+use kbk_tools::read::{DecodedBlocks, RecordCursor};
 use kbk_tools::restores::{MapReader, MapRuns};
 use kbk_tools::share::FairShare;
 
@@ -168,6 +168,8 @@ struct Comparison<'a> {
     partition: PartitionNumber,
     partitioner: Partitioner,
     expected: RecordCursor,
+    /// The block that it reads.
+    decoded: DecodedBlocks,
     /// The record that is compared next.
     next: Option<OwnedRecord>,
     /// Where the records went; `None` without a map.
@@ -204,6 +206,7 @@ impl<'a> Comparison<'a> {
             partitioner: Partitioner::new(partition, topic.targets.len()),
             next: None,
             expected,
+            decoded: DecodedBlocks::new(0),
             drop_headers: DropHeaders::new(manifest.drop_headers.iter().cloned()),
             map: map.map(|map| runtime.block_on(map)).transpose()?,
             results: topic.targets.iter().map(empty).collect(),
@@ -269,7 +272,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn take(&mut self) -> Result<Option<OwnedRecord>, CompareError> {
-        let next = self.expected.next(self.topic.context.runtime)?;
+        let next = self
+            .expected
+            .next(&mut self.decoded, self.topic.context.runtime)?;
         let owned = |record: &Record<'_>, _| OwnedRecord::new(record);
         let next = next.map(|record| self.drop_headers.apply(&record, owned));
         Ok(std::mem::replace(&mut self.next, next))

@@ -5,8 +5,6 @@
 //! begins, when it is resumed, and before it is done.
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use kbk_format::repo::{Hex, Id, RestoreTargets, TargetTopic};
 
@@ -15,22 +13,8 @@ use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::target_error::TargetError;
+use crate::restore::verify::known::Known;
 use crate::restore::write::written::Written;
-
-/// Calls until a topic that was just created is known to the broker that answers, for at most half a minute.
-pub(crate) fn once_known<T>(call: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    const PATIENCE: Duration = Duration::from_secs(30);
-    const PAUSE: Duration = Duration::from_millis(100);
-    let started = Instant::now();
-    loop {
-        match call() {
-            Err(KafkaError::UnknownTopic { .. }) if started.elapsed() < PATIENCE => {
-                thread::sleep(PAUSE);
-            }
-            answer => return answer,
-        }
-    }
-}
 
 /// Returns the targets that an earlier run recorded, which must still be the same topics; `None` where it recorded none.
 pub(crate) fn recorded(
@@ -50,13 +34,14 @@ pub(crate) fn recorded(
 pub(crate) fn record(
     context: RestoreContext<'_>,
     plan: &RestorePlan,
+    known: &Known<'_>,
     admin: &Admin,
 ) -> Result<RestoreTargets, RestoreError> {
     let names: Vec<String> = plan
         .topics()
         .map(|topic| topic.target().to_owned())
         .collect();
-    let described = once_known(|| admin.describe_topics(Some(&names)))?;
+    let described = known.once(|| admin.describe_topics(Some(&names)))?;
     let ids: BTreeMap<String, Id> = described
         .into_iter()
         .map(|topic| (topic.name, Hex(topic.topic_id)))
@@ -77,7 +62,11 @@ pub(crate) fn record(
 }
 
 /// Fails if somebody has written to a target since the restore was planned.
-pub(crate) fn check_unwritten(admin: &Admin, plan: &RestorePlan) -> Result<(), RestoreError> {
+pub(crate) fn check_unwritten(
+    admin: &Admin,
+    plan: &RestorePlan,
+    known: &Known<'_>,
+) -> Result<(), RestoreError> {
     let ends = plan.topics().flat_map(|topic| {
         let targets = topic.restored.targets.iter();
         targets.map(move |target| {
@@ -86,7 +75,7 @@ pub(crate) fn check_unwritten(admin: &Admin, plan: &RestorePlan) -> Result<(), R
         })
     });
     let (targets, ends): (Vec<_>, Vec<_>) = ends.unzip();
-    let offsets = once_known(|| admin.offsets(&targets))?;
+    let offsets = known.once(|| admin.offsets(&targets))?;
     for (target, expected) in targets.into_iter().zip(ends) {
         let found = offsets.get(&target)?.high_watermark;
         // Others may add records to a target that is appended to, and none may be lost.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Hex, Id, Identity, Key, MapRun, ParentRef, PartitionChange, PartitionId, RateLimit,
-    Repository, RestoreId, RestoreManifest, RestoredPartition, RestoredTopic, SegmentEntry,
-    SegmentUpload, Store, TargetPartition, TopicChange, TopicName,
+    Hex, Id, Identity, Key, MapRun, ParentRef, PartitionId, RateLimit, Repository, RestoreId,
+    RestoreManifest, RestoredPartition, RestoredTopic, SegmentEntry, SegmentUpload, Store,
+    TargetPartition, TopicName,
 };
 use kbk_format::{
     FileHeader, GapReason, IsolationLevel, SegmentWriter, TimestampType, WriterOptions,
@@ -26,6 +26,7 @@ use crate::restore::plan::codec::TargetCodec;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
 use crate::restore::plan::selection::RecordSelection;
+use crate::restore::plan::whole_segments::BatchRules;
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::takeover::Run;
@@ -33,6 +34,7 @@ use crate::restore::write::work::{Job, Route, Work};
 use crate::restore::write::writer::{self, Shared, Writer};
 use crate::run::{Cancel, Events, Retry, RunEvents, Stage, Totals};
 use crate::select::DropHeaders;
+use crate::testing::change::{change, partition_change, topic_change};
 
 const RECORDS: i64 = 300;
 
@@ -161,38 +163,9 @@ impl Backup {
     }
 
     fn commit(&self, segment: SegmentEntry) {
-        let partition = PartitionChange {
-            partition: 0.into(),
-            log_start_offset: 0,
-            high_watermark: 2 * self.records,
-            last_stable_offset: 2 * self.records,
-            incomplete: None,
-            segments: vec![segment],
-            lost: Vec::new(),
-        };
-        let change = Change {
-            read_after: 0,
-            ignored: BTreeSet::new(),
-            base: None,
-            nonce: Id::random(),
-            started_at: Timestamp::now(),
-            created_at: Timestamp::now(),
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics: vec![TopicChange {
-                name: partition_id().topic,
-                topic_id: partition_id().topic_id,
-                kafka_id: Some(partition_id().topic_id),
-                internal: false,
-                replication_factor: 1,
-                config: None,
-                partitions: vec![partition],
-            }],
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
-        };
+        let partition = partition_change(0.into(), 2 * self.records, vec![segment]);
+        let topic = topic_change(&partition_id(), vec![partition]);
+        let change = change(None, vec![topic]);
         self.runtime
             .block_on(self.repository.commit(&change))
             .unwrap();
@@ -202,12 +175,14 @@ impl Backup {
         let snapshot = self.runtime.block_on(self.repository.latest()).unwrap();
         let snapshot = snapshot.unwrap();
         let state = snapshot.partition(&partition_id()).unwrap();
+        let rules = BatchRules::default();
         let reading = PartitionReading::plan(
             &self.repository,
             &snapshot,
             partition_id(),
             state,
             Selection::all(),
+            &rules,
         );
         let reading = self.runtime.block_on(reading).unwrap();
         let target: TopicName = "copy".parse().unwrap();

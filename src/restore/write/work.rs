@@ -11,6 +11,7 @@ use kbk_tools::PartitionReader;
 use tokio::runtime::Handle;
 
 use crate::records::{BatchCodec, SinkOptions, TopicPartition, WholeBatches};
+use crate::restore::plan::USUAL_MESSAGE_BYTES;
 use crate::restore::plan::codec::TargetCodec;
 use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{PartitionPlan, RestorePlan, TopicPlan, committed_at};
@@ -168,7 +169,7 @@ impl Work {
         let largest = plan
             .topics()
             .flat_map(|topic| topic.partitions())
-            .map(|partition| partition.reading.limits.max_record_bytes)
+            .map(|partition| partition.reading.limits.record_bytes)
             .max();
         let targets = plan.topics().flat_map(|topic| {
             let targets = topic.restored.targets.iter();
@@ -369,15 +370,11 @@ impl Work {
 
 /// Returns which batches of the backup a target takes as they are.
 fn whole_batches(topic: TopicPlan<'_>) -> WholeBatches {
-    // Kafka's default, for a target whose limit nobody may know.
-    const USUAL_BYTES: usize = 1_048_588;
     let TargetCodec { codec, is_asked } = topic.details.codec;
     let limit = topic.details.max_message_bytes;
     WholeBatches {
         codec: is_asked.then_some(codec),
-        most_bytes: limit.map_or(USUAL_BYTES, |limit| {
-            usize::try_from(limit).unwrap_or(usize::MAX)
-        }),
+        most_bytes: usize::try_from(limit.unwrap_or(USUAL_MESSAGE_BYTES)).unwrap_or(usize::MAX),
     }
 }
 

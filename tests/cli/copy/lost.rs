@@ -291,3 +291,28 @@ fn what_the_copy_has_lost_is_sent_again_or_named() {
         "of a topic that is not selected"
     );
 }
+
+/// The original lost its newest snapshot: the copy of the one before is no copy of everything.
+#[test]
+fn the_newest_snapshot_of_the_original_is_missing_and_the_first_line_says_so() {
+    let copies = Copies::new();
+    fs::remove_file(copies.world.path("snapshots/00000000000000000002.json")).unwrap();
+    let named = "snapshots/latest.json names it as the newest snapshot";
+    for args in [&["--dry-run"][..], &[], &[]] {
+        let ended = copies.copy(args);
+        assert_eq!(
+            ended.code,
+            Some(3),
+            "{args:?}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        let first = ended.stdout.lines().next().unwrap();
+        assert!(first.starts_with("partial: "), "{args:?}: {first}");
+        assert!(ended.stdout.contains(named), "{args:?}: {}", ended.stdout);
+    }
+    let latest = copies.copy(&["--snapshot", "latest"]);
+    assert_eq!(latest.code, Some(1), "{}", latest.stdout);
+    assert!(latest.stderr.contains(named), "{}", latest.stderr);
+    assert_eq!(copies.copy(&["--snapshot", "1"]).code, Some(0));
+}

@@ -9,6 +9,7 @@ const BEGIN: &str = "\n## Members\n";
 
 /// The documents: a command, and where its type is. A command whose documents differ has several, told apart by what is given to it.
 const DOCUMENTS: &[(&str, &str, &str)] = &[
+    ("cat", "src/commands/cat/printer.rs", "Printed"),
     ("demo", "src/demo/report.rs", "DemoReport"),
     ("init", "src/commands/init.rs", "Created"),
     ("backup", "src/backup/run.rs", "BackupReport"),
@@ -147,11 +148,11 @@ const RECORDS: &str = "\
 pub fn page(found: &str) -> String {
     let by_hand = found.split(BEGIN).next().unwrap_or(found);
     let types = Types::read();
-    let mut page = format!("{by_hand}{BEGIN}\n### kbk cat\n\n{COLUMNS}{RECORDS}");
+    let mut page = format!("{by_hand}{BEGIN}");
     let mut without_meaning = Vec::new();
     for (command, file, name) in DOCUMENTS {
         write!(page, "\n### kbk {command}\n\n{COLUMNS}").unwrap();
-        if *command == "grep" {
+        if ["cat", "grep"].contains(command) {
             page.push_str(RECORDS);
         }
         for row in rows("", &types.members(file, name)) {

@@ -29,6 +29,21 @@ use super::wait::PATIENCE;
 
 const KAFKA_LIBS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/libs");
 
+/// The parsed classes of a broker, which `scripts/setup kafka` archives. Java continues without it if it is missing or made for other jars.
+const CLASSES: &str = concat!(
+    "-XX:SharedArchiveFile=",
+    env!("CARGO_MANIFEST_DIR"),
+    "/.cache/kafka-4.3.1/classes.jsa"
+);
+/// The local tiered storage of Apache Kafka's own tests.
+const TIERED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/kafka-4.3.1/tiered");
+
+/// The property that a broker has it by.
+const TIERED_STORAGE: &str = "remote.log.storage.system.enable";
+
+/// Where that keeps segments, in the folder of the broker.
+const REMOTE: &str = "remote";
+
 /// How long one probe of a broker may take.
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -80,6 +95,30 @@ impl Broker {
     /// Starts a private broker of a cluster with another version of a feature, as `NAME=VERSION`.
     pub(crate) fn start_with_feature(feature: &str) -> Self {
         Self::start_formatted(&[], &["--standalone", "--feature", feature])
+    }
+
+    /// Starts a private broker that moves closed segments of topics with `remote.storage.enable` into a folder, as tiered storage.
+    pub(crate) fn start_tiered() -> Self {
+        assert!(
+            Path::new(TIERED).is_dir(),
+            "Apache Kafka's local tiered storage is not in {TIERED}: run `scripts/setup kafka`"
+        );
+        Self::start(&[
+            (TIERED_STORAGE, "true"),
+            (
+                "remote.log.storage.manager.class.name",
+                "org.apache.kafka.server.log.remote.storage.LocalTieredStorage",
+            ),
+            ("rsm.config.dir", REMOTE),
+            ("remote.log.metadata.manager.listener.name", "PLAINTEXT"),
+            (
+                "rlmm.config.remote.log.metadata.topic.replication.factor",
+                "1",
+            ),
+            ("rlmm.config.remote.log.metadata.topic.num.partitions", "1"),
+            ("remote.log.manager.task.interval.ms", "200"),
+            ("log.retention.check.interval.ms", "200"),
+        ])
     }
 
     fn start_formatted(extra: &[(&str, &str)], format: &[&str]) -> Self {
@@ -231,6 +270,19 @@ impl Broker {
         self.server().folder.path().join("data")
     }
 
+    /// Returns the first offset of each segment of a partition that is on the broker's disk, ascending.
+    pub(crate) fn local_segments(&mut self, topic: &str, partition: i32) -> Vec<i64> {
+        let log = self.data().join(format!("{topic}-{partition}"));
+        let names = fs::read_dir(log).expect("the log exists").map(|entry| {
+            let name = entry.expect("it can be listed").file_name();
+            let name = name.to_string_lossy().into_owned();
+            name.strip_suffix(".log")?.parse().ok()
+        });
+        let mut offsets: Vec<i64> = names.flatten().collect();
+        offsets.sort_unstable();
+        offsets
+    }
+
     /// Removes a partition's log from the disk of a stopped private broker: the state after an
     /// unclean election of an empty leader.
     pub(crate) fn remove_log(&mut self, topic: &str, partition: i32) {
@@ -357,6 +409,8 @@ pub(crate) fn free_port() -> u16 {
 struct Server {
     folder: TempDir,
     port: u16,
+    /// Whether it has tiered storage, whose classes it must be given.
+    is_tiered: bool,
     supervisor: Option<Child>,
 }
 
@@ -383,13 +437,17 @@ impl Server {
         Self {
             folder,
             port: ports.0,
+            is_tiered: extra.iter().any(|(key, _)| *key == TIERED_STORAGE),
             supervisor: None,
         }
     }
 
     fn launch(&mut self) {
         assert!(self.supervisor.is_none(), "the broker is already running");
-        let kafka = java("kafka.Kafka");
+        let kafka = match self.is_tiered {
+            true => java_with(&format!("{KAFKA_LIBS}/*:{TIERED}/*"), "kafka.Kafka"),
+            false => java("kafka.Kafka"),
+        };
         let supervisor = Command::new("sh")
             .args(["-c", SUPERVISOR, "sh"])
             .arg(self.folder.path())
@@ -447,12 +505,23 @@ fn cluster_id(port: u16) -> String {
 
 /// Returns a command that runs a Java class of Kafka's.
 fn java(class: &str) -> Command {
+    java_with(&format!("{KAFKA_LIBS}/*"), class)
+}
+
+fn java_with(class_path: &str, class: &str) -> Command {
     let mut command = Command::new("java");
     command
-        .args(["-Xmx768m", "-XX:+UseSerialGC"])
+        .args(["-Xmx768m", "-XX:+UseSerialGC", CLASSES])
+        // It would warn of an archive that it cannot use on standard output, among the answers of tools.
+        .args(["-Xlog:cds=off", "-Xlog:cds+dynamic=off"]);
+    // A tool, and most brokers of the tests, end before code that the second compiler optimised pays. Benches measure brokers as they run for years.
+    if cfg!(test) {
+        command.arg("-XX:TieredStopAtLevel=1");
+    }
+    command
         .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
         .arg("-cp")
-        .arg(PathBuf::from(KAFKA_LIBS).join("*"))
+        .arg(class_path)
         .arg(class);
     command
 }

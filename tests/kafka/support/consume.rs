@@ -128,12 +128,19 @@ fn for_each(
         .add_partition_offset(topic, partition, Offset::Offset(offsets.start))
         .expect("a valid offset");
     consumer.assign(&assignment).expect("assigned");
+    // Most often, the last offset has a record; only if it has none, the broker is to be asked for more.
     loop {
         let polled = consumer
             .poll(PATIENCE)
             .unwrap_or_else(|| panic!("no record of {topic}/{partition} in {PATIENCE:?}"));
         match polled {
-            Ok(message) if message.offset() < offsets.end => take(owned(&message)),
+            Ok(message) if message.offset() < offsets.end => {
+                let is_last = message.offset() + 1 == offsets.end;
+                take(owned(&message));
+                if is_last {
+                    return;
+                }
+            }
             Ok(_) | Err(KafkaError::PartitionEOF(_)) => return,
             // A broker has just restarted; the consumer reconnects by itself.
             Err(KafkaError::MessageConsumption(
@@ -153,6 +160,8 @@ fn consumer(broker: &Broker) -> BaseConsumer {
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
+        // A broker holds an answer without records back for so long, and there is one at each end of a partition.
+        .set("fetch.wait.max.ms", "10")
         .set("check.crcs", "true")
         .create()
         .expect("a consumer")

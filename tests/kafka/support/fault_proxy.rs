@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::http::Request;
+use super::split_mix::SplitMix64;
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +96,10 @@ impl FaultProxy {
             Plan::None => None,
             Plan::All(fault) => Some(fault),
             Plan::Of(text, fault) => request.line().contains(text).then_some(fault),
-            Plan::Some { seed, per_mille } => chosen(mixed(seed ^ state.requests), per_mille),
+            Plan::Some { seed, per_mille } => {
+                let random = SplitMix64(seed ^ state.requests).next();
+                chosen(random, per_mille)
+            }
         };
         state.faults += u64::from(fault.is_some());
         fault
@@ -135,14 +139,6 @@ impl FaultProxy {
         }
         client.shutdown(Shutdown::Write)
     }
-}
-
-/// SplitMix64.
-fn mixed(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Returns the fault that a random number stands for.

@@ -95,6 +95,15 @@ pub(crate) fn committed(
     partitions.iter().map(one).collect()
 }
 
+/// Returns the ids of all groups.
+pub(crate) fn list(broker: &Broker) -> Vec<String> {
+    let consumer: BaseConsumer = broker.client().create().expect("a consumer");
+    let listed = consumer.fetch_group_list(None, PATIENCE);
+    let listed = listed.expect("the brokers answer");
+    let groups = listed.groups().iter();
+    groups.map(|group| group.name().to_owned()).collect()
+}
+
 /// Deletes a group without members.
 pub(crate) fn delete(broker: &Broker, group: &str) {
     let admin: AdminClient<DefaultClientContext> =

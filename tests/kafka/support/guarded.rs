@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::acls;
 use super::broker::{Broker, free_port};
 use super::repo::Repo;
 use super::secure::PASSWORD;
@@ -69,8 +70,8 @@ impl Guarded {
 
     /// Grants `limited` the permissions given as arguments of Kafka's own tool.
     pub(crate) fn grant(&self, args: &[&str]) {
-        let args = [&["--add", "--allow-principal", "User:limited"], args].concat();
-        self.broker.tool("org.apache.kafka.tools.AclCommand", &args);
+        let args = [&["--allow-principal", "User:limited"], args].concat();
+        acls::add(&self.broker, &args.join(" "));
     }
 
     /// Returns a kbk command that runs as `limited`, with a JSON report.

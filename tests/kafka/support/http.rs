@@ -1,7 +1,6 @@
 //! Requests of HTTP for proxies in tests, one per connection: the answer ends where the connection does.
 
 use std::io::{self, Read};
-use std::net::TcpStream;
 
 /// A request, taken apart.
 #[derive(Clone, Debug)]
@@ -18,7 +17,7 @@ pub(crate) struct Request {
 
 impl Request {
     /// Reads a request, and nothing that follows it.
-    pub(crate) fn read(client: &mut TcpStream) -> io::Result<Self> {
+    pub(crate) fn read(client: &mut impl Read) -> io::Result<Self> {
         let (bytes, head) = read_request(client)?;
         let text = String::from_utf8_lossy(&bytes[..head]);
         let mut lines = text.lines();
@@ -70,7 +69,7 @@ impl Request {
 }
 
 /// Reads a request as it is, and says where its body begins.
-fn read_request(client: &mut TcpStream) -> io::Result<(Vec<u8>, usize)> {
+fn read_request(client: &mut impl Read) -> io::Result<(Vec<u8>, usize)> {
     let mut request = Vec::new();
     let head = loop {
         if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -91,7 +90,7 @@ fn read_request(client: &mut TcpStream) -> io::Result<(Vec<u8>, usize)> {
     Ok((request, head))
 }
 
-fn read_some(client: &mut TcpStream, request: &mut Vec<u8>) -> io::Result<()> {
+fn read_some(client: &mut impl Read, request: &mut Vec<u8>) -> io::Result<()> {
     let mut piece = [0; 64 << 10];
     match client.read(&mut piece)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicI16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -11,6 +12,11 @@ use super::broker::{Broker, free_port};
 /// Keys of Kafka's requests.
 pub(crate) const FETCH: i16 = 1;
 pub(crate) const LIST_OFFSETS: i16 = 2;
+const API_VERSIONS: i16 = 18;
+pub(crate) const CREATE_TOPICS: i16 = 19;
+pub(crate) const DELETE_RECORDS: i16 = 21;
+pub(crate) const CREATE_ACLS: i16 = 30;
+pub(crate) const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 
 /// What happens to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub(crate) enum Fault {
 struct Plan {
     request: i16,
     fault: Fault,
+    /// How many of them pass before.
+    passing: u32,
     times: u32,
 }
 
@@ -37,35 +45,51 @@ struct Plan {
 const SMALLEST_WITH_RECORDS: usize = 2_000;
 
 /// A proxy, whose threads end with the process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct KafkaProxy {
     address: SocketAddr,
     plan: Arc<Mutex<Option<Plan>>>,
+    /// A kind of request that the broker is not to know, as an older one.
+    hidden: Arc<AtomicI16>,
 }
 
 impl KafkaProxy {
     /// Starts a broker, and a proxy before one of its listeners that makes no fault yet.
     pub(crate) fn start() -> (Broker, Self) {
+        Self::start_with(&[])
+    }
+
+    /// Starts a broker with more configuration.
+    pub(crate) fn start_with(more: &[(&str, &str)]) -> (Broker, Self) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let upstream = format!("127.0.0.1:{}", free_port());
-        let broker = Broker::start(&[
-            ("listeners", &format!("PROXIED://{upstream}")),
-            ("advertised.listeners", &format!("PROXIED://{address}")),
+        let (listeners, advertised) = (
+            format!("PROXIED://{upstream}"),
+            format!("PROXIED://{address}"),
+        );
+        let own = [
+            ("listeners", listeners.as_str()),
+            ("advertised.listeners", &advertised),
             (
                 "listener.security.protocol.map",
                 "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT",
             ),
-        ]);
-        let plan = Arc::new(Mutex::default());
-        let shared = Arc::clone(&plan);
+        ];
+        let broker = Broker::start(&[&own, more].concat());
+        let proxy = Self {
+            address,
+            plan: Arc::default(),
+            hidden: Arc::new(AtomicI16::new(-1)),
+        };
+        let shared = proxy.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (plan, upstream) = (Arc::clone(&shared), upstream.clone());
-                thread::spawn(move || serve(&client, &upstream, &plan));
+                let (proxy, upstream) = (shared.clone(), upstream.clone());
+                thread::spawn(move || serve(&client, &upstream, &proxy));
             }
         });
-        (broker, Self { address, plan })
+        (broker, proxy)
     }
 
     /// Returns the address at which clients reach the broker through the proxy.
@@ -75,11 +99,27 @@ impl KafkaProxy {
 
     /// Sets what happens to the next `times` answers to a kind of request.
     pub(crate) fn set(&self, request: i16, fault: Fault, times: u32) {
+        self.set_after(request, 0, fault, times);
+    }
+
+    /// Sets what happens to answers to a kind of request, after some that pass.
+    pub(crate) fn set_after(&self, request: i16, passing: u32, fault: Fault, times: u32) {
         *lock(&self.plan) = Some(Plan {
             request,
             fault,
+            passing,
             times,
         });
+    }
+
+    /// Returns how many answers are still to meet a fault.
+    pub(crate) fn faults_left(&self) -> u32 {
+        lock(&self.plan).map_or(0, |plan| plan.times)
+    }
+
+    /// Makes the broker one that does not know a kind of request.
+    pub(crate) fn hide(&self, request: i16) {
+        self.hidden.store(request, Ordering::SeqCst);
     }
 }
 
@@ -88,7 +128,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Passes requests and answers on until either side ends. An error is the end of a connection, which is nobody's business here.
-fn serve(client: &TcpStream, upstream: &str, plan: &Mutex<Option<Plan>>) -> io::Result<()> {
+fn serve(client: &TcpStream, upstream: &str, proxy: &KafkaProxy) -> io::Result<()> {
     let broker = TcpStream::connect(upstream)?;
     let sent = Mutex::new(HashMap::new());
     thread::scope(|scope| {
@@ -96,7 +136,7 @@ fn serve(client: &TcpStream, upstream: &str, plan: &Mutex<Option<Plan>>) -> io::
             let _ = pass_requests(client, &broker, &sent);
             let _ = broker.shutdown(Shutdown::Both);
         });
-        let _ = pass_answers(&broker, client, &sent, plan);
+        let _ = pass_answers(&broker, client, &sent, proxy);
         let _ = client.shutdown(Shutdown::Both);
         let _ = broker.shutdown(Shutdown::Both);
     });
@@ -119,20 +159,27 @@ fn pass_answers(
     mut broker: &TcpStream,
     mut client: &TcpStream,
     sent: &Sent,
-    plan: &Mutex<Option<Plan>>,
+    proxy: &KafkaProxy,
 ) -> io::Result<()> {
     loop {
         let mut frame = read_frame(&mut broker)?;
         let request = lock(sent).remove(&frame[4..8]);
+        if request == Some(API_VERSIONS) {
+            hide(&mut frame, proxy.hidden.load(Ordering::SeqCst));
+        }
         let fault = {
-            let mut plan = lock(plan);
+            let mut plan = lock(&proxy.plan);
             let due = plan.as_mut().filter(|plan| {
                 let is_long = plan.request != FETCH || frame.len() >= SMALLEST_WITH_RECORDS;
                 plan.times > 0 && request == Some(plan.request) && is_long
             });
-            due.map(|plan| {
+            due.and_then(|plan| {
+                if plan.passing > 0 {
+                    plan.passing -= 1;
+                    return None;
+                }
                 plan.times -= 1;
-                plan.fault
+                Some(plan.fault)
             })
         };
         match fault {
@@ -150,6 +197,16 @@ fn pass_answers(
             }
         }
         client.write_all(&frame)?;
+    }
+}
+
+/// Gives a kind of request in an answer to ApiVersions a number that nobody knows. Its versions, from 0 to 1, follow the number.
+fn hide(frame: &mut [u8], request: i16) {
+    let [high, low] = request.to_be_bytes();
+    let listed = [high, low, 0, 0, 0, 1];
+    let at = frame.windows(6).position(|window| window == listed);
+    if let Some(at) = at {
+        frame[at] = 0x70;
     }
 }
 

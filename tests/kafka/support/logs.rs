@@ -1,8 +1,9 @@
 //! Topics with everything that a log of Kafka's can hold, what Kafka's tool says of their files, and whether a broker serves them again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::broker::Broker;
 use super::produce::{CODECS, Producer, produce};
@@ -126,35 +127,54 @@ pub(crate) fn dump(folder: &Path) -> String {
     Broker::file_tool(DUMP, &["--files", &logs])
 }
 
-/// Fails the test unless Kafka's tool reads the log and its indexes without complaint, and prints these records.
-pub(crate) fn assert_dumped(folder: &Path, records: &[OwnedRecord]) {
-    let logs = segments(folder, "log").join(",");
+/// Fails the test unless Kafka's tool reads the logs in these folders and their indexes without complaint, and prints these records.
+pub(crate) fn assert_dumped(folders: &[(PathBuf, &[OwnedRecord])]) {
+    let all = |extension: &str| -> String {
+        let files = folders
+            .iter()
+            .flat_map(|(folder, _)| segments(folder, extension));
+        files.collect::<Vec<_>>().join(",")
+    };
+    let logs = all("log");
     let args = ["--deep-iteration", "--print-data-log", "--files", &logs];
     let dumped = Broker::file_tool(DUMP, &args);
-    let lines = dumped.lines().filter(|line| line.starts_with("| offset:"));
-    let lines: Vec<&str> = lines.collect();
-    assert_eq!(lines.len(), records.len(), "{dumped}");
-    for (line, record) in lines.iter().zip(records) {
-        let message = &record.message;
-        let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(-1, |it| it.len() as i64);
-        let expected = format!(
-            "| offset: {} {:?}: {} keySize: {} valueSize: {} ",
-            record.offset,
-            record.timestamp_type,
-            message.timestamp,
-            size(&message.key),
-            size(&message.value)
-        );
-        assert!(line.starts_with(&expected), "{line}\n{expected}");
-        let value = message.value.as_deref().unwrap_or(b"null");
-        let value = String::from_utf8_lossy(value).into_owned();
-        if message.value.is_some() {
-            assert!(line.ends_with(&format!("payload: {value}")), "{line}");
+    // Each file has a heading.
+    let mut printed: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+    let mut current = None;
+    for line in dumped.lines() {
+        if let Some(file) = line.strip_prefix("Dumping ") {
+            current = Path::new(file).parent();
+        } else if line.starts_with("| offset:") {
+            let folder = current.expect("a heading comes first");
+            printed.entry(folder).or_default().push(line);
         }
     }
-    let indexes = [segments(folder, "index"), segments(folder, "timeindex")].concat();
+    for (folder, records) in folders {
+        let lines = printed.remove(folder.as_path()).unwrap_or_default();
+        assert_eq!(lines.len(), records.len(), "{}", folder.display());
+        for (line, record) in lines.iter().zip(*records) {
+            let message = &record.message;
+            let size = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(-1, |it| it.len() as i64);
+            let expected = format!(
+                "| offset: {} {:?}: {} keySize: {} valueSize: {} ",
+                record.offset,
+                record.timestamp_type,
+                message.timestamp,
+                size(&message.key),
+                size(&message.value)
+            );
+            assert!(line.starts_with(&expected), "{line}\n{expected}");
+            let value = message.value.as_deref().unwrap_or(b"null");
+            let value = String::from_utf8_lossy(value).into_owned();
+            if message.value.is_some() {
+                assert!(line.ends_with(&format!("payload: {value}")), "{line}");
+            }
+        }
+    }
+    assert!(printed.is_empty(), "{printed:?}");
+    let indexes = [all("index"), all("timeindex")].join(",");
     for check in ["--verify-index-only", "--index-sanity-check"] {
-        let checked = Broker::file_tool(DUMP, &[check, "--files", &indexes.join(",")]);
+        let checked = Broker::file_tool(DUMP, &[check, "--files", &indexes]);
         let complaints = [
             "Mismatch",
             "Found",

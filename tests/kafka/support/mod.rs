@@ -2,6 +2,8 @@
 
 pub(crate) mod acls;
 pub(crate) mod broker;
+#[path = "../../support/change.rs"]
+pub(crate) mod change;
 pub(crate) mod consume;
 pub(crate) mod fault_proxy;
 pub(crate) mod google;
@@ -31,10 +33,13 @@ pub(crate) mod scenarios;
 pub(crate) mod secrets;
 pub(crate) mod secure;
 pub(crate) mod small_disk;
+#[path = "../../support/split_mix.rs"]
+mod split_mix;
 #[path = "../../support/store_contract.rs"]
 pub(crate) mod store_contract;
 pub(crate) mod stores;
 pub(crate) mod synthetic;
+pub(crate) mod token_endpoint;
 pub(crate) mod topics;
 pub(crate) mod wait;
 pub(crate) mod wire;

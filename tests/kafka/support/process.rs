@@ -11,10 +11,12 @@ use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::json_page::check_document;
+use super::wait;
 
 /// A finished process.
 #[derive(Debug)]
@@ -120,8 +122,8 @@ fn terminal() -> [File; 2] {
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
-    stdout: Option<JoinHandle<Vec<u8>>>,
-    stderr: Option<JoinHandle<Vec<u8>>>,
+    stdout: Drain,
+    stderr: Drain,
     max_rss_bytes: u64,
     reaped: bool,
 }
@@ -136,18 +138,80 @@ impl Running {
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         Self {
-            stdout: child.stdout.take().map(drain),
-            stderr: child.stderr.take().map(drain),
+            stdout: Drain::of(child.stdout.take().expect("a pipe")),
+            stderr: Drain::of(child.stderr.take().expect("a pipe")),
             child,
             max_rss_bytes: 0,
             reaped: false,
         }
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the process, which must still run: one that came too late would prove nothing.
+    #[track_caller]
     pub(crate) fn signal(&self, signal: libc::c_int) {
+        self.assert_runs("a signal is sent to it");
+        self.send(signal);
+    }
+
+    /// Suspends the process, and returns once it stands still.
+    #[track_caller]
+    pub(crate) fn suspend(&self) {
+        self.signal(libc::SIGSTOP);
+        self.wait_until("it is suspended", || {
+            self.has_changed(libc::WSTOPPED).then_some(())
+        });
+    }
+
+    /// Lets a suspended process continue.
+    #[track_caller]
+    pub(crate) fn proceed(&self) {
+        self.signal(libc::SIGCONT);
+    }
+
+    /// Fails the test, showing the output, if the process has ended, although it was to run still when something happens.
+    #[track_caller]
+    pub(crate) fn assert_runs(&self, when: &str) {
+        assert!(
+            !self.has_changed(libc::WEXITED),
+            "it was to run still when {when}, and has ended: {}{}",
+            self.stdout.so_far(),
+            self.stderr.so_far()
+        );
+    }
+
+    /// Waits for a state that the process brings about, in which it must still run; fails at once if it ends before.
+    #[track_caller]
+    pub(crate) fn wait_until<T>(&self, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+        let found = wait::until(what, || {
+            self.assert_runs(what);
+            probe()
+        });
+        self.assert_runs(what);
+        found
+    }
+
+    /// Waits until its standard error has these words.
+    #[track_caller]
+    pub(crate) fn wait_until_it_says(&self, words: &str) {
+        self.wait_until(words, || self.stderr.so_far().contains(words).then_some(()));
+    }
+
+    fn send(&self, signal: libc::c_int) {
         // SAFETY: the child is not reaped while `self` lives, so the id cannot be reused.
         unsafe { libc::kill(self.process_id(), signal) };
+    }
+
+    /// Reports whether it has ended or was stopped, as `options` say, without reaping it.
+    fn has_changed(&self, options: libc::c_int) -> bool {
+        let options = options | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: all-zero is a valid siginfo, whose id stays 0 if nothing has changed; the pointer outlives the call.
+        let (code, changed) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let code = libc::waitid(libc::P_PID, self.child.id(), &raw mut info, options);
+            (code, info.si_pid())
+        };
+        assert_eq!(code, 0, "waitid: {}", std::io::Error::last_os_error());
+        changed != 0
     }
 
     /// Kills it with `kill -9` after the delay; it may have ended before.
@@ -158,7 +222,14 @@ impl Running {
                 return self.finished(ended);
             }
         }
-        self.signal(libc::SIGKILL);
+        self.send(libc::SIGKILL);
+        self.finish()
+    }
+
+    /// Sends a signal after the delay, and waits for the end; it may have ended before.
+    pub(crate) fn signal_after(self, delay: Duration, signal: libc::c_int) -> Finished {
+        std::thread::sleep(delay);
+        self.send(signal);
         self.finish()
     }
 
@@ -201,8 +272,8 @@ impl Running {
     fn finished(mut self, ended: Ended) -> Finished {
         Finished {
             status: ended.status,
-            stdout: text(self.stdout.take()),
-            stderr: text(self.stderr.take()),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
             max_rss_bytes: self.max_rss_bytes,
             cpu_seconds: ended.cpu_seconds,
         }
@@ -217,7 +288,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.reaped {
-            self.signal(libc::SIGKILL);
+            self.send(libc::SIGKILL);
             // In drop, there is nowhere to report a failure.
             let _ = self.child.wait();
         }
@@ -247,15 +318,44 @@ fn seconds(time: libc::timeval) -> f64 {
     time.tv_sec as f64 + time.tv_usec as f64 / 1e6
 }
 
-fn drain(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
-        bytes
-    })
+/// What a process has written to a pipe, which a thread reads.
+#[derive(Debug)]
+struct Drain {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
 }
 
-fn text(reader: Option<JoinHandle<Vec<u8>>>) -> String {
-    let bytes = reader.map(|reader| reader.join().expect("the reader ends"));
-    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+impl Drain {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let read = Arc::clone(&bytes);
+        let reader = std::thread::spawn(move || {
+            let mut some = vec![0; 1 << 16];
+            loop {
+                let count = pipe.read(&mut some).expect("a pipe can be read");
+                if count == 0 {
+                    return;
+                }
+                let mut read = read.lock().expect("no panic while held");
+                read.extend_from_slice(&some[..count]);
+            }
+        });
+        Self {
+            bytes,
+            reader: Some(reader),
+        }
+    }
+
+    fn so_far(&self) -> String {
+        let bytes = self.bytes.lock().expect("no panic while held");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits for the end of the pipe.
+    fn whole(&mut self) -> String {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader ends");
+        }
+        self.so_far()
+    }
 }

@@ -17,6 +17,9 @@ use super::record::{Header, Message};
 const SPEC_READER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spec_reader/repo.py");
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.cache/venv/bin/python");
 
+/// The files of a repository.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// A repository in a temporary folder.
 #[derive(Debug)]
 pub(crate) struct Repo {
@@ -35,6 +38,34 @@ impl Repo {
     pub(crate) fn missing() -> Self {
         let folder = TempDir::with_prefix("kbk-repo-").expect("a temporary folder");
         Self { folder }
+    }
+
+    /// Returns the files of the repository by their paths in it, of which others can be made.
+    pub(crate) fn files(&self) -> Files {
+        let (mut files, mut folders) = (Files::new(), vec![self.path()]);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder can be listed") {
+                let path = entry.expect("a folder can be listed").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(self.path()).expect("it is in it");
+                files.insert(name.to_owned(), fs::read(&path).expect("readable"));
+            }
+        }
+        files
+    }
+
+    /// Makes a repository of these files.
+    pub(crate) fn of(files: &Files) -> Self {
+        let repo = Self::missing();
+        for (name, bytes) in files {
+            let path = repo.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("created");
+            fs::write(path, bytes).expect("written");
+        }
+        repo
     }
 
     /// Returns the repository's folder.

@@ -1,8 +1,9 @@
-//! Kafka's requests by hand, for what librdkafka cannot send: it replaces the timestamp 0, and its strings end at a NUL.
+//! Kafka's requests by hand, for what librdkafka cannot send: it replaces the timestamp 0, its strings end at a NUL, and the crate has no ACLs.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use kbk_format::repo::AclBinding;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use super::broker::Broker;
@@ -74,6 +75,143 @@ pub(crate) fn commit(
         (error != COORDINATOR_LOADING && error != NOT_COORDINATOR).then_some(error)
     });
     assert_eq!(error, [0, 0], "the broker's error code");
+}
+
+/// The constants of ACLs, by their numbers in requests.
+const RESOURCES: [&str; 8] = [
+    "UNKNOWN",
+    "ANY",
+    "TOPIC",
+    "GROUP",
+    "CLUSTER",
+    "TRANSACTIONAL_ID",
+    "DELEGATION_TOKEN",
+    "USER",
+];
+const PATTERNS: [&str; 5] = ["UNKNOWN", "ANY", "MATCH", "LITERAL", "PREFIXED"];
+const OPERATIONS: [&str; 15] = [
+    "UNKNOWN",
+    "ANY",
+    "ALL",
+    "READ",
+    "WRITE",
+    "CREATE",
+    "DELETE",
+    "ALTER",
+    "DESCRIBE",
+    "CLUSTER_ACTION",
+    "DESCRIBE_CONFIGS",
+    "ALTER_CONFIGS",
+    "IDEMPOTENT_WRITE",
+    "CREATE_TOKENS",
+    "DESCRIBE_TOKENS",
+];
+const PERMISSIONS: [&str; 4] = ["UNKNOWN", "ANY", "DENY", "ALLOW"];
+/// The number of `ANY`.
+const ANY: i8 = 1;
+
+fn number(names: &[&str], name: &str) -> i8 {
+    let number = names.iter().position(|it| *it == name);
+    let number = number.unwrap_or_else(|| panic!("no number of {name}"));
+    i8::try_from(number).expect("few")
+}
+
+/// Creates ACLs.
+pub(crate) fn create_acls(broker: &Broker, acls: &[AclBinding]) {
+    let mut request = header(30, 1);
+    request.extend(i32::try_from(acls.len()).expect("few").to_be_bytes());
+    for acl in acls {
+        request.extend(number(&RESOURCES, &acl.resource_type).to_be_bytes());
+        put_string(&mut request, &acl.resource_name);
+        request.extend(number(&PATTERNS, &acl.pattern_type).to_be_bytes());
+        put_string(&mut request, &acl.principal);
+        put_string(&mut request, &acl.host);
+        request.extend(number(&OPERATIONS, &acl.operation).to_be_bytes());
+        request.extend(number(&PERMISSIONS, &acl.permission_type).to_be_bytes());
+    }
+    let answer = exchange(broker.bootstrap(), &request);
+    // Correlation id and throttle time.
+    let mut answer = Answer(&answer[8..]);
+    for _ in 0..answer.i32() {
+        let (code, message) = (answer.i16(), answer.string());
+        assert_eq!(code, 0, "{message:?}");
+    }
+}
+
+/// Returns all ACLs of a cluster.
+pub(crate) fn describe_acls(broker: &Broker) -> Vec<AclBinding> {
+    let mut request = header(29, 1);
+    request.extend(ANY.to_be_bytes()); // resource type
+    request.extend((-1i16).to_be_bytes()); // resource name: any
+    request.extend(ANY.to_be_bytes()); // pattern type
+    request.extend((-1i16).to_be_bytes()); // principal: any
+    request.extend((-1i16).to_be_bytes()); // host: any
+    request.extend(ANY.to_be_bytes()); // operation
+    request.extend(ANY.to_be_bytes()); // permission type
+    let answer = exchange(broker.bootstrap(), &request);
+    let mut answer = Answer(&answer[8..]);
+    let (code, message) = (answer.i16(), answer.string());
+    assert_eq!(code, 0, "{message:?}");
+    let mut found = Vec::new();
+    for _ in 0..answer.i32() {
+        let resource_type = answer.constant(&RESOURCES);
+        let resource_name = answer.string().expect("a name");
+        let pattern_type = answer.constant(&PATTERNS);
+        for _ in 0..answer.i32() {
+            found.push(AclBinding {
+                resource_type: resource_type.clone(),
+                resource_name: resource_name.clone(),
+                pattern_type: pattern_type.clone(),
+                principal: answer.string().expect("a principal"),
+                host: answer.string().expect("a host"),
+                operation: answer.constant(&OPERATIONS),
+                permission_type: answer.constant(&PERMISSIONS),
+            });
+        }
+    }
+    found
+}
+
+/// Begins a request of this kind and version, without a client id.
+fn header(kind: i16, version: i16) -> Vec<u8> {
+    let mut request = Vec::new();
+    request.extend(kind.to_be_bytes());
+    request.extend(version.to_be_bytes());
+    request.extend(0i32.to_be_bytes()); // correlation id
+    request.extend((-1i16).to_be_bytes()); // client id: null
+    request
+}
+
+/// The rest of an answer.
+struct Answer<'a>(&'a [u8]);
+
+impl Answer<'_> {
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let (bytes, rest) = self.0.split_first_chunk().expect("a longer answer");
+        self.0 = rest;
+        *bytes
+    }
+
+    fn i16(&mut self) -> i16 {
+        i16::from_be_bytes(self.bytes())
+    }
+
+    fn i32(&mut self) -> i32 {
+        i32::from_be_bytes(self.bytes())
+    }
+
+    /// A string, or null.
+    fn string(&mut self) -> Option<String> {
+        let length = usize::try_from(self.i16()).ok()?;
+        let (text, rest) = self.0.split_at(length);
+        self.0 = rest;
+        Some(String::from_utf8(text.to_vec()).expect("text"))
+    }
+
+    fn constant(&mut self, names: &[&str]) -> String {
+        let [number] = self.bytes();
+        names[usize::from(number)].to_owned()
+    }
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {

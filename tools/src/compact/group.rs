@@ -11,13 +11,14 @@ use kbk_format::repo::{
 use kbk_format::{Compression, KeyFilter, KeyFilterBits};
 use tokio::runtime::Handle;
 
+use super::KeyFilters;
 use super::expected::Expected;
 use super::key_range::KeyRange;
 use super::merge::{Merge, MergeError, Read, WriteSettings, Written, merge};
 use super::prove::{Held, Keys, Proved, read_back};
 use super::run::Run;
 use super::source;
-use super::{CompactError, KeyFilters};
+use crate::maintenance::MaintenanceError;
 use crate::task::joined;
 use crate::unusable::Unusable;
 use crate::verify::{UnindexedSegment, UnindexedSegmentError};
@@ -38,10 +39,10 @@ pub(super) enum GroupError {
     Unusable(usize, Unusable),
     /// The segment in this place is of another source than those before it: another isolation level or cluster.
     OtherSource(usize),
-    Fatal(CompactError),
+    Fatal(MaintenanceError),
 }
 
-impl<T: Into<CompactError>> From<T> for GroupError {
+impl<T: Into<MaintenanceError>> From<T> for GroupError {
     fn from(error: T) -> GroupError {
         GroupError::Fatal(error.into())
     }
@@ -54,7 +55,7 @@ impl Run<'_> {
         id: &PartitionId,
         all: &[SegmentEntry],
         is_needed: bool,
-    ) -> Result<Vec<FoundSegment>, CompactError> {
+    ) -> Result<Vec<FoundSegment>, MaintenanceError> {
         let Some(first) = all.first().filter(|_| is_needed) else {
             return Ok(Vec::new());
         };
@@ -77,7 +78,7 @@ impl Run<'_> {
         left: &[FoundSegment],
     ) -> Result<Option<Proved>, GroupError> {
         let form = self.form(id, sources).await?;
-        if self.options.dry_run {
+        if self.options.run.dry_run {
             return Ok(None);
         }
         let found = self.find_left(id, sources, left, form).await?;
@@ -141,7 +142,7 @@ impl Run<'_> {
             }
         }
         let key = added.first().map_or_else(String::new, |it| it.key.clone());
-        Ok(CompactError::NotProven { key, detail }.into())
+        Ok(MaintenanceError::NotProven { key, detail }.into())
     }
 
     /// Reads the headers of a group, and returns how its new segments are stored.
@@ -213,7 +214,7 @@ impl Run<'_> {
                 key_filter: form.key_filter,
                 block_bytes: self.options.block_bytes,
                 most_bytes: self.options.segment_bytes.saturating_mul(2),
-                writer: self.options.writer.clone(),
+                writer: self.options.run.writer.clone(),
                 created_at: self.snapshot.created_at,
                 threads: cores.min(MOST_THREADS),
             },
@@ -227,7 +228,7 @@ impl Run<'_> {
         let (sender, receiver) = source::channel();
         let merging = tokio::task::spawn_blocking(move || merge(&group, receiver));
         let sent = source::send(store, id, sources, sender).await;
-        let merged = joined(merging.await).map_err(|error| CompactError::Write {
+        let merged = joined(merging.await).map_err(|error| MaintenanceError::Write {
             partition: id.to_string(),
             detail: error.to_string(),
         })?;
@@ -243,11 +244,11 @@ impl Run<'_> {
             MergeError::Ended => {
                 let detail = "its segments were not read to the end".to_owned();
                 let partition = id.to_string();
-                CompactError::Write { partition, detail }.into()
+                MaintenanceError::Write { partition, detail }.into()
             }
             MergeError::Write(detail) => {
                 let partition = id.to_string();
-                CompactError::Write { partition, detail }.into()
+                MaintenanceError::Write { partition, detail }.into()
             }
         })
     }
@@ -259,7 +260,7 @@ impl Run<'_> {
         sources: &[SegmentEntry],
         left: &[FoundSegment],
         form: Form,
-    ) -> Result<Vec<SegmentEntry>, CompactError> {
+    ) -> Result<Vec<SegmentEntry>, MaintenanceError> {
         let (Some(first), Some(last)) = (sources.first(), sources.last()) else {
             return Ok(Vec::new());
         };

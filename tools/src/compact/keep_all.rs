@@ -6,11 +6,11 @@ use std::ops::Range;
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{PartitionId, Replacement, SegmentEntry, SegmentReader};
 
-use super::CompactError;
 use super::group::GroupError;
 use super::partition_result::PartitionResult;
 use super::plan::{Candidate, within};
 use super::run::Run;
+use crate::maintenance::MaintenanceError;
 
 impl Run<'_> {
     /// Returns by place which segments are as asked for, which takes a look at each where something was asked for.
@@ -20,7 +20,7 @@ impl Run<'_> {
         all: &[SegmentEntry],
         damaged: &mut HashSet<String>,
         compacted: &mut PartitionResult,
-    ) -> Result<Vec<bool>, CompactError> {
+    ) -> Result<Vec<bool>, MaintenanceError> {
         if self.rows_suffice() {
             return Ok(all.iter().map(|entry| self.is_done_by_row(entry)).collect());
         }
@@ -58,9 +58,9 @@ impl Run<'_> {
         done: &[bool],
         damaged: &mut HashSet<String>,
         compacted: &mut PartitionResult,
-    ) -> Result<(), CompactError> {
+    ) -> Result<(), MaintenanceError> {
         let mut queue: VecDeque<Range<usize>> = self.plan(all, done, damaged, 0..all.len()).into();
-        let is_needed = !queue.is_empty() && !self.options.dry_run;
+        let is_needed = !queue.is_empty() && !self.options.run.dry_run;
         let left = self.left_over(id, all, is_needed).await?;
         while let Some(group) = queue.pop_front() {
             if self.events.is_stopped() {

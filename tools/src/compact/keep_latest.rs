@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use kbk_format::repo::{PartitionId, RemovedRecords, Replacement, SegmentEntry};
 
-use super::CompactError;
 use super::KeepLatest;
 use super::group::GroupError;
 use super::key_range::KeyRange;
@@ -14,6 +13,7 @@ use super::partition_result::PartitionResult;
 use super::plan::{Candidate, groups, within};
 use super::run::Run;
 use super::source;
+use crate::maintenance::MaintenanceError;
 use crate::unusable::Unusable;
 
 impl Run<'_> {
@@ -26,7 +26,7 @@ impl Run<'_> {
         keep: KeepLatest,
         damaged: &mut HashSet<String>,
         compacted: &mut PartitionResult,
-    ) -> Result<Again, CompactError> {
+    ) -> Result<Again, MaintenanceError> {
         let range = self.key_range(all, damaged);
         let is_prefix = range
             .iter()
@@ -101,7 +101,7 @@ impl Run<'_> {
         keys: &KeyRange,
         damaged: &mut HashSet<String>,
         compacted: &mut PartitionResult,
-    ) -> Result<Again, CompactError> {
+    ) -> Result<Again, MaintenanceError> {
         let candidates: Vec<Candidate<'_>> = all
             .iter()
             .zip(done)
@@ -109,7 +109,7 @@ impl Run<'_> {
             .collect();
         let target = self.options.segment_bytes;
         let groups = groups(&candidates, target);
-        let is_needed = !groups.is_empty() && !self.options.dry_run;
+        let is_needed = !groups.is_empty() && !self.options.run.dry_run;
         let left = self.left_over(id, all, is_needed).await?;
         let (mut planned, mut proved) = (Vec::new(), Vec::new());
         let mut queue = VecDeque::from(groups);

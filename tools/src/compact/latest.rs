@@ -12,8 +12,8 @@ use kbk_format::{BlockDecoder, Columns, FormatError, Streams};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::CompactEvents;
 use super::source::{self, Part};
+use crate::maintenance::MaintenanceEvents;
 use crate::task::joined;
 
 /// Records of a range, at most: their numbers fit into a slot, and their bits into 256 MiB.
@@ -139,7 +139,7 @@ pub(super) enum FindError {
 pub(super) async fn find(
     store: &Store,
     range: Range<'_>,
-    events: &std::sync::Arc<dyn CompactEvents>,
+    events: &std::sync::Arc<dyn MaintenanceEvents>,
 ) -> Result<Superseded, FindError> {
     let records: u64 = range.segments.iter().map(|it| it.records).sum();
     let words = usize::try_from(records.div_ceil(64)).unwrap_or(usize::MAX);
@@ -224,7 +224,7 @@ impl Finder {
     fn pass(
         mut self,
         mut parts: mpsc::Receiver<Part>,
-        events: &dyn CompactEvents,
+        events: &dyn MaintenanceEvents,
     ) -> Result<Finder, PassError> {
         self.found.passes = self.found.passes.saturating_add(1);
         let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());

@@ -14,10 +14,10 @@ use kbk_format::{
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::CompactEvents;
 use super::gaps::{GapBook, GapChain, split};
 use super::latest::{KeySum, Superseded};
 use super::source::Part;
+use crate::maintenance::MaintenanceEvents;
 
 /// How new segments are written.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ pub(super) struct Merge {
     pub(super) filter: Option<Filter>,
     /// Whether new segments are written.
     pub(super) writes: bool,
-    pub(super) events: Arc<dyn CompactEvents>,
+    pub(super) events: Arc<dyn MaintenanceEvents>,
     pub(super) runtime: Handle,
 }
 
@@ -139,7 +139,7 @@ pub(super) fn merge(
                     current.content = current.content.wrapping_add(content);
                     let before = (merger.read.records, block_bytes(&block));
                     merger.block(&reader, &columns)?;
-                    events.merged(merger.read.records.saturating_sub(before.0), before.1);
+                    events.replaced(merger.read.records.saturating_sub(before.0), before.1);
                 }
             }
             Some(Part::End) => {

@@ -57,9 +57,9 @@ mod source;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use jiff::Timestamp;
-use kbk_format::repo::RepoError;
 use kbk_format::{Compression, KeyFilterBits};
+
+use crate::maintenance::MaintenanceOptions;
 
 pub(crate) use self::partition_result::finding;
 pub(crate) use self::prove::{Held, Keys, read_back};
@@ -84,14 +84,8 @@ pub struct CompactOptions {
     pub keep: Option<KeepLatest>,
     /// Bytes of the table of keys: more keys take more passes over the partition.
     pub key_memory: usize,
-    /// Whether nothing is written.
-    pub dry_run: bool,
-    /// Program and version.
-    pub writer: String,
-    /// What was asked for, in words: the snapshot says it.
-    pub policy: String,
-    /// The present time.
-    pub now: Timestamp,
+    /// How the run works.
+    pub run: MaintenanceOptions,
 }
 
 /// Which segments have a key filter (SPEC section 2.9).
@@ -112,65 +106,3 @@ pub struct KeepLatest {
     /// Tombstones with an earlier timestamp in milliseconds are removed, too, where nothing is left that they delete. `None`: all are kept.
     pub tombstones_from: Option<i64>,
 }
-
-/// Why a compaction ended early. What was committed before stays.
-#[derive(Debug, thiserror::Error)]
-pub enum CompactError {
-    /// A store failed, or a snapshot cannot be read.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// A segment could not be written.
-    #[error("cannot write a segment of {partition}: {detail}")]
-    Write {
-        /// The partition.
-        partition: String,
-        /// What went wrong.
-        detail: String,
-    },
-    /// The store does not return what was written.
-    #[error(
-        "{key} is not what was written: {detail}; nothing was replaced by it; check the store, then run the same command again"
-    )]
-    NotProven {
-        /// The new segment, or the first of several.
-        key: String,
-        /// What differs.
-        detail: String,
-    },
-}
-
-/// Receives the progress of a compaction.
-pub trait CompactEvents: Send + Sync {
-    /// Reports that at most this many records and bytes are going to be merged.
-    fn planned(&self, records: u64, bytes: u64) {
-        let _ = (records, bytes);
-    }
-
-    /// Reports that more bytes were read.
-    fn received(&self, bytes: u64) {
-        let _ = bytes;
-    }
-
-    /// Reports that records and bytes of the segments that go are done.
-    fn merged(&self, records: u64, bytes: u64) {
-        let _ = (records, bytes);
-    }
-
-    /// Reports that a new segment is durable.
-    fn sealed(&self, bytes: u64) {
-        let _ = bytes;
-    }
-
-    /// Reports that a snapshot was committed.
-    fn committed(&self, snapshot: u64) {
-        let _ = snapshot;
-    }
-
-    /// Returns whether the run is to end at the next group.
-    fn is_stopped(&self) -> bool {
-        false
-    }
-}
-
-/// Listens to nothing.
-impl CompactEvents for () {}

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
     Adoptable, Id, PartitionId, PartitionState, Replacement, RepoError, Repository, SegmentEntry,
-    Snapshot, TopicName, Upkeep,
+    Snapshot, TopicName,
 };
 use kbk_format::{KeyFilter, Segment};
 
 use super::partition_result::{PartitionResult, finding};
 use super::report::{CompactFindingKind, CompactReport, CompactRow};
-use super::{CompactError, CompactEvents, CompactOptions, KeyFilters};
+use super::{CompactOptions, KeyFilters};
+use crate::maintenance::{
+    self, COMMIT_BYTES, Committed, MaintenanceError, MaintenanceEvents, PARTITIONS,
+};
 use crate::unusable::Unusable;
-
-/// Partitions that are worked on at a time: one computes while another one waits for its store.
-const PARTITIONS: usize = 2;
-/// Bytes that are replaced by one commit, at least: a run of days keeps what it has done.
-const COMMIT_BYTES: u64 = 64 << 30;
 
 /// Compacts these topics of the newest snapshot.
 ///
@@ -30,8 +28,8 @@ pub async fn compact(
     snapshot: &Snapshot,
     topics: &BTreeSet<(TopicName, Id)>,
     options: &CompactOptions,
-    events: Arc<dyn CompactEvents>,
-) -> Result<CompactReport, CompactError> {
+    events: Arc<dyn MaintenanceEvents>,
+) -> Result<CompactReport, MaintenanceError> {
     let ignored = BTreeSet::new();
     let adoptable = repository.adoptable(Some(&snapshot.manifest), &ignored);
     let run = Run {
@@ -41,19 +39,8 @@ pub async fn compact(
         events,
         adoptable: adoptable.await?,
     };
-    let selected = snapshot.topics.iter();
-    let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
-    let partitions = selected.flat_map(|topic| {
-        let states = topic.partitions.iter();
-        states.map(|state| (topic.partition_id(state.partition), state))
-    });
+    let partitions = maintenance::partitions(snapshot, topics);
     let partitions: Vec<_> = partitions.filter(|(_, state)| state.segments > 0).collect();
-    let sum = |of: fn(&PartitionState) -> u64| {
-        let states = partitions.iter().map(|(_, state)| of(state));
-        states.fold(0, u64::saturating_add)
-    };
-    run.events
-        .planned(sum(|state| state.records), sum(|state| state.stored_bytes));
     let mut report = CompactReport::default();
     let mut pending = Pending::default();
     let mut compacted = stream::iter(partitions)
@@ -64,7 +51,7 @@ pub async fn compact(
         report.findings.extend(compacted.findings);
         report.interrupted |= compacted.interrupted;
         report.adopted_segments = report.adopted_segments.saturating_add(compacted.adopted);
-        if options.dry_run {
+        if options.run.dry_run {
             if compacted.row.segments > 0 {
                 report.add(compacted.row);
             }
@@ -83,7 +70,7 @@ pub(super) struct Run<'a> {
     pub(super) repository: &'a Repository,
     pub(super) snapshot: &'a Snapshot,
     pub(super) options: &'a CompactOptions,
-    pub(super) events: Arc<dyn CompactEvents>,
+    pub(super) events: Arc<dyn MaintenanceEvents>,
     /// What may be used of what interrupted runs left.
     pub(super) adoptable: Adoptable,
 }
@@ -110,25 +97,16 @@ impl Run<'_> {
         &self,
         pending: &mut Pending,
         report: &mut CompactReport,
-    ) -> Result<(), CompactError> {
+    ) -> Result<(), MaintenanceError> {
         let Pending {
             rows, replacements, ..
         } = std::mem::take(pending);
         if replacements.is_empty() {
             return Ok(());
         }
-        let upkeep = Upkeep {
-            command: "compact".to_owned(),
-            detail: self.options.policy.clone(),
-            writer: self.options.writer.clone(),
-            now: self.options.now,
-        };
-        let read_after = self.snapshot.sequence;
-        let replaced = self
-            .repository
-            .replace(&replacements, read_after, &upkeep)
-            .await?;
-        let outdated: HashSet<usize> = replaced.outdated.iter().copied().collect();
+        let at = (self.repository, self.snapshot);
+        let committed = maintenance::commit(at, "compact", &self.options.run, &replacements);
+        let Committed { snapshot, outdated } = committed.await?;
         report.outdated_groups = report.outdated_groups.saturating_add(outdated.len() as u64);
         let gone = replacements.iter().enumerate();
         let gone = gone.filter(|(at, _)| outdated.contains(at));
@@ -139,7 +117,7 @@ impl Run<'_> {
                 report.add(row);
             }
         }
-        if let Some(snapshot) = replaced.snapshot {
+        if let Some(snapshot) = snapshot {
             report.snapshots.push(snapshot);
             self.events.committed(snapshot);
         }
@@ -151,7 +129,7 @@ impl Run<'_> {
         &self,
         id: PartitionId,
         state: &PartitionState,
-    ) -> Result<PartitionResult, CompactError> {
+    ) -> Result<PartitionResult, MaintenanceError> {
         let mut compacted = PartitionResult {
             row: CompactRow::new(&id, state.segments),
             replacements: Vec::new(),

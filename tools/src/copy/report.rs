@@ -185,7 +185,7 @@ pub enum CopyFindingKind {
     DamagedGroups,
     /// The access control lists of the origin cannot be read.
     DamagedAcls,
-    /// A snapshot of the origin cannot be read.
+    /// A snapshot of the origin cannot be read, or is gone although it was not forgotten.
     DamagedSnapshot,
     /// A snapshot of the origin was forgotten before it was copied.
     ForgottenSnapshot,

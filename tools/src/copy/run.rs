@@ -1,21 +1,22 @@
-//! The loop over snapshots, and the check of the result.
+//! The loop over snapshots. `account` checks the result.
 
-use std::cmp::Ordering;
+mod account;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
-    Adoptable, ClaimedTopic, Digested, PartitionId, PartitionState, RepoErrorKind, Repository,
-    SegmentEntry, Snapshot, SnapshotCopy, TopicName, TopicState, WriteBase,
+    Adoptable, ClaimedTopic, Digested, PartitionId, RepoErrorKind, Repository, SegmentEntry,
+    Snapshot, SnapshotCopy, TopicName, TopicState, WriteBase,
 };
 use kbk_format::{OffsetSpan, counted};
 
 use super::error::{CopyError, SnapshotError};
 use super::plan::{Planner, SnapshotPlan, damage, found_in, not_copied, unusable};
 use super::repair::Repair;
-use super::report::{Accounted, CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport, FoundIn};
+use super::report::{CopiedSnapshot, CopyFinding, CopyFindingKind, CopyReport};
 use super::selection::SelectedSnapshots;
 use super::transfer::{TRANSFERS, Transfer, TransferError, Transferred};
 use super::{CopyEvents, CopyOptions, CopySelection, resume, selection};
@@ -69,6 +70,15 @@ pub async fn copy(
             ..CopyReport::default()
         },
     };
+    let gone = selected.gone.iter();
+    let gone = gone.map(|&it| (it.sequence, origin.parent_missing(it)));
+    let newest = selected.missing.iter();
+    let newest = newest.map(|&it| (it.sequence, origin.newest_missing(it)));
+    for (sequence, error) in gone.chain(newest) {
+        let kind = CopyFindingKind::DamagedSnapshot;
+        let finding = CopyFinding::new(kind, origin, sequence, error.to_string());
+        run.report.findings.push(finding);
+    }
     if let Some(&newest) = selected.sequences.last()
         && !options.dry_run
     {
@@ -561,99 +571,6 @@ impl Run<'_> {
         self.report.add(self.judged(origin, repaired.findings));
         Ok(())
     }
-
-    /// Compares the newest snapshot of the destination, as it is stored, with its origin.
-    fn account(&mut self, origin: &Snapshot, stored: &Snapshot) {
-        let topics = (self.options.topics)(origin);
-        let of_partitions = self.report.findings.iter().filter(|it| !it.replaced_later);
-        let known: Vec<(CopyFindingKind, FoundIn)> = of_partitions
-            .filter_map(|it| Some((it.kind, it.partition.clone()?)))
-            .collect();
-        let is_known = |id: &PartitionId, only: fn(CopyFindingKind) -> bool| {
-            known
-                .iter()
-                .any(|(kind, found)| only(*kind) && found.is_of(id))
-        };
-        let mut accounted = Accounted {
-            snapshot: stored.sequence,
-            origin: origin.sequence,
-            partitions: 0,
-            whole_partitions: 0,
-            records: 0,
-            origin_records: 0,
-            expired_in_origin: 0,
-            expired_in_copy: 0,
-        };
-        let mut differing = Vec::new();
-        let selected = origin.topics.iter();
-        let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
-        for (topic, state) in
-            selected.flat_map(|topic| topic.partitions.iter().map(move |state| (topic, state)))
-        {
-            let id = topic.partition_id(state.partition);
-            let copy = stored.partition(&id);
-            accounted.add(state, copy);
-            let difference = difference(state, copy);
-            if difference.is_none() && !is_known(&id, |_| true) {
-                accounted.whole_partitions += 1;
-            }
-            if let Some(difference) = difference
-                && !is_known(&id, |kind| kind != CopyFindingKind::DamagedCopy)
-            {
-                let (kind, message) = (CopyFindingKind::Differs, format!("{id}: {difference}"));
-                let end = copy.map_or(0, |copy| copy.end_offset);
-                differing.push(CopyFinding {
-                    partition: Some(found_in(&id, end)),
-                    ..CopyFinding::new(kind, self.destination, origin.sequence, message)
-                });
-            }
-        }
-        let differing = self.judged(origin, differing);
-        self.report.findings.extend(differing);
-        self.report.accounted = Some(accounted);
-    }
-}
-
-impl Accounted {
-    /// Counts a partition of the origin, and its copy.
-    fn add(&mut self, origin: &PartitionState, copy: Option<&PartitionState>) {
-        self.partitions += 1;
-        self.origin_records += origin.records;
-        let Some(copy) = copy else {
-            return;
-        };
-        self.records += copy.records;
-        match copy.base_offset.cmp(&origin.base_offset) {
-            Ordering::Less => self.expired_in_origin += 1,
-            Ordering::Greater => self.expired_in_copy += 1,
-            Ordering::Equal => {}
-        }
-    }
-}
-
-/// Returns what the copy of a partition lacks, or has too much.
-fn difference(origin: &PartitionState, copy: Option<&PartitionState>) -> Option<String> {
-    let Some(copy) = copy else {
-        return Some("the copy does not have it".to_owned());
-    };
-    if copy.end_offset != origin.end_offset {
-        let (expected, found) = (origin.end_offset, copy.end_offset);
-        return Some(format!(
-            "the copy ends at offset {found}, and its origin at {expected}"
-        ));
-    }
-    // Either may have expired what the other still has.
-    let (expected, found) = (origin.records, copy.records);
-    // What the origin has removed by key since, the copy keeps.
-    let compacted = origin.compacted_records() > copy.compacted_records();
-    let plausible = match copy.base_offset.cmp(&origin.base_offset) {
-        Ordering::Equal => found == expected || compacted && found > expected,
-        Ordering::Less => found >= expected,
-        Ordering::Greater => found <= expected,
-    };
-    (!plausible).then(|| {
-        format!("the copy has {found} records, and its origin {expected} of the same offsets")
-    })
 }
 
 /// Returns whether the commit would change nothing but the number of the snapshot.

@@ -1,7 +1,7 @@
 //! Which snapshots of the origin are copied.
 
 use futures_util::{StreamExt, stream};
-use kbk_format::repo::{Manifest, RepoErrorKind, Repository};
+use kbk_format::repo::{Manifest, MissingNewest, MissingParent, RepoErrorKind, Repository};
 
 use super::CopySelection;
 use super::error::CopyError;
@@ -15,20 +15,31 @@ pub(super) struct SelectedSnapshots {
     pub(super) again: bool,
     /// Those that were asked for and are older than the last that was copied.
     pub(super) older: Vec<u64>,
+    /// The newest one of the origin, where it is selected and gone.
+    pub(super) missing: Option<MissingNewest>,
+    /// Others of the origin that are selected, are gone, and were not forgotten.
+    pub(super) gone: Vec<MissingParent>,
 }
 
 /// Selects the snapshots of the origin to copy, `last` being the last one that was copied; 0 for none.
 ///
 /// # Errors
 ///
-/// If what was asked for does not exist or is too old, or the origin cannot be listed.
+/// If what was asked for does not exist or is too old, or the origin cannot be listed. An older snapshot does not take the place of the newest one,
+/// where that is gone.
 pub(super) async fn select(
     origin: &Repository,
     destination: &Repository,
     wanted: CopySelection,
     last: u64,
 ) -> Result<SelectedSnapshots, CopyError> {
+    let missing = origin.missing_newest().await?;
     let existing = origin.sequences().await?;
+    if let Some(missing) = missing
+        && (existing.is_empty() || wanted == CopySelection::Latest)
+    {
+        return Err(origin.newest_missing(missing).into());
+    }
     let no_snapshots = || CopyError::NoSnapshots {
         url: destination.store().url().to_owned(),
         from: origin.store().url().to_owned(),
@@ -36,7 +47,17 @@ pub(super) async fn select(
     if existing.is_empty() {
         return Err(no_snapshots());
     }
-    let mut selected = SelectedSnapshots::default();
+    let mut gone = match wanted {
+        // None of them is asked for.
+        CopySelection::Latest => Vec::new(),
+        CopySelection::New | CopySelection::Range(..) => origin.missing_parents_after(last).await?,
+    };
+    gone.retain(|it| wanted.includes(it.sequence));
+    let mut selected = SelectedSnapshots {
+        gone,
+        missing: missing.filter(|it| wanted.includes(it.sequence)),
+        ..SelectedSnapshots::default()
+    };
     match wanted {
         CopySelection::New | CopySelection::Latest => {
             let new = with_content(origin, &existing, last).await?;
@@ -71,6 +92,9 @@ pub(super) async fn select(
         selected.sequences = vec![last];
         selected.again = true;
     }
+    if let (Some(missing), []) = (selected.missing, selected.sequences.as_slice()) {
+        return Err(origin.newest_missing(missing).into());
+    }
     if selected.sequences.is_empty() {
         // What is there is a reservation, which holds nothing.
         return Err(no_snapshots());
@@ -93,6 +117,16 @@ pub(super) async fn newer(
         with_content(origin, &existing, last).await?,
         wanted,
     ))
+}
+
+impl CopySelection {
+    /// Returns whether a snapshot after the last one that was copied is selected; [`Latest`](Self::Latest) selects the newest one.
+    fn includes(self, sequence: u64) -> bool {
+        match self {
+            CopySelection::New | CopySelection::Latest => true,
+            CopySelection::Range(first, end) => (first..=end).contains(&sequence),
+        }
+    }
 }
 
 fn wanted_of(mut new: Vec<u64>, wanted: CopySelection) -> Vec<u64> {

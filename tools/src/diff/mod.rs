@@ -226,14 +226,20 @@ enum Saved<T> {
 }
 
 impl<T> Saved<T> {
-    fn of(read: Result<Option<T>, RepoError>) -> Result<Saved<T>, RepoError> {
-        match read {
+    async fn of(
+        side: DiffSide<'_>,
+        read: impl Future<Output = Result<Option<T>, RepoError>>,
+    ) -> Result<Saved<T>, RepoError> {
+        match read.await {
             Ok(Some(saved)) => Ok(Saved::Something(saved)),
             Ok(None) => Ok(Saved::Nothing),
-            Err(error) if error.kind().is_about_content() => {
-                Ok(Saved::Unreadable(error.to_string()))
+            Err(error) => {
+                let error = side.repository.store().judged(error).await;
+                match error.is_of_one_object() {
+                    true => Ok(Saved::Unreadable(error.to_string())),
+                    false => Err(error),
+                }
             }
-            Err(error) => Err(error),
         }
     }
 }
@@ -275,7 +281,7 @@ fn groups(
     runtime: &Handle,
 ) -> Result<(), RepoError> {
     let read = |side: DiffSide<'_>| -> Result<Saved<Groups>, RepoError> {
-        Saved::of(runtime.block_on(side.repository.groups(side.snapshot)))
+        runtime.block_on(Saved::of(side, side.repository.groups(side.snapshot)))
     };
     let (a, b) = (read(a)?, read(b)?);
     if let Some((a, b)) = both("consumer groups", a, b, &mut result.differences) {
@@ -292,7 +298,7 @@ fn acls(
     runtime: &Handle,
 ) -> Result<(), RepoError> {
     let read = |side: DiffSide<'_>| -> Result<Saved<Acls>, RepoError> {
-        Saved::of(runtime.block_on(side.repository.acls(side.snapshot)))
+        runtime.block_on(Saved::of(side, side.repository.acls(side.snapshot)))
     };
     let (a, b) = (read(a)?, read(b)?);
     if let Some((a, b)) = both("ACLs", a, b, &mut result.differences) {

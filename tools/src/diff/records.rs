@@ -11,7 +11,8 @@ use super::difference::{RecordDifference, Side, SnapshotDifference};
 use super::spans::{Rows, spans, timestamp_type_at};
 use super::states::Pair;
 use super::{ComparedRecords, DiffSide, SHOWN_RECORDS, differing_parts};
-use crate::read::{ReadPlan, RecordCursor, Selection};
+use crate::read::{DecodedBlocks, ReadPlan, RecordCursor, Selection};
+use crate::unread_range::UnreadRange;
 
 /// What both sides have of one partition.
 pub(super) struct RecordComparison<'a> {
@@ -29,6 +30,9 @@ pub(super) struct Found {
     pub(super) records: ComparedRecords,
     pub(super) differences: Vec<SnapshotDifference>,
 }
+
+/// A side, and offsets that could not be read of it.
+type NotCompared = (Side, UnreadRange);
 
 /// A side that could not be read, and why.
 struct Unread {
@@ -61,7 +65,8 @@ impl RecordComparison<'_> {
         let (a, b) = match (self.segments(Side::A), self.segments(Side::B)) {
             (Ok(a), Ok(b)) => (a, b),
             (Err(unread), _) | (_, Err(unread)) => {
-                found.differences.push(self.unread(unread, common)?);
+                let unread = self.unread(unread, common)?;
+                found.differences.push(self.difference(&unread));
                 return Ok(found);
             }
         };
@@ -118,17 +123,23 @@ impl RecordComparison<'_> {
         segments.map_err(|error| Unread { side, error })
     }
 
-    /// Returns what could not be compared as a difference; the error, where it is the store's.
-    fn unread(&self, unread: Unread, offsets: Range<i64>) -> Result<SnapshotDifference, RepoError> {
+    /// Returns what could not be compared; the error, where it is the store's.
+    fn unread(&self, unread: Unread, offsets: Range<i64>) -> Result<NotCompared, RepoError> {
         let Unread { side, error } = unread;
-        match error.kind().is_about_content() {
+        let store = self.side(side).repository.store();
+        let error = self.runtime.block_on(store.judged(error));
+        match error.is_of_one_object() {
             false => Err(error),
-            true => Ok(SnapshotDifference::NotCompared {
-                side,
-                what: self.pair.partition().to_string(),
-                offsets: Some(offsets.into()),
-                error: error.to_string(),
-            }),
+            true => Ok((side, UnreadRange::new(offsets, &error))),
+        }
+    }
+
+    fn difference(&self, (side, range): &NotCompared) -> SnapshotDifference {
+        SnapshotDifference::NotCompared {
+            side: *side,
+            what: self.pair.partition().to_string(),
+            offsets: Some(range.offsets().into()),
+            error: range.reason(),
         }
     }
 
@@ -143,7 +154,7 @@ impl RecordComparison<'_> {
             return Ok(());
         };
         let mut counts = Counts::default();
-        let mut unread = Vec::new();
+        let mut unread: Vec<NotCompared> = Vec::new();
         let mut from = offsets.start;
         while from < offsets.end {
             let Err((at, failed)) = self.read(from..offsets.end, segments, &mut counts) else {
@@ -152,7 +163,12 @@ impl RecordComparison<'_> {
             let damaged = failed.error.records().map(|(_, damaged)| damaged);
             let until = damaged.map_or(offsets.end, |damaged| damaged.end_offset.min(offsets.end));
             let until = until.max(at + 1);
-            unread.push(self.unread(failed, at..until)?);
+            let (side, range) = self.unread(failed, at..until)?;
+            let range = match unread.last_mut() {
+                Some((last, before)) if *last == side => before.join(range),
+                _ => Some(range),
+            };
+            unread.extend(range.map(|range| (side, range)));
             from = until;
         }
         found.records.read += counts.equal;
@@ -172,7 +188,8 @@ impl RecordComparison<'_> {
             let differs = SnapshotDifference::Digest { partition, offsets };
             found.differences.push(differs);
         }
-        found.differences.extend(unread);
+        let not_compared = unread.iter().map(|unread| self.difference(unread));
+        found.differences.extend(not_compared);
         Ok(())
     }
 
@@ -187,9 +204,13 @@ impl RecordComparison<'_> {
         let failed = |at, side| move |error| (at, Unread { side, error });
         let mut a = self.open(Side::A, &offsets).map_err(failed(at, Side::A))?;
         let mut b = self.open(Side::B, &offsets).map_err(failed(at, Side::B))?;
+        // A record of each is looked at together, so each has its own, with the block that it reads.
+        let [mut of_a, mut of_b] = [DecodedBlocks::new(0), DecodedBlocks::new(0)];
         loop {
-            let one = a.peek(self.runtime).map_err(failed(at, Side::A))?;
-            let other = b.peek(self.runtime).map_err(failed(at, Side::B))?;
+            let one = a.peek(&mut of_a, self.runtime);
+            let one = one.map_err(failed(at, Side::A))?;
+            let other = b.peek(&mut of_b, self.runtime);
+            let other = other.map_err(failed(at, Side::B))?;
             let (first, only_in) = match (&one, &other) {
                 (None, None) => return Ok(()),
                 (Some(one), None) => (one.offset, Some(Side::A)),

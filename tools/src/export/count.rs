@@ -1,10 +1,11 @@
-//! Counts what an export would write, past what is damaged: reads footers, and of blocks that also hold other records, offsets and times.
+//! Counts what an export would write, past what cannot be read: reads footers, and of blocks that also hold other records, offsets and times.
 
 use kbk_format::repo::RepoError;
 use tokio::runtime::Handle;
 
 use super::error::ExportError;
-use super::partition::{Exported, Written, missing};
+use super::missing::MissingRanges;
+use super::partition::{Exported, Written};
 use super::plan::PlannedExport;
 use super::report::ExportFinding;
 use super::{ExportFormat, ExportOptions};
@@ -17,53 +18,57 @@ pub(super) async fn count(
     options: &ExportOptions,
 ) -> Result<Exported, ExportError> {
     let mut counting = Counting {
+        missing: MissingRanges::of(&planned),
         planned,
-        findings: Vec::new(),
     };
-    let id = counting.planned.read.partition_id();
+    let mut findings = Vec::new();
+    let id = counting.planned.read.partition_id().clone();
     if let ExportFormat::KafkaLog { topic_id: None, .. } = options.format
         && counting.planned.kafka_id.is_none()
     {
-        counting.findings.push(ExportFinding::no_topic_id(id));
+        findings.push(ExportFinding::no_topic_id(&id));
     }
     let needs = counting.open().await?;
     let cut = match needs.cut_blocks {
         0 => 0,
         _ => counting.read_cut().await?,
     };
-    let Counting {
-        planned,
-        mut findings,
-    } = counting;
-    findings.sort_by_key(|finding| finding.offsets.map(|offsets| offsets.base_offset));
+    let Counting { planned, missing } = counting;
     let replaced = planned.replaces(options)?;
+    if !missing.is_empty() && replaced.exists {
+        return Ok((planned.not_replaced(), missing.into_findings(&id)));
+    }
+    findings.extend(missing.into_findings(&id));
     let exported = planned.exported(needs.whole_records + cut, Written::default(), replaced);
     Ok((exported, findings))
 }
 
 struct Counting {
     planned: PlannedExport,
-    findings: Vec<ExportFinding>,
+    missing: MissingRanges,
 }
 
 impl Counting {
     /// Opens all segments, and returns what is read of those that are intact.
     async fn open(&mut self) -> Result<Needs, ExportError> {
         let of_segments = self.planned.read.clone();
-        let (mut needs, mut damaged) = (Needs::default(), Vec::new());
+        let (mut needs, mut unopened) = (Needs::default(), Vec::new());
         let opened = self.planned.read.open_each(|opened| {
             match opened {
                 Ok(segment) => needs = needs + of_segments.needs(segment),
-                Err(error) if error.kind().is_about_content() => damaged.push(error),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let kind = error.kind();
+                    if !kind.is_about_content() && !kind.may_be_about_one_object() {
+                        return Err(error);
+                    }
+                    unopened.push(error);
+                }
             }
             Ok(())
         });
         opened.await?;
-        for error in damaged {
-            // A segment of a snapshot that was forgotten meanwhile is missing for that reason.
-            let error = self.planned.read.explain(error).await;
-            self.damaged(self.planned.offsets.start, error)?;
+        for error in unopened {
+            self.missing(self.planned.offsets.start, error).await?;
         }
         Ok(needs)
     }
@@ -81,20 +86,17 @@ impl Counting {
                     Err(error) => break error,
                 }
             };
-            from = self.damaged(from, error)?;
+            from = self.missing(from, error).await?;
         }
     }
 
-    /// Notes what is damaged, and returns where reading resumes.
-    fn damaged(&mut self, from: i64, error: RepoError) -> Result<i64, ExportError> {
-        let Some((missing, next)) = missing(&self.planned.offsets, from, &error) else {
-            return Err(error.into());
-        };
-        if !self.findings.iter().any(|it| it.offsets == Some(missing)) {
-            let id = self.planned.read.partition_id();
-            let finding = ExportFinding::damaged(id, missing, &error.to_string());
-            self.findings.push(finding);
+    /// Notes what cannot be read, and returns where reading resumes.
+    async fn missing(&mut self, from: i64, error: RepoError) -> Result<i64, ExportError> {
+        // A segment of a snapshot that was forgotten meanwhile is missing for that reason.
+        let error = self.planned.read.judged(error).await;
+        match self.missing.add(&self.planned, from, &error) {
+            Some((next, _)) => Ok(next),
+            None => Err(error.into()),
         }
-        Ok(next)
     }
 }

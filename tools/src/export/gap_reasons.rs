@@ -1,4 +1,4 @@
-//! Why offsets have no record: what the segments, the snapshot and the damage so far say.
+//! Why offsets have no record: what the segments, the snapshot and the errors so far say.
 
 use std::ops::Range;
 
@@ -25,12 +25,12 @@ impl GapReasons {
         }
     }
 
-    /// Returns the first part of a gap that has one reason. `damaged` is what could not be read so far.
+    /// Returns the first part of a gap that has one reason. `missing` is what could not be read so far.
     pub(super) async fn first(
         &mut self,
         planned: &PlannedExport,
         gap: Range<i64>,
-        damaged: &[OffsetSpan],
+        missing: &[(OffsetSpan, GapReason)],
     ) -> Gap {
         let at = gap.start;
         let lost = self.lost.iter().map(|lost| {
@@ -41,8 +41,7 @@ impl GapReasons {
             (OffsetSpan::from(*lost), reason)
         });
         let mut end = gap.end;
-        let stated = damaged.iter().map(|span| (*span, GapReason::Damaged));
-        for (span, reason) in stated.chain(lost) {
+        for (span, reason) in missing.iter().copied().chain(lost) {
             if span.base_offset <= at && at < span.end_offset {
                 return Gap {
                     from_offset: at,
@@ -77,7 +76,7 @@ impl GapReasons {
         }
         let end = segment.end_offset.min(gap.end);
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
-            // One that cannot be read says nothing, and what is damaged of it is known already.
+            // One that cannot be read says nothing, and what is missing of it is known already.
             let gaps = planned.read.gaps(number).await.ok().flatten();
             self.open = gaps.map(|gaps| (number, gaps));
         }

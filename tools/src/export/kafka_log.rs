@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use kbk_format::batch::BatchCodec;
+use kbk_format::batch::{BatchCodec, RecordBatches};
 use kbk_format::kafka_log::{
-    EPOCHS_FILE, GAPS_FILE, GapFileWriter, LogFile, LogOptions, LogSink, LogWriter, METADATA_FILE,
-    encode_epochs, encode_metadata,
+    EPOCHS_FILE, GAPS_FILE, GapFileWriter, LentBlock, LogFile, LogOptions, LogSink, LogWriter,
+    METADATA_FILE, encode_epochs, encode_metadata,
 };
 use kbk_format::repo::Id;
 use kbk_format::{Gap, Record, TimestampType};
@@ -21,6 +21,7 @@ pub(super) struct KafkaLog {
     writer: LogWriter<Folder>,
     base_offset: i64,
     topic_id: Option<Id>,
+    keeps_batches: bool,
     /// Where the gaps are written, once there is one.
     gaps: Option<GapFileWriter<BufWriter<File>>>,
     gaps_path: PathBuf,
@@ -30,7 +31,7 @@ impl KafkaLog {
     pub(super) fn create(
         path: &Path,
         base_offset: i64,
-        codec: BatchCodec,
+        (codec, keeps_batches): (BatchCodec, bool),
         options: LogOptions,
         topic_id: Option<Id>,
     ) -> Result<KafkaLog, ExportError> {
@@ -44,9 +45,19 @@ impl KafkaLog {
             writer: LogWriter::new(folder, base_offset, codec, options)?,
             base_offset,
             topic_id,
+            keeps_batches,
             gaps: None,
             gaps_path: path.join(GAPS_FILE),
         })
+    }
+
+    /// Takes all batches of a block as they are, after what was pushed before.
+    pub(super) fn push_block(
+        &mut self,
+        block: &LentBlock,
+        batches: RecordBatches<'_>,
+    ) -> Result<(), ExportError> {
+        self.writer.push_block(block, batches)
     }
 }
 
@@ -57,6 +68,10 @@ impl RecordFile for KafkaLog {
         record: &Record<'_>,
     ) -> Result<(), ExportError> {
         self.writer.push(timestamp_type, record)
+    }
+
+    fn batches(&mut self) -> Option<&mut KafkaLog> {
+        self.keeps_batches.then_some(self)
     }
 
     fn keeps_gaps(&self) -> bool {

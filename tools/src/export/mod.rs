@@ -8,17 +8,18 @@
 //! Written: for each partition one file, or one folder of files, under a temporary name (`.NAME.partial`), each file flushed to the disk;
 //! only then is it renamed. A crash leaves whole partitions under their names, and at most one temporary name per thread, which the
 //! next export of the same partition removes. Nothing that exists is replaced unless the caller says so, and that is checked of
-//! all names before anything is written.
+//! all names before anything is written; and nothing is replaced by an export that lacks records since they cannot be read.
 //!
 //! What can be missing: what the snapshot itself lacks ([`Completeness`]), and blocks that are
-//! damaged in the repository. These become gaps in the file, since offsets are exact, and each is an [`ExportFinding`].
+//! damaged in the repository or cannot be read. These become gaps in the file, since offsets are exact, and each is an [`ExportFinding`].
 //!
 //! | file | holds |
 //! |---|---|
 //! | `plan` | which partitions are written, under which names |
 //! | `run` | all partitions, on all cores |
-//! | `partition` | one partition, past what is damaged |
+//! | `partition` | one partition, past what cannot be read |
 //! | `count` | the same without writing anything |
+//! | `missing` | what cannot be read |
 //! | `gap_reasons` | why offsets have no record |
 //! | `output` | temporary names, and how they become real ones |
 //! | `kafka_log`, `json_lines`, `parquet` | the formats |
@@ -32,6 +33,7 @@ mod error;
 mod gap_reasons;
 mod json_lines;
 mod kafka_log;
+mod missing;
 mod output;
 mod parquet;
 mod partition;
@@ -61,8 +63,10 @@ pub use self::run::{dry_run, export};
 pub enum ExportFormat {
     /// A folder per partition as Kafka keeps it on a broker's disk.
     KafkaLog {
-        /// How record batches are compressed.
+        /// How record batches are compressed that are built of records.
         codec: BatchCodec,
+        /// Whether batches that are stored as Kafka's own stay as they are; otherwise all are built of their records.
+        keeps_batches: bool,
         /// How the log is divided.
         log: LogOptions,
         /// What `partition.metadata` states; `None` for Kafka's id of the topic that was backed up.
@@ -81,7 +85,7 @@ pub struct ExportOptions {
     pub out: PathBuf,
     /// What is written.
     pub format: ExportFormat,
-    /// Whether what exists is replaced.
+    /// Whether what exists is replaced, where all selected records can be read.
     pub overwrite: bool,
     /// Partitions that are written at the same time, at least 1.
     pub threads: usize,

@@ -45,6 +45,11 @@ impl Output {
         &self.temporary
     }
 
+    /// Returns whether anything has its name.
+    pub(super) fn is_taken(&self) -> Result<bool, ExportError> {
+        exists(&self.folder.join(&self.name))
+    }
+
     /// Gives it its name, and returns what gave way to it. Its files are durable already; so is the name when this returns.
     pub(super) fn publish(mut self, overwrite: bool) -> Result<Replaced, ExportError> {
         let path = self.folder.join(&self.name);

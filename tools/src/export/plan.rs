@@ -5,7 +5,9 @@ use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 
 use kbk_format::kafka_log::partition_folder;
-use kbk_format::repo::{Id, LostRange, PartitionState, Repository, Snapshot, TopicState};
+use kbk_format::repo::{
+    Id, LostRange, PartitionState, RepoError, Repository, Snapshot, TopicState,
+};
 
 use super::error::ExportError;
 use super::output::{self, Replaced};
@@ -13,6 +15,7 @@ use super::partition::Written;
 use super::report::ExportedPartition;
 use super::{ExportFormat, ExportOptions};
 use crate::read::{ReadPlan, Selection};
+use crate::unread_range::UnreadRange;
 
 /// One partition to write.
 #[derive(Clone, Debug)]
@@ -26,6 +29,8 @@ pub struct PlannedExport {
     /// Kafka's id of the topic.
     pub(super) kafka_id: Option<Id>,
     pub(super) from: ExportedFrom,
+    /// Its offsets, where the index does not say which segments have them.
+    pub(super) unindexed: Option<UnreadRange>,
 }
 
 /// Where records are exported from.
@@ -63,10 +68,20 @@ impl PlannedExport {
             base_offset: self.offsets.start,
             end_offset: self.offsets.end,
             records,
+            not_decoded_records: 0,
             segments: written.segments,
             bytes: written.bytes,
             replaced: replaced.exists,
+            not_replaced: false,
             removed: replaced.folders.into_iter().collect(),
+        }
+    }
+
+    /// Returns the row of the partition where what exists under its name stays.
+    pub(super) fn not_replaced(&self) -> ExportedPartition {
+        ExportedPartition {
+            not_replaced: true,
+            ..self.exported(0, Written::default(), Replaced::default())
         }
     }
 
@@ -97,6 +112,23 @@ impl PlannedExport {
     }
 }
 
+/// Returns what cannot be read because of an error of the index.
+async fn unindexed(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    error: RepoError,
+) -> Result<UnreadRange, RepoError> {
+    let error = repository.explain(snapshot.sequence, error).await;
+    let error = repository.store().judged(error).await;
+    match error.records() {
+        Some((_, offsets)) if error.is_of_one_object() => Ok(UnreadRange::new(
+            offsets.base_offset..offsets.end_offset,
+            &error,
+        )),
+        _ => Err(error),
+    }
+}
+
 /// All partitions to write, in order.
 #[derive(Clone, Debug, Default)]
 pub struct ExportPlan {
@@ -109,7 +141,7 @@ impl ExportPlan {
     ///
     /// # Errors
     ///
-    /// As [`ReadPlan::new`].
+    /// As [`ReadPlan::new`], but for damage: a partition whose index cannot be read, although others can, is exported without records.
     pub async fn add(
         &mut self,
         repository: &Repository,
@@ -136,13 +168,22 @@ impl ExportPlan {
             incomplete: state.lacking().map(|it| it.detail.clone()),
             lost: state.lost.clone(),
         };
-        let read = ReadPlan::new(repository, snapshot, id, state, selection).await?;
+        let planned = ReadPlan::new(repository, snapshot, id.clone(), state, selection.clone());
+        let (read, unindexed) = match planned.await {
+            Ok(read) => (read, None),
+            Err(error) => {
+                let unread = unindexed(repository, snapshot, error).await?;
+                let read = ReadPlan::without_segments(repository, snapshot, id, selection);
+                (read, Some(unread))
+            }
+        };
         self.partitions.push(PlannedExport {
             read,
             name,
             offsets: start..end,
             kafka_id: topic.kafka_id,
             from,
+            unindexed,
         });
         Ok(())
     }
@@ -155,8 +196,9 @@ impl ExportPlan {
         segments.map(|segment| segment.size).sum()
     }
 
-    /// Returns the folders that an export removes for certain, since it replaces partitions as a whole, by their names in the folder that is
-    /// exported to: those of dates outside of the times of the selected records. There may be more.
+    /// Returns the folders that an export removes, since it replaces partitions as a whole, by their names in the folder that is exported to:
+    /// those of dates outside of the times of the selected records. There may be more, and none of a partition that turns out to have records
+    /// that cannot be read.
     ///
     /// # Errors
     ///
@@ -164,7 +206,8 @@ impl ExportPlan {
     pub fn removes(&self, options: &ExportOptions) -> Result<Vec<String>, ExportError> {
         let mut all = Vec::new();
         if options.overwrite {
-            for planned in &self.partitions {
+            let read = self.partitions.iter().filter(|it| it.unindexed.is_none());
+            for planned in read {
                 let folders = planned.replaces(options)?.folders.into_iter();
                 all.extend(folders.map(|folder| format!("{}/{folder}", planned.name)));
             }

@@ -1,6 +1,6 @@
 //! What becomes of records, and of what is in the way.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::future::pending;
 use std::path::{Path, PathBuf};
@@ -19,8 +19,11 @@ use tokio::runtime::Runtime;
 
 use super::*;
 use crate::import::{self, ImportFindingKind, ImportOptions};
+use crate::maintenance::MaintenanceOptions;
 use crate::read::{ReadPlan, Selection};
-use crate::recover::{self, RecoverOptions};
+use crate::recover;
+
+mod batches;
 
 const RECORDS: i64 = 3_000;
 
@@ -52,7 +55,7 @@ impl World {
 
     /// Replaces what is damaged, as `kbk recover` does.
     fn recover(&self) {
-        let options = RecoverOptions {
+        let options = MaintenanceOptions {
             dry_run: false,
             writer: "test".to_owned(),
             policy: "test".to_owned(),
@@ -129,6 +132,12 @@ impl World {
         }
     }
 
+    /// Exports to where nothing is.
+    fn export_anew(&self, format: ExportFormat) -> ExportReport {
+        let _ = fs::remove_dir_all(self.folder.path().join("out"));
+        self.export(format, false, Arc::new(())).unwrap()
+    }
+
     fn export(
         &self,
         format: ExportFormat,
@@ -185,6 +194,7 @@ fn parquet_by_date() -> ExportFormat {
 fn kafka_log() -> ExportFormat {
     ExportFormat::KafkaLog {
         codec: BatchCodec::Zstd,
+        keeps_batches: true,
         log: LogOptions::default(),
         topic_id: None,
     }
@@ -233,6 +243,59 @@ fn what_is_damaged_is_a_gap_and_is_named() {
         }
     }
     assert_eq!(world.names(), ["t-0", "t-0.jsonl", "topic=t"]);
+}
+
+/// Returns all files below a folder, by their paths, and what they hold.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
+        }
+    }
+    found
+}
+
+#[test]
+fn what_exists_stays_where_records_cannot_be_read() {
+    let world = World::of(2);
+    let formats = [
+        kafka_log(),
+        ExportFormat::JsonLines,
+        parquet(),
+        parquet_by_date(),
+    ];
+    for format in formats {
+        assert!(world.export_anew(format).is_whole());
+        let out = world.folder.path().join("out");
+        let before = files(&out);
+        let harmed = world.segment();
+        let intact = fs::read(&harmed).unwrap();
+        for is_lost in [false, true] {
+            match is_lost {
+                true => fs::remove_file(&harmed).unwrap(),
+                false => world.damage(),
+            }
+            let report = world.export(format, true, Arc::new(())).unwrap();
+            let [finding] = &report.findings[..] else {
+                panic!("{report:#?}")
+            };
+            assert_eq!(report.records, RECORDS as u64);
+            for partition in &report.partitions {
+                let stays = partition.partition == finding.partition;
+                let found = (partition.not_replaced, partition.replaced);
+                assert_eq!(found, (stays, !stays), "{partition:#?}");
+                let written = (partition.records, partition.segments, partition.bytes);
+                assert_eq!(written == (0, 0, 0), stays, "{partition:#?}");
+            }
+            assert_eq!(files(&out), before);
+        }
+        fs::write(&harmed, intact).unwrap();
+        let report = world.export(format, true, Arc::new(())).unwrap();
+        assert!(report.is_whole() && report.partitions.iter().all(|it| it.replaced));
+    }
 }
 
 #[test]
@@ -412,7 +475,7 @@ fn an_import_of_an_export_knows_why_offsets_are_missing() {
     assert_eq!(imported_again(&world, &log), (vec![], vec![end]));
 
     world.damage();
-    let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
+    let report = world.export_anew(kafka_log());
     let missing = report.findings[0].offsets.unwrap();
     let damaged = Gap {
         from_offset: missing.base_offset,
@@ -469,12 +532,12 @@ fn what_is_damaged_stays_damaged_after_a_recovery() {
         if is_recovered {
             world.recover();
         }
-        let report = world.export(kafka_log(), true, Arc::new(())).unwrap();
+        let report = world.export_anew(kafka_log());
         assert_eq!(report.lacks_records(), !is_recovered);
         assert_eq!(imported_again(&world, &log), before);
         // The only file of the partition, with and without rows.
         for (format, has_rows) in [(parquet(), true), (parquet_by_date(), false)] {
-            world.export(format, true, Arc::new(())).unwrap();
+            world.export_anew(format);
             assert_eq!(stated_of_all(&world), [(has_rows, said.clone())]);
         }
     }
@@ -489,7 +552,7 @@ fn a_partition_that_is_lost_is_stated_by_date() {
         if is_recovered {
             world.recover();
         }
-        let report = world.export(parquet_by_date(), true, Arc::new(())).unwrap();
+        let report = world.export_anew(parquet_by_date());
         let [partition] = &report.partitions[..] else {
             panic!("{report:#?}")
         };

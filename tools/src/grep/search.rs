@@ -12,6 +12,7 @@ use kbk_format::{Streams, TextRenderer};
 
 use super::sources::{Next, SearchSource, Sources};
 use crate::filter::RecordFilter;
+use crate::large_blocks;
 use crate::read::{DecodeScratch, FetchedBlock, Order, ReadOptions, Selection};
 use crate::task::joined;
 
@@ -148,7 +149,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     ///
-    /// The error of the store, if it is not about what is stored: what was found before it has been returned, and nothing follows.
+    /// The error of the store, if it is not about one object: what was found before it has been returned, and nothing follows.
     pub async fn next(&mut self) -> Result<Option<Found>, RepoError> {
         loop {
             let has_room = self.working.len() < self.most && self.working_bytes < WINDOW_BYTES;
@@ -197,16 +198,19 @@ impl<'a> Search<'a> {
                 return;
             }
         };
-        let bytes = block.entry().map_or(0, |entry| {
-            u64::from(entry.block_length) + u64::from(entry.raw_length)
-        });
+        let stored = block
+            .entry()
+            .map_or(0, |entry| u64::from(entry.block_length));
+        let bytes = stored + block.decoded_bytes() as u64;
         self.working_bytes += bytes;
         let (options, scratches) = (Arc::clone(&self.options), Arc::clone(&self.scratches));
         let task = tokio::task::spawn_blocking(move || {
             let lock = || scratches.lock().unwrap_or_else(PoisonError::into_inner);
             let mut scratch = lock().pop().unwrap_or_else(DecodeScratch::new);
             let found = search_block(&mut scratch, &block, source, &selection, &options);
-            lock().push(scratch);
+            if !large_blocks::are_large(scratch.block().buffer_bytes()) {
+                lock().push(scratch);
+            }
             found
         });
         self.working.push_back(Box::pin(async move {
@@ -219,7 +223,7 @@ impl<'a> Search<'a> {
         }));
     }
 
-    /// Returns which offsets could not be searched; the error itself, if it is not about what is stored.
+    /// Returns which offsets could not be searched; the error itself, if it is not about one object.
     fn unsearched(
         &self,
         source: usize,
@@ -236,7 +240,7 @@ fn unsearched(
     all: Range<i64>,
     error: RepoError,
 ) -> Result<Option<Found>, RepoError> {
-    if !error.kind().is_about_content() {
+    if !error.is_of_one_object() {
         return Err(error);
     }
     // Where the error does not say, nothing that was selected is known to have been searched.
@@ -265,15 +269,16 @@ fn search_block(
         });
         return unsearched(source, selection, covered, error);
     }
+    let decoded = scratch.block();
     let mut found = Matches {
         source,
-        count: scratch.count(),
+        count: decoded.count(),
         ..Matches::default()
     };
     if let Some(renderer) = options.renderers.get(source) {
-        let mut rows = scratch.rows(selection);
+        let mut rows = decoded.rows(selection);
         while let Some(row) = options.order.next(&mut rows) {
-            let Some(record) = scratch.record(row, selection) else {
+            let Some(record) = decoded.record(row, selection) else {
                 continue;
             };
             renderer.render(&record, &mut found.text);

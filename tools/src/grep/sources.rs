@@ -231,7 +231,10 @@ async fn begin(
             let plan = ReadPlan::new(repository, snapshot, place, state, selection).await;
             match plan {
                 Ok(plan) => Ok(plan.blocks(options, &runtime)),
-                Err(error) => Err(repository.explain(snapshot.sequence, error).await),
+                Err(error) => {
+                    let error = repository.explain(snapshot.sequence, error).await;
+                    Err(repository.store().judged(error).await)
+                }
             }
         }
         SearchSource::File { file, .. } => Ok(BlockReader::of_file(

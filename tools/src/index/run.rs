@@ -1,24 +1,22 @@
 //! The loop over partitions and segments, and the commit.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
     Id, PartitionId, PartitionState, RemovedRecords, Replacement, RepoError, Repository,
-    SegmentEntry, Snapshot, TopicName, Upkeep,
+    SegmentEntry, Snapshot, TopicName,
 };
 
 use super::report::{IndexReport, IndexRow};
 use super::segment::{SegmentError, compute};
-use super::{IndexError, IndexEvents, IndexOptions};
 use crate::compact::{CompactFinding, CompactFindingKind, finding};
+use crate::maintenance::{
+    self, COMMIT_BYTES, Committed, MaintenanceError, MaintenanceEvents, MaintenanceOptions,
+    PARTITIONS,
+};
 use crate::unusable::Unusable;
-
-/// Partitions that are worked on at a time: one computes while another one waits for its store.
-const PARTITIONS: usize = 2;
-/// Bytes that are replaced by one commit, at least: a run of days keeps what it has done.
-const COMMIT_BYTES: u64 = 64 << 30;
 
 /// Computes what is not computed of these topics of the newest snapshot.
 ///
@@ -29,24 +27,18 @@ pub async fn index(
     repository: &Repository,
     snapshot: &Snapshot,
     topics: &BTreeSet<(TopicName, Id)>,
-    options: &IndexOptions,
-    events: Arc<dyn IndexEvents>,
-) -> Result<IndexReport, IndexError> {
+    options: &MaintenanceOptions,
+    events: Arc<dyn MaintenanceEvents>,
+) -> Result<IndexReport, MaintenanceError> {
     let run = Run {
         repository,
         snapshot,
         options,
         events,
     };
-    let selected = snapshot.topics.iter();
-    let selected = selected.filter(|it| topics.contains(&(it.name.clone(), it.topic_id)));
-    let partitions = selected.flat_map(|topic| {
-        let states = topic.partitions.iter();
-        states.map(|state| (topic.partition_id(state.partition), state))
-    });
     // A segment that is not computed has records, and makes the smallest timestamp of its partition unknown.
-    let partitions =
-        partitions.filter(|(_, state)| state.records > 0 && state.min_timestamp.is_none());
+    let partitions = maintenance::partitions(snapshot, topics)
+        .filter(|(_, state)| state.records > 0 && state.min_timestamp.is_none());
     let partitions: Vec<_> = partitions.collect();
     let mut report = IndexReport::default();
     let mut pending = Vec::new();
@@ -79,8 +71,8 @@ pub async fn index(
 struct Run<'a> {
     repository: &'a Repository,
     snapshot: &'a Snapshot,
-    options: &'a IndexOptions,
-    events: Arc<dyn IndexEvents>,
+    options: &'a MaintenanceOptions,
+    events: Arc<dyn MaintenanceEvents>,
 }
 
 /// A segment, and the one that is proved to hold the same.
@@ -105,7 +97,7 @@ impl Run<'_> {
         &self,
         id: PartitionId,
         state: &PartitionState,
-    ) -> Result<PartitionResult, IndexError> {
+    ) -> Result<PartitionResult, MaintenanceError> {
         let mut result = PartitionResult {
             planned: IndexRow::new(&id),
             replaced: Vec::new(),
@@ -165,7 +157,7 @@ impl Run<'_> {
         &self,
         replaced: Vec<Replaced>,
         report: &mut IndexReport,
-    ) -> Result<(), IndexError> {
+    ) -> Result<(), MaintenanceError> {
         if replaced.is_empty() {
             return Ok(());
         }
@@ -178,16 +170,9 @@ impl Run<'_> {
             recovered: None,
         });
         let replacements: Vec<Replacement> = replacements.collect();
-        let upkeep = Upkeep {
-            command: "index".to_owned(),
-            detail: self.options.policy.clone(),
-            writer: self.options.writer.clone(),
-            now: self.options.now,
-        };
-        let read_after = self.snapshot.sequence;
-        let committed = self.repository.replace(&replacements, read_after, &upkeep);
-        let committed = committed.await?;
-        let outdated: HashSet<usize> = committed.outdated.iter().copied().collect();
+        let at = (self.repository, self.snapshot);
+        let committed = maintenance::commit(at, "index", self.options, &replacements);
+        let Committed { snapshot, outdated } = committed.await?;
         report.outdated_segments = report
             .outdated_segments
             .saturating_add(outdated.len() as u64);
@@ -206,7 +191,7 @@ impl Run<'_> {
                 report.add(row);
             }
         }
-        if let Some(snapshot) = committed.snapshot {
+        if let Some(snapshot) = snapshot {
             report.snapshots.push(snapshot);
             self.events.committed(snapshot);
         }

@@ -11,8 +11,8 @@ use kbk_format::{Digests, FileHeader, FormatError, Gaps, SegmentSummary, WriteEr
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::{IndexError, IndexEvents};
 use crate::compact::{Held, Keys, Part, channel, read_back, send};
+use crate::maintenance::{MaintenanceError, MaintenanceEvents};
 use crate::task::joined;
 
 /// A new segment, and the content digest over its records as they were read from the old one.
@@ -26,10 +26,10 @@ pub(super) enum SegmentError {
     /// The old one is damaged, or cannot be read.
     Unread(RepoError),
     /// The run ends.
-    Fatal(IndexError),
+    Fatal(MaintenanceError),
 }
 
-impl<T: Into<IndexError>> From<T> for SegmentError {
+impl<T: Into<MaintenanceError>> From<T> for SegmentError {
     fn from(error: T) -> SegmentError {
         SegmentError::Fatal(error.into())
     }
@@ -58,9 +58,9 @@ pub(super) async fn compute(
     id: &PartitionId,
     old: &SegmentEntry,
     writer: &str,
-    events: &Arc<dyn IndexEvents>,
+    events: &Arc<dyn MaintenanceEvents>,
 ) -> Result<Computed, SegmentError> {
-    let failed = |detail: String| IndexError::Write {
+    let failed = |detail: String| MaintenanceError::Write {
         partition: id.to_string(),
         detail,
     };
@@ -91,7 +91,7 @@ pub(super) async fn compute(
     let uploaded = upload.complete().await?;
     let added = SegmentEntry::new(id, &summary, uploaded);
     events.sealed(added.size);
-    let not_proven = |detail: String| IndexError::NotProven {
+    let not_proven = |detail: String| MaintenanceError::NotProven {
         key: added.key.clone(),
         detail,
     };
@@ -125,7 +125,7 @@ struct Copying {
     store: Store,
     id: PartitionId,
     writer: String,
-    events: Arc<dyn IndexEvents>,
+    events: Arc<dyn MaintenanceEvents>,
     runtime: Handle,
 }
 
@@ -162,7 +162,7 @@ impl Copying {
                         })?;
                         let header = block.header();
                         let records = u64::from(header.record_count);
-                        self.events.computed(records, header.block_length() as u64);
+                        self.events.replaced(records, header.block_length() as u64);
                     }
                 }
                 Some(Part::End) => break,

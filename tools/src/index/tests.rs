@@ -6,15 +6,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::repo::{Repository, SegmentEntry, Snapshot};
 
-use super::{IndexError, IndexOptions, IndexReport, index};
+use super::{IndexReport, index};
 use crate::compact::CompactFindingKind;
 use crate::compact::tests::world::{World, id, options as compact_options};
+use crate::maintenance::{MaintenanceError, MaintenanceOptions};
 use crate::testing::as_batches::SegmentKind;
 use crate::testing::faulty::Withheld;
 use crate::testing::random::Random;
 
-fn options(dry_run: bool) -> IndexOptions {
-    IndexOptions {
+fn options(dry_run: bool) -> MaintenanceOptions {
+    MaintenanceOptions {
         dry_run,
         writer: "test".to_owned(),
         policy: "test".to_owned(),
@@ -26,7 +27,7 @@ async fn run(
     repository: &Repository,
     snapshot: &Snapshot,
     dry_run: bool,
-) -> Result<IndexReport, IndexError> {
+) -> Result<IndexReport, MaintenanceError> {
     let topics = snapshot.topics.iter();
     let topics: BTreeSet<_> = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
     index(
@@ -112,7 +113,7 @@ async fn nothing_is_replaced_by_what_the_store_does_not_return() {
     let repository = world.open_lying().await;
     let refused = run(&repository, &*world.latest().await, false).await;
     assert!(
-        matches!(refused, Err(IndexError::NotProven { .. })),
+        matches!(refused, Err(MaintenanceError::NotProven { .. })),
         "{refused:?}"
     );
     assert_eq!(not_computed(&world).await, before);

@@ -18,13 +18,15 @@ mod report;
 mod segment_parts;
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use kbk_format::layout::{FILE_MAGIC, TRAILER_MAGIC};
-use kbk_format::mapped::map_file;
+use kbk_format::salvage::damaged_batches;
 use kbk_format::scan::Found;
 use kbk_format::{
     BlockDecoder, BlockHeader, Codec, ErrorClass, FileHeader, FormatError, Scanner, Segment,
+    TimestampType,
 };
 
 pub use self::fetched::{FetchedObject, fetch};
@@ -34,17 +36,14 @@ pub use self::report::{
     StreamTotals,
 };
 
+use crate::{FileBytes, FileBytesError, SegmentFileError};
+
 /// Why a file cannot be inspected.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}", file.display())]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileBytesError),
     /// The file holds neither a part of a segment, nor JSON, nor a packed object.
     #[error("{} is not an object of a repository: it holds no part of a segment, and is neither JSON nor a packed object", file.display())]
     NotAnObject {
@@ -59,16 +58,25 @@ pub enum InspectError {
 ///
 /// If the file cannot be read or holds no part of an object. Damage is reported in the result, not as an error.
 pub fn inspect(file: &Path, name: &str, parts: bool) -> Result<Inspection, InspectError> {
-    let bytes = map_file(file).map_err(|source| InspectError::Io {
-        file: file.to_owned(),
-        source,
+    let bytes = FileBytes::read(file)?;
+    let unread = bytes.unreadable();
+    let inspected = inspect_bytes(file, name, &bytes);
+    let mut inspection = inspected.map_err(|error| match unread.first() {
+        // What would tell the object may be there.
+        Some(first) => FileBytesError::from(SegmentFileError::Io {
+            path: file.to_owned(),
+            source: io::Error::other(first.reason.clone()),
+        })
+        .into(),
+        None => error,
     })?;
-    let mut inspection = inspect_bytes(file, name, &bytes)?;
     if inspection.kind == ObjectKind::Segment {
         inspection.parts = Some(parts)
             .filter(|parts| *parts)
             .map_or_else(Vec::new, |_| segment_parts::parts(&bytes));
     }
+    let unread = unread.iter().map(Problem::of_unreadable);
+    inspection.problems.splice(0..0, unread);
     Ok(inspection)
 }
 
@@ -113,6 +121,7 @@ impl Inspection {
         if let Err(error) = segment.check_file_header(bytes) {
             self.problems.push(Problem::of(&error));
         }
+        let timestamp_type = Some(segment.header().timestamp_type);
         let mut decoder = BlockDecoder::new();
         for (number, entry) in segment.index().entries().iter().enumerate() {
             let rest = tail(bytes, entry.position);
@@ -123,9 +132,14 @@ impl Inspection {
                 checked
             });
             if let Err(error) = checked {
-                let problem = Problem::of(&error);
-                self.problems
-                    .push(problem.at(entry.base_offset, entry.end_offset));
+                let length = entry.block_length as usize;
+                let block = rest.get(..length).unwrap_or(rest);
+                self.add_damage(
+                    &error,
+                    entry.base_offset..entry.end_offset,
+                    block,
+                    timestamp_type,
+                );
             }
         }
         if let Some(filter) = segment.key_filter() {
@@ -144,6 +158,7 @@ impl Inspection {
             Ok((header, _)) => self.header = Some(InspectedHeader::of(&header)),
             Err(error) => self.problems.push(Problem::of(&error)),
         }
+        let timestamp_type = scanner.header().map(|header| header.timestamp_type);
         let mut end_offset = i64::MIN;
         for found in scanner {
             match found {
@@ -157,11 +172,16 @@ impl Inspection {
                     end_offset = end_offset.max(end);
                     self.add_block(&block.header, true);
                 }
-                Found::Damaged { header, error, .. } => {
+                Found::Damaged {
+                    position,
+                    header,
+                    error,
+                } => {
                     self.add_block(&header, false);
-                    let problem = Problem::of(&error);
-                    self.problems
-                        .push(problem.at(header.base_offset, header.end_offset));
+                    let rest = tail(bytes, position);
+                    let block = rest.get(..header.block_length()).unwrap_or(rest);
+                    let offsets = header.base_offset..header.end_offset;
+                    self.add_damage(&error, offsets, block, timestamp_type);
                 }
                 Found::Foreign { position, header } => {
                     let detail = "it belongs to another segment";
@@ -181,6 +201,23 @@ impl Inspection {
                 }),
             }
         }
+    }
+
+    /// Adds the problem of a damaged block: its batches that are damaged, where the rest of it is proved.
+    fn add_damage(
+        &mut self,
+        error: &FormatError,
+        offsets: Range<i64>,
+        block: &[u8],
+        timestamp_type: Option<TimestampType>,
+    ) {
+        let batches = damaged_batches(block, timestamp_type);
+        if batches.is_empty() {
+            let problem = Problem::of(error);
+            self.problems.push(problem.at(offsets.start, offsets.end));
+        }
+        let problems = batches.iter().map(Problem::of_batches);
+        self.problems.extend(problems);
     }
 
     fn add_block(&mut self, header: &BlockHeader, intact: bool) {

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use kbk_format::repo::{Hex, Id};
+use kbk_format::salvage::Loss;
 use kbk_format::{
     BlockHeader, ErrorClass, FileHeader, FormatError, Gap, GapReason, IsolationLevel, KeyFilter,
-    OffsetSpan, PartitionNumber, RecordStatistics, Segment, TimestampType,
+    OffsetSpan, PartitionNumber, RecordStatistics, Segment, TimestampType, counted,
 };
 use serde::Serialize;
 
 use super::part::Part;
+use crate::UnreadableBytes;
 
 /// What kind of object it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -362,6 +364,32 @@ impl Problem {
             position: error.position,
             offsets: None,
             detail: error.detail.clone(),
+        }
+    }
+
+    /// Damaged batches of a block of which the rest is proved.
+    pub(super) fn of_batches(loss: &Loss) -> Problem {
+        Problem {
+            class: ErrorClass::Checksum,
+            what: "batches of a block".to_owned(),
+            position: loss.position.unwrap_or_default(),
+            offsets: Some(loss.offsets),
+            detail: format!("{}; the rest of the block is intact", loss.detail),
+        }
+    }
+
+    /// Bytes that the disk does not return. Of SPEC's classes, it is as if they were missing.
+    pub(super) fn of_unreadable(unread: &UnreadableBytes) -> Problem {
+        let bytes = counted(unread.bytes, "byte");
+        Problem {
+            class: ErrorClass::Truncated,
+            what: "bytes that cannot be read".to_owned(),
+            position: unread.position,
+            offsets: None,
+            detail: format!(
+                "{bytes}: {}, and zeros are shown in their place",
+                unread.reason
+            ),
         }
     }
 

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use kbk_format::batch::{BatchCodec, BatchHeader, Producer};
 use kbk_format::layout::{
-    self, BLOCK_MAGIC, FILE_MAGIC, TRAILER_MAGIC, block_header, file_header, gap_entry, gaps,
-    hour_entry, hours, index_entry, key_filter, key_page, rendered_sizes, section, statistics,
-    stream_entry, tlv, trailer, whole_lines,
+    self, BLOCK_MAGIC, FILE_MAGIC, TRAILER_MAGIC, batch_bounds, block_header, file_header,
+    gap_entry, gaps, hour_entry, hours, index_entry, key_filter, key_page, rendered_sizes, section,
+    statistics, stream_entry, tlv, trailer, whole_lines,
 };
+use kbk_format::salvage::damaged_batches;
 use kbk_format::scan::{Found, FoundBlock};
 use kbk_format::{
     BlockDecoder, BlockHeader, Codec, FileHeader, FormatError, KeyFilter, Scanner, Segment,
@@ -165,6 +166,8 @@ fn blocks(
     let area = bytes.get(..end.blocks).unwrap_or(bytes);
     let salt = opened.as_ref().ok().map(|it| it.header().salt());
     let salt = salt.or_else(|| Scanner::new(bytes).salt().map(|(salt, _)| salt));
+    let header = opened.as_ref().ok().map(Segment::header);
+    let timestamp_type = header.map(|header| header.timestamp_type);
     let mut at = first;
     let mut number = 0;
     for found in Scanner::of(area, salt) {
@@ -178,7 +181,13 @@ fn blocks(
                 let start = usize::try_from(*position).unwrap_or(usize::MAX);
                 let name = format!("block {number}, damaged");
                 let part = raw_block(bytes, start, header, &name);
-                (*position, part.problem(Some(error.to_string())))
+                let mut problem = error.to_string();
+                let block = bytes.get(start..).unwrap_or_default();
+                let block = block.get(..header.block_length()).unwrap_or(block);
+                for lost in damaged_batches(block, timestamp_type) {
+                    problem = format!("{problem}; of its batches, {} are damaged", lost.offsets);
+                }
+                (*position, part.problem(Some(problem)))
             }
             Found::Foreign { position, header } => {
                 let start = usize::try_from(*position).unwrap_or(usize::MAX);
@@ -404,6 +413,7 @@ fn section_name(kind: u32) -> String {
         layout::SECTION_RENDERED_SIZES => "rendered_sizes",
         layout::SECTION_WHOLE_LINES => "whole_lines",
         layout::SECTION_HOURS => "hours",
+        layout::SECTION_BATCH_BOUNDS => "batch_bounds",
         layout::SECTION_KEY_FILTER => "key_filter",
         other => return format!("of the unknown type {other}"),
     };
@@ -446,6 +456,15 @@ fn section_fields(kind: u32, bytes: &[u8], payload: Range<usize>, part: &mut Par
             let before = bytes.get(..at).unwrap_or_default();
             numbers(part, "end", before, start.saturating_add(hours::LENGTH), 4);
             entries(part, hour_entry::FIELDS, hour_entry::LENGTH, bytes, at);
+        }
+        layout::SECTION_BATCH_BOUNDS => {
+            entries(
+                part,
+                batch_bounds::FIELDS,
+                batch_bounds::LENGTH,
+                bytes,
+                start,
+            );
         }
         layout::SECTION_KEY_FILTER => {
             part.structure(key_filter::FIELDS, bytes, start);

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use kbk_format::repo::{Digest, Id, Key, Manifest, RepoError, Repository, TableRef, TopicName};
+use kbk_format::repo::{
+    Digest, Id, Key, Manifest, Parents, RepoError, Repository, TableRef, TopicName,
+};
 use serde::Serialize;
 
 /// The sizes of a repository.
@@ -34,7 +36,7 @@ pub struct TopicSize {
     pub expired_records: u64,
     /// Bytes of its segments.
     pub stored_bytes: u64,
-    /// Bytes of its records before compression.
+    /// Bytes of its records, or of Kafka's own batches, before kbk compresses them.
     pub raw_bytes: u64,
 }
 
@@ -113,22 +115,30 @@ pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
         topics: topics(repository).await?,
         snapshots: Vec::new(),
     };
-    let mut needed = Needed::default();
+    let (mut needed, mut parents) = (Needed::default(), Parents::default());
     for (at, sequence) in repository.sequences().await?.into_iter().enumerate() {
         let row = match add(repository, sequence, at, &mut needed).await {
-            Ok(manifest) => SnapshotSize {
-                sequence,
-                damage: None,
-                created_at: Some(manifest.created_at),
-                stored_bytes: Some(manifest.totals.stored_bytes),
-                unique_objects: Some(0),
-                unique_bytes: Some(0),
-            },
+            Ok(manifest) => {
+                parents.add(&manifest);
+                SnapshotSize {
+                    sequence,
+                    damage: None,
+                    created_at: Some(manifest.created_at),
+                    stored_bytes: Some(manifest.totals.stored_bytes),
+                    unique_objects: Some(0),
+                    unique_bytes: Some(0),
+                }
+            }
             Err(error) if repository.store().is_about_one_object(&error).await => {
                 SnapshotSize::damaged(sequence, &error)
             }
             Err(error) => return Err(error),
         };
+        sizes.snapshots.push(row);
+    }
+    for missing in repository.missing_parents(&parents).await? {
+        let error = repository.parent_missing(missing);
+        let row = SnapshotSize::damaged(missing.sequence, &error);
         sizes.snapshots.push(row);
     }
     if let Some(missing) = repository.missing_newest().await? {
@@ -164,6 +174,7 @@ pub async fn sizes(repository: &Repository) -> Result<Sizes, RepoError> {
                 .map(|bytes| bytes.saturating_add(span.bytes));
         }
     }
+    sizes.snapshots.sort_by_key(|row| row.sequence);
     Ok(sizes)
 }
 

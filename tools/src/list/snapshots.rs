@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use kbk_format::repo::{Damage, FoundDamaged, Key, Manifest, RepoError, RepoErrorKind, Repository};
+use kbk_format::repo::{
+    Damage, FoundDamaged, Key, Manifest, Parents, RepoError, RepoErrorKind, Repository,
+};
 use serde::Serialize;
 
 use super::completeness::Completeness;
@@ -14,7 +16,8 @@ use crate::recover::REBUILD;
 pub struct SnapshotRow {
     /// Its sequence number.
     pub sequence: u64,
-    /// Why it cannot be read: it is damaged, or it is gone and `snapshots/latest.json` names it; null if it can.
+    /// Why it cannot be read: it is damaged, or it is gone and `snapshots/latest.json` names it, or another snapshot was made from it and it was not
+    /// forgotten; null if it can.
     pub damage: Option<String>,
     /// What it holds; absent if it cannot be read.
     #[serde(flatten)]
@@ -57,7 +60,7 @@ pub struct SnapshotContents {
     pub records: u64,
     /// Bytes of all segments.
     pub stored_bytes: u64,
-    /// Bytes of all records before compression.
+    /// Bytes of all records, or of Kafka's own batches, before kbk compresses them.
     pub raw_bytes: u64,
     /// Bytes of segments that the parent does not have; null if the parent cannot be read, or segments of it were replaced.
     pub new_bytes: Option<u64>,
@@ -78,13 +81,17 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
     let index = repository.index_objects().await?.into_iter();
     let index = index.map(|object| (object.key, object.bytes)).collect();
     let mut rows: Vec<SnapshotRow> = Vec::new();
+    let mut parents = Parents::default();
     for sequence in repository.sequences().await? {
         let row = match read(repository, sequence, &damaged, &index).await {
-            Ok((manifest, completeness)) => SnapshotRow {
-                sequence,
-                damage: None,
-                contents: Some(contents(&manifest, completeness.as_ref(), &rows)),
-            },
+            Ok((manifest, completeness)) => {
+                parents.add(&manifest);
+                SnapshotRow {
+                    sequence,
+                    damage: None,
+                    contents: Some(contents(&manifest, completeness.as_ref(), &rows)),
+                }
+            }
             Err(error) => SnapshotRow {
                 sequence,
                 damage: Some(error.to_string()),
@@ -93,6 +100,14 @@ pub async fn snapshots(repository: &Repository) -> Result<Vec<SnapshotRow>, Repo
         };
         rows.push(row);
     }
+    for missing in repository.missing_parents(&parents).await? {
+        rows.push(SnapshotRow {
+            sequence: missing.sequence,
+            damage: Some(repository.parent_missing(missing).to_string()),
+            contents: None,
+        });
+    }
+    rows.sort_by_key(|row| row.sequence);
     if let Some(missing) = repository.missing_newest().await? {
         rows.push(SnapshotRow {
             sequence: missing.sequence,

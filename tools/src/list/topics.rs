@@ -119,7 +119,7 @@ pub struct SegmentTotals {
     pub records: u64,
     /// Bytes of the segments.
     pub stored_bytes: u64,
-    /// Bytes of the records before compression.
+    /// Bytes of the records, or of Kafka's own batches, before kbk compresses them.
     pub raw_bytes: u64,
     /// Smallest timestamp in milliseconds; null without records, and where a segment does not state it.
     pub min_timestamp: Option<i64>,

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinHandle;
 
-use super::decode::DecodeScratch;
+use super::decode::{DecodeScratch, DecodedBlock};
 use super::fetch::{AfterDamage, Blocks, Fetched, Fetcher, Told, Unread};
 use super::options::ReadOptions;
 use super::part::BlockPart;
@@ -187,9 +187,28 @@ impl FetchedBlock {
         selection: &Selection,
         streams: Streams,
     ) -> Result<(), RepoError> {
+        let (decoder, decoded) = scratch.parts();
+        self.decode_with(decoder, decoded, selection, streams)
+    }
+
+    /// Does the same into `decoded`.
+    pub(super) fn decode_with(
+        &self,
+        decoder: &mut BlockDecoder,
+        decoded: &mut DecodedBlock,
+        selection: &Selection,
+        streams: Streams,
+    ) -> Result<(), RepoError> {
         let block = (self.segment.segment(), self.number);
-        let decoded = scratch.decode(block, (&self.bytes, self.part), selection, streams);
-        decoded.map_err(|error| self.damaged(error))
+        let bytes = (&*self.bytes, self.part);
+        let done = decoded.decode(decoder, block, bytes, selection, streams);
+        done.map_err(|error| self.damaged(error))
+    }
+
+    /// Returns about how many bytes it takes once it is decoded.
+    pub(crate) fn decoded_bytes(&self) -> usize {
+        let segment = self.segment.segment();
+        segment.decoded_bytes(self.number, &self.bytes)
     }
 
     /// Returns whether all of it was read, and it is one of batches.

@@ -15,6 +15,12 @@ use super::selection::Selection;
 /// Decodes blocks, one at a time, and reuses its buffers.
 pub(crate) struct DecodeScratch {
     decoder: BlockDecoder,
+    block: DecodedBlock,
+}
+
+/// A decoded block, and which of its records are selected.
+#[derive(Default)]
+pub(crate) struct DecodedBlock {
     columns: Columns,
     /// Whether the block may hold records that are not selected, so that `selected` says which ones are.
     is_cut: bool,
@@ -31,16 +37,32 @@ impl DecodeScratch {
     pub(crate) fn new() -> DecodeScratch {
         DecodeScratch {
             decoder: BlockDecoder::new(),
-            columns: Columns::new(),
-            is_cut: false,
-            selected: Vec::new(),
-            passing: Vec::new(),
+            block: DecodedBlock::default(),
         }
     }
 
+    /// Returns the decoder, and where it decodes to.
+    pub(super) fn parts(&mut self) -> (&mut BlockDecoder, &mut DecodedBlock) {
+        (&mut self.decoder, &mut self.block)
+    }
+
+    /// Returns what decodes blocks, for whoever takes them as they are stored. No block is decoded then.
+    pub(super) fn decoder(&mut self) -> &mut BlockDecoder {
+        self.block.columns.clear();
+        &mut self.decoder
+    }
+
+    /// Returns the block that was decoded last.
+    pub(crate) fn block(&self) -> &DecodedBlock {
+        &self.block
+    }
+}
+
+impl DecodedBlock {
     /// Decodes block number `number` of a segment, of which `bytes` has `part`.
     pub(super) fn decode(
         &mut self,
+        decoder: &mut BlockDecoder,
         (segment, number): (&Segment, usize),
         (bytes, part): (&[u8], BlockPart),
         selection: &Selection,
@@ -49,7 +71,7 @@ impl DecodeScratch {
         let entry = segment.index().entries().get(number);
         self.is_cut = entry.is_none_or(|entry| selection.cuts_block(segment, entry));
         if part == BlockPart::Meta {
-            segment.decode_meta(number, bytes, &mut self.decoder, &mut self.columns)?;
+            segment.decode_meta(number, bytes, decoder, &mut self.columns)?;
             if self.is_cut {
                 self.by_meta(selection);
                 self.conclude(selection);
@@ -59,9 +81,9 @@ impl DecodeScratch {
         self.columns.clear();
         let block = segment.block(number, bytes)?;
         if !self.is_cut {
-            return block.decode(&mut self.decoder, streams, &mut self.columns);
+            return block.decode(decoder, streams, &mut self.columns);
         }
-        block.decode(&mut self.decoder, Streams::Meta, &mut self.columns)?;
+        block.decode(decoder, Streams::Meta, &mut self.columns)?;
         self.by_meta(selection);
         let mut missing = STREAMS.map(Some);
         let mut take = |id: StreamId| {
@@ -70,7 +92,7 @@ impl DecodeScratch {
         };
         for id in selection.filter.streams() {
             if self.passing.contains(&true) && take(id) {
-                block.decode_stream(&mut self.decoder, id, &mut self.columns)?;
+                block.decode_stream(decoder, id, &mut self.columns)?;
                 self.by_stream(id, selection);
             }
         }
@@ -78,7 +100,7 @@ impl DecodeScratch {
         if self.selected.contains(&true) {
             for id in STREAMS {
                 if streams.contains(id) && take(id) {
-                    block.decode_stream(&mut self.decoder, id, &mut self.columns)?;
+                    block.decode_stream(decoder, id, &mut self.columns)?;
                 }
             }
         }
@@ -119,12 +141,6 @@ impl DecodeScratch {
         }
     }
 
-    /// Returns what decodes blocks, for whoever takes them as they are stored. No block is decoded then.
-    pub(super) fn decoder(&mut self) -> &mut BlockDecoder {
-        self.columns.clear();
-        &mut self.decoder
-    }
-
     /// Returns every record of the block, selected or not.
     pub(super) fn columns(&self) -> &Columns {
         &self.columns
@@ -152,5 +168,10 @@ impl DecodeScratch {
     /// Returns the rows that may hold selected records.
     pub(crate) fn rows(&self, selection: &Selection) -> std::ops::Range<usize> {
         selection.rows(&self.columns)
+    }
+
+    /// Returns the size in bytes of its buffers.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.columns.buffer_bytes() + self.selected.capacity() + self.passing.capacity()
     }
 }

@@ -32,7 +32,7 @@ use super::options::ReadOptions;
 use super::order::Order;
 use super::part::BlockPart;
 use super::readahead::{Admission, Readahead};
-use super::runs::{Run, Runs};
+use super::runs::{self, Run, Runs};
 use super::selection::Selection;
 use super::source::{FirstRead, OpenSegment, Opened, Source};
 use crate::segment_file::SegmentFile;
@@ -51,7 +51,7 @@ pub(super) enum Blocks {
 pub(super) enum AfterDamage {
     /// It ends there: whoever takes the records must not take a gap for the data.
     Ends,
-    /// It continues with what follows, if the error is about what is stored.
+    /// It continues with what follows, if the error is about one object.
     Continues,
 }
 
@@ -62,8 +62,8 @@ impl AfterDamage {
             return Err(unread.error);
         }
         // An object of a snapshot that was forgotten is missing for that reason, and so is what follows.
-        let error = source.explain(unread.error).await;
-        match error.kind().is_about_content() {
+        let error = source.judged(unread.error).await;
+        match error.is_of_one_object() {
             true => Ok(Unread { error, ..unread }),
             false => Err(error),
         }
@@ -117,7 +117,7 @@ pub(super) struct Fetcher<'a> {
     /// Records that those that are being opened certainly have.
     opening_records: u64,
     opened: VecDeque<ToRead>,
-    reading: FuturesOrdered<Answer<'a, Fetched, Unread>>,
+    reading: FuturesOrdered<Reading<'a>>,
     /// Whether the caller has asked for anything.
     is_asked: bool,
     /// Ranges that were requested in line, and that the caller has not taken.
@@ -128,7 +128,8 @@ pub(super) struct Fetcher<'a> {
     memory: Option<AheadReader>,
 }
 
-type Answer<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+/// What a request for blocks returns: several answers where they had to be requested one by one.
+type Reading<'a> = Pin<Box<dyn Future<Output = Vec<Result<Fetched, Unread>>> + Send + 'a>>;
 type Opening<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 
 /// The answer to the request for a footer or a whole segment.
@@ -159,6 +160,25 @@ enum ToRead {
 }
 
 impl Fetched {
+    fn new(
+        segment: OpenSegment,
+        run: Run,
+        part: BlockPart,
+        bytes: Bytes,
+        ahead: Option<AheadBytes>,
+    ) -> Fetched {
+        let first = entries(&segment).get(run.range.start);
+        Fetched {
+            position: first.map_or(0, |entry| entry.position),
+            segment,
+            blocks: run.blocks,
+            part,
+            bytes,
+            requested: run.bytes,
+            ahead,
+        }
+    }
+
     /// Ends that it is ahead, and returns how many bytes were.
     pub(super) fn take(&mut self) -> u64 {
         self.ahead = None;
@@ -248,13 +268,16 @@ impl<'a> Fetcher<'a> {
                 return Ok(());
             }
             tokio::select! {
-                Some(answer) = self.reading.next() => {
-                    let answer = match answer {
-                        Ok(fetched) => Ok(fetched),
-                        Err(unread) => Err(self.after_damage.of(self.source, unread).await?),
-                    };
-                    if sender.send(answer).is_err() {
-                        return Ok(());
+                Some(answers) = self.reading.next() => {
+                    self.in_line += answers.len().saturating_sub(1);
+                    for answer in answers {
+                        let answer = match answer {
+                            Ok(fetched) => Ok(fetched),
+                            Err(unread) => Err(self.after_damage.of(self.source, unread).await?),
+                        };
+                        if sender.send(answer).is_err() {
+                            return Ok(());
+                        }
                     }
                 }
                 Some(answer) = self.opening.next() => self.plan(answer),
@@ -301,10 +324,10 @@ impl<'a> Fetcher<'a> {
 
     /// Requests the next range of blocks, if it may be requested now.
     fn read_next(&mut self) -> bool {
-        let answer: Answer<'a, Fetched, Unread> = match self.opened.pop_front() {
+        let answer: Reading<'a> = match self.opened.pop_front() {
             None => return false,
-            Some(ToRead::Fetched(fetched)) => Box::pin(ready(Ok(fetched))),
-            Some(ToRead::Failed(error)) => Box::pin(ready(Err(Unread::last(error)))),
+            Some(ToRead::Fetched(fetched)) => Box::pin(ready(vec![Ok(fetched)])),
+            Some(ToRead::Failed(error)) => Box::pin(ready(vec![Err(Unread::last(error))])),
             Some(ToRead::Blocks(segment, mut runs)) => {
                 let run = runs.peek(entries(&segment), self.ahead.run_bytes());
                 let Some(run) = run else {
@@ -317,7 +340,8 @@ impl<'a> Fetcher<'a> {
                 };
                 self.ahead.requested(run.bytes);
                 runs.skip(entries(&segment), &run);
-                let answer = Box::pin(read(segment.clone(), run, self.part, ahead));
+                let answer = read(self.source, segment.clone(), run, self.part, ahead);
+                let answer = Box::pin(answer);
                 self.opened.push_front(ToRead::Blocks(segment, runs));
                 answer
             }
@@ -372,6 +396,8 @@ impl<'a> Fetcher<'a> {
             let opened = match source.open(number, first_read).await {
                 Ok(Some(opened)) => {
                     let found = KeyBlocks::look_up(selection, &opened.0, opened.1.as_ref()).await;
+                    let blocks = 0..opened.0.segment().index().entries().len();
+                    let found = found.map_err(|error| opened.0.in_blocks(error, blocks));
                     found.map(|found| Some((opened, found)))
                 }
                 Ok(None) => Ok(None),
@@ -497,6 +523,9 @@ impl<'a> Fetcher<'a> {
             }
         };
         let mut blocks = self.needed(segment.segment(), &keys);
+        if let (None, Some(requested)) = (&bytes, opening.requested) {
+            self.ahead.taken(requested);
+        }
         if let (Some(bytes), Some(requested)) = (bytes, opening.requested) {
             // Those whose last byte is in what was read are there; of the others, all is read again.
             let end = bytes.len() as u64;
@@ -553,29 +582,59 @@ fn entries(segment: &OpenSegment) -> &[IndexEntry] {
     segment.segment().index().entries()
 }
 
+/// Reads a run. Where the object cannot be read there although the store returns others, its blocks are read one by one: what has failed may be
+/// one place of them.
 async fn read(
+    source: &Source,
     segment: OpenSegment,
     run: Run,
     part: BlockPart,
     ahead: Option<AheadBytes>,
-) -> Result<Fetched, Unread> {
-    let read = match run.bytes_of(entries(&segment), part) {
+) -> Vec<Result<Fetched, Unread>> {
+    let error = match read_run(&segment, run.range.clone(), part).await {
+        Ok(bytes) => return vec![Ok(Fetched::new(segment, run, part, bytes, ahead))],
+        Err(error) => error,
+    };
+    let may_be_of_one_block = run.range.len() > 1 && error.kind().may_be_about_one_object();
+    let error = match may_be_of_one_block {
+        true => source.judged(error).await,
+        false => error,
+    };
+    if !may_be_of_one_block || !error.is_of_one_object() {
+        let requested = Some(run.bytes);
+        return vec![Err(Unread { error, requested })];
+    }
+    drop(ahead);
+    let mut answers = Vec::with_capacity(run.blocks.len());
+    for block in run.blocks {
+        let range = block..block + 1;
+        let one = Run {
+            // What was requested is taken with the first of them.
+            bytes: if answers.is_empty() { run.bytes } else { 0 },
+            range: range.clone(),
+            blocks: [block].into(),
+        };
+        answers.push(match read_run(&segment, range, part).await {
+            Ok(bytes) => Ok(Fetched::new(segment.clone(), one, part, bytes, None)),
+            Err(error) => Err(Unread {
+                error,
+                requested: Some(one.bytes),
+            }),
+        });
+    }
+    answers
+}
+
+/// Reads these blocks; the error names their records.
+async fn read_run(
+    segment: &OpenSegment,
+    blocks: Range<usize>,
+    part: BlockPart,
+) -> Result<Bytes, RepoError> {
+    let bytes = runs::bytes_of(entries(segment), &blocks, part);
+    let read = match bytes {
         Some(range) => segment.read(range).await,
         None => Ok(Bytes::new()),
     };
-    let requested = run.bytes;
-    let bytes = read.map_err(|error| Unread {
-        error: segment.in_blocks(error, run.range.clone()),
-        requested: Some(requested),
-    })?;
-    let first = entries(&segment).get(run.range.start);
-    Ok(Fetched {
-        position: first.map_or(0, |entry| entry.position),
-        segment,
-        blocks: run.blocks,
-        part,
-        bytes,
-        requested,
-        ahead,
-    })
+    read.map_err(|error| segment.in_blocks(error, blocks))
 }

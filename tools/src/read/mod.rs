@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A [`PartitionReader`] is a `BlockReader`, whose blocks are fetched and not decoded, and a `DecodeScratch`, which decodes them; a search on all cores
-//! uses the two by themselves.
+//! uses the two by themselves. Cursors, of which a caller may have many at a time, share [`DecodedBlocks`], which bound what is decoded of all of them.
 
 mod blocks;
 mod cursor;
 mod decode;
+mod decoded;
 mod fetch;
 mod gap_reasons;
 mod kept;
@@ -29,8 +30,10 @@ mod runs;
 mod selection;
 mod source;
 mod stored;
+mod until_damage;
 
 pub use cursor::RecordCursor;
+pub use decoded::{DecodeCounts, DecodedBlocks};
 pub use gap_reasons::GapReasons;
 pub use needs::Needs;
 pub use offset_for_time::offset_for_time;

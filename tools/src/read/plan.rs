@@ -17,6 +17,7 @@ use super::options::ReadOptions;
 use super::reader::PartitionReader;
 use super::selection::Selection;
 use super::source::Source;
+use super::until_damage::BlocksUntilDamage;
 
 /// The segments of one partition that may hold selected records, in offset order.
 ///
@@ -37,7 +38,7 @@ impl ReadPlan {
     ///
     /// # Errors
     ///
-    /// As [`Repository::segments_of_times`].
+    /// As [`Repository::segments_of_times`]. Where the index cannot be read, none of the selected [records](RepoError::records) can.
     pub async fn new(
         repository: &Repository,
         snapshot: &Snapshot,
@@ -47,9 +48,12 @@ impl ReadPlan {
     ) -> Result<ReadPlan, RepoError> {
         let mut segments = Vec::new();
         if selection.reaches(state.base_offset, state.end_offset) {
-            segments = repository
-                .segments_of_times(snapshot, &partition, state, &selection.times)
-                .await?;
+            let found = repository.segments_of_times(snapshot, &partition, state, &selection.times);
+            let offsets = &selection.offsets;
+            let start = offsets.start.max(state.base_offset);
+            let end = offsets.end.min(state.end_offset).max(start);
+            let named = |error: RepoError| error.in_records(&partition, start..end);
+            segments = found.await.map_err(named)?;
         }
         segments.retain(|entry| selection.needs_segment(entry));
         Ok(ReadPlan {
@@ -60,6 +64,23 @@ impl ReadPlan {
             segments,
             kept: KeptFooters::default(),
         })
+    }
+
+    /// Plans to read nothing of a partition.
+    pub(crate) fn without_segments(
+        repository: &Repository,
+        snapshot: &Snapshot,
+        partition: PartitionId,
+        selection: Selection,
+    ) -> ReadPlan {
+        ReadPlan {
+            repository: repository.clone(),
+            sequence: snapshot.sequence,
+            partition,
+            selection,
+            segments: Vec::new(),
+            kept: KeptFooters::default(),
+        }
     }
 
     /// Narrows the plan to offsets from `offset` on.
@@ -157,6 +178,12 @@ impl ReadPlan {
         self.repository.explain(self.sequence, error).await
     }
 
+    /// The same, and finds out whether others can be read: [`RepoError::is_of_one_object`].
+    pub async fn judged(&self, error: RepoError) -> RepoError {
+        let error = self.explain(error).await;
+        self.repository.store().judged(error).await
+    }
+
     /// Returns what reading takes from one of these segments.
     #[must_use]
     pub fn needs(&self, segment: &Segment) -> Needs {
@@ -193,6 +220,13 @@ impl ReadPlan {
     #[must_use]
     pub fn read_with(self, options: ReadOptions, runtime: &Handle) -> PartitionReader {
         self.start(Blocks::Needed, options, runtime)
+    }
+
+    /// Starts reading the stored blocks in ascending order, up to the first one that is damaged.
+    pub(super) fn read_until_damage(self, streams: Streams, runtime: &Handle) -> BlocksUntilDamage {
+        let (source, selection) = self.source();
+        let options = ReadOptions::new(streams);
+        BlocksUntilDamage::start(source, selection, Blocks::Needed, options, runtime)
     }
 
     fn start(self, wanted: Blocks, options: ReadOptions, runtime: &Handle) -> PartitionReader {

@@ -15,13 +15,14 @@ use kbk_format::repo::RepoError;
 use kbk_format::{Columns, Record, TimestampType};
 use tokio::runtime::Handle;
 
-use super::blocks::{BlockReader, FetchedBlock};
-use super::decode::DecodeScratch;
-use super::fetch::{AfterDamage, Blocks};
+use super::decode::{DecodeScratch, DecodedBlock};
+use super::fetch::Blocks;
 use super::options::ReadOptions;
 use super::selection::Selection;
 use super::source::Source;
-use super::stored::{StoredBatches, StoredBlock};
+use super::stored::StoredBlock;
+use super::until_damage::BlocksUntilDamage;
+use crate::large_blocks::{self, LargeBlock};
 use crate::segment_file::SegmentFile;
 
 /// Reads the selected records of a [`ReadPlan`](super::ReadPlan), or of one file.
@@ -29,14 +30,11 @@ use crate::segment_file::SegmentFile;
 /// Blocks are decoded on the thread that calls [`next`](Self::next), which takes about a millisecond for a block of 1 MiB.
 /// Readers on separate threads use separate cores; a thread outside the runtime calls it inside [`Handle::block_on`].
 pub struct PartitionReader {
-    blocks: BlockReader,
-    /// The block that was fetched last.
-    current: Option<FetchedBlock>,
-    /// Whether a block was damaged.
-    failed: bool,
-    selection: Selection,
-    options: ReadOptions,
+    blocks: BlocksUntilDamage,
     scratch: DecodeScratch,
+    /// Whether it waits for room before it decodes a large block, and the room of the current one.
+    waits: bool,
+    room: Option<LargeBlock<'static>>,
     timestamp_type: TimestampType,
     stored_bytes: u64,
 }
@@ -44,7 +42,7 @@ pub struct PartitionReader {
 /// One decoded block with at least one selected record.
 #[derive(Clone, Copy)]
 pub struct Batch<'a> {
-    scratch: &'a DecodeScratch,
+    decoded: &'a DecodedBlock,
     selection: &'a Selection,
     timestamp_type: TimestampType,
     stored_bytes: u64,
@@ -58,15 +56,11 @@ impl PartitionReader {
         options: ReadOptions,
         runtime: &Handle,
     ) -> Self {
-        let after = AfterDamage::Ends;
-        let selected = selection.clone();
         PartitionReader {
-            blocks: BlockReader::start(source, selected, wanted, options, after, runtime),
-            current: None,
-            failed: false,
-            selection,
-            options,
+            blocks: BlocksUntilDamage::start(source, selection, wanted, options, runtime),
             scratch: DecodeScratch::new(),
+            waits: false,
+            room: None,
             timestamp_type: TimestampType::CreateTime,
             stored_bytes: 0,
         }
@@ -82,6 +76,14 @@ impl PartitionReader {
     ) -> Self {
         let source = Source::File(file);
         Self::start(source, selection, Blocks::Needed, options, runtime)
+    }
+
+    /// Makes [`next`](Self::next) wait for room for large blocks, of which many threads may have one each. It blocks then, and the thread must read no
+    /// other partition in between.
+    #[must_use]
+    pub(crate) fn waiting_for_room(mut self) -> Self {
+        self.waits = true;
+        self
     }
 
     /// Returns the next block with selected records; `None` after the last one, and after an error.
@@ -103,8 +105,8 @@ impl PartitionReader {
     #[must_use]
     pub fn batch(&self) -> Batch<'_> {
         Batch {
-            scratch: &self.scratch,
-            selection: &self.selection,
+            decoded: self.scratch.block(),
+            selection: self.blocks.selection(),
             timestamp_type: self.timestamp_type,
             stored_bytes: self.stored_bytes,
         }
@@ -118,16 +120,16 @@ impl PartitionReader {
     /// As [`next`](Self::next).
     pub async fn next_stored(&mut self) -> Result<Option<StoredBlock<'_>>, RepoError> {
         // What a filter selects, only decoding tells.
-        let lends = self.selection.filter.selects_all();
+        let lends = self.blocks.selection().filter.selects_all();
         loop {
-            if !self.fetch_next().await? {
+            if !self.blocks.fetch_next().await? {
                 return Ok(None);
             }
-            let Some(block) = &self.current else {
+            let Some(block) = self.blocks.current() else {
                 return Ok(None);
             };
             let is_of_batches = block.is_of_batches();
-            if lends && self.latch(is_of_batches)? {
+            if lends && self.blocks.latch(is_of_batches)? {
                 break;
             }
             self.decode()?;
@@ -135,61 +137,35 @@ impl PartitionReader {
                 return Ok(Some(StoredBlock::Records(self.batch())));
             }
         }
-        let Some(block) = &self.current else {
-            return Ok(None);
-        };
-        let lent = block.batches(self.scratch.decoder());
-        match lent {
-            Ok(batches) => {
-                let batches = StoredBatches::new(block, batches, &self.selection);
-                Ok(Some(StoredBlock::Batches(batches)))
-            }
-            Err(error) => {
-                self.failed = true;
-                self.blocks.stop();
-                Err(error)
-            }
-        }
+        let batches = self.blocks.batches(self.scratch.decoder())?;
+        Ok(batches.map(StoredBlock::Batches))
     }
 
     async fn decode_next(&mut self) -> Result<bool, RepoError> {
-        let is_fetched = self.fetch_next().await?;
+        if self.room.is_some() {
+            self.scratch = DecodeScratch::new();
+            self.room = None;
+        }
+        let is_fetched = self.blocks.fetch_next().await?;
         if is_fetched {
             self.decode()?;
         }
         Ok(is_fetched)
     }
 
-    async fn fetch_next(&mut self) -> Result<bool, RepoError> {
-        self.current = None;
-        if self.failed {
-            return Ok(false);
-        }
-        self.current = self.blocks.next().await?;
-        Ok(self.current.is_some())
-    }
-
     /// Decodes the block that was fetched last.
     fn decode(&mut self) -> Result<(), RepoError> {
-        let Some(block) = &self.current else {
+        let Some(block) = self.blocks.current() else {
             return Ok(());
         };
-        let streams = self.options.streams;
         let length = block.entry().map_or(0, |entry| entry.block_length);
         self.stored_bytes = u64::from(length);
         self.timestamp_type = block.timestamp_type();
-        let decoded = block.decode(&mut self.scratch, &self.selection, streams);
-        self.latch(decoded)
-    }
-
-    /// Ends the reader with the first error of a block: later calls must find the end, not the blocks after a damaged one, since a caller would
-    /// take the gap for the data.
-    fn latch<T>(&mut self, done: Result<T, RepoError>) -> Result<T, RepoError> {
-        if done.is_err() {
-            self.failed = true;
-            self.blocks.stop();
+        if self.waits {
+            self.room = large_blocks::wait_for_room(block.decoded_bytes());
         }
-        done
+        let (decoder, decoded) = self.scratch.parts();
+        self.blocks.decode(decoder, decoded)
     }
 }
 
@@ -197,7 +173,7 @@ impl<'a> Batch<'a> {
     /// Returns every record of the block, selected or not.
     #[must_use]
     pub fn columns(&self) -> &'a Columns {
-        self.scratch.columns()
+        self.decoded.columns()
     }
 
     /// Returns the selected records, in offset order.
@@ -209,13 +185,13 @@ impl<'a> Batch<'a> {
     /// Returns the rows of [`columns`](Self::columns) that may hold selected records: outside of them there is none.
     #[must_use]
     pub fn rows(&self) -> Range<usize> {
-        self.scratch.rows(self.selection)
+        self.decoded.rows(self.selection)
     }
 
     /// Returns the record in a row, if it is selected.
     #[must_use]
     pub fn record(&self, row: usize) -> Option<Record<'a>> {
-        self.scratch.record(row, self.selection)
+        self.decoded.record(row, self.selection)
     }
 
     /// Returns who set the timestamps of these records.

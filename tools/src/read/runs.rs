@@ -111,14 +111,12 @@ impl Runs {
     }
 }
 
-impl Run {
-    /// Returns the bytes to read for this part of its blocks.
-    pub(crate) fn bytes_of(&self, entries: &[IndexEntry], part: BlockPart) -> Option<Range<u64>> {
-        bytes_of(entries, &self.range, part)
-    }
-}
-
-fn bytes_of(entries: &[IndexEntry], blocks: &Range<usize>, part: BlockPart) -> Option<Range<u64>> {
+/// Returns the bytes to read for this part of these blocks.
+pub(super) fn bytes_of(
+    entries: &[IndexEntry],
+    blocks: &Range<usize>,
+    part: BlockPart,
+) -> Option<Range<u64>> {
     let entries = entries.get(blocks.clone())?;
     Some(entries.first()?.position..part.end(entries.last()?))
 }

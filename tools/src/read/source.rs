@@ -98,6 +98,17 @@ impl Source {
         }
     }
 
+    /// Explains an error, and finds out whether it is about one object.
+    pub(super) async fn judged(&self, error: RepoError) -> RepoError {
+        match self {
+            Source::Repository { repository, .. } => {
+                let error = self.explain(error).await;
+                repository.store().judged(error).await
+            }
+            Source::File(file) => file.judged(error),
+        }
+    }
+
     /// Returns whether the footer of segment number `number` was kept.
     pub(super) fn has_footer(&self, number: usize) -> bool {
         match self {
@@ -128,7 +139,7 @@ impl Source {
                 };
                 let opened = match kept.get(entry) {
                     Some(reader) => Ok((reader, None)),
-                    None => open(repository.store(), partition, entry, first_read).await,
+                    None => open_past(repository.store(), partition, entry, first_read).await,
                 };
                 let (reader, bytes) = opened.map_err(|error| {
                     error.in_records(partition, entry.base_offset..entry.end_offset)
@@ -139,6 +150,22 @@ impl Source {
                 Ok((number == 0).then(|| (OpenSegment::File(file.clone()), None)))
             }
         }
+    }
+}
+
+/// Opens a segment. Where more than its footer was to be read and cannot be, its footer alone: what has failed may be one place of its blocks, which
+/// are read later.
+async fn open_past(
+    store: &Store,
+    partition: &PartitionId,
+    entry: &SegmentEntry,
+    first_read: FirstRead,
+) -> Result<(SegmentReader, Option<Bytes>), RepoError> {
+    match open(store, partition, entry, first_read).await {
+        Err(error) if first_read != FirstRead::Footer && error.kind().may_be_about_one_object() => {
+            open(store, partition, entry, FirstRead::Footer).await
+        }
+        opened => opened,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Blocks as they are stored: the batches of one of batches, for whoever can use them as they are, and the records of any other.
 
 use bytes::Bytes;
-use kbk_format::Record;
 use kbk_format::batch::{BatchDecoder, BatchHeader, RecordBatch, RecordBatches};
+use kbk_format::kafka_log::LentBlock;
 use kbk_format::repo::RepoError;
+use kbk_format::{Record, TimestampType};
 
 use super::blocks::FetchedBlock;
 use super::reader::Batch;
@@ -18,6 +19,7 @@ pub enum StoredBlock<'a> {
 }
 
 /// The batches of a block that have selected records.
+#[derive(Clone)]
 pub struct StoredBatches<'a> {
     block: &'a FetchedBlock,
     batches: RecordBatches<'a>,
@@ -47,6 +49,40 @@ impl<'a> StoredBatches<'a> {
             selection,
             min_timestamp: min.map_or(i64::MIN, |min| min.all),
         }
+    }
+
+    /// Returns the block and all of its batches as Kafka's log can have them; `None` where not all records are selected, or they have to be encoded
+    /// anew ([`LentBlock::of`]).
+    #[must_use]
+    pub fn lent(&self) -> Option<(LentBlock, RecordBatches<'a>)> {
+        let entry = self.block.entry()?;
+        let Selection { offsets, times, .. } = self.selection;
+        let is_whole = offsets.start <= entry.base_offset
+            && entry.end_offset <= offsets.end
+            && *times.start() <= self.min_timestamp
+            && entry.max_timestamp <= *times.end();
+        let block = LentBlock::of(entry).filter(|_| is_whole)?;
+        Some((block, self.batches.clone()))
+    }
+
+    /// Returns whether its segment states the digests of its records: whoever computed them has decoded all of its batches.
+    #[must_use]
+    pub fn is_computed(&self) -> bool {
+        let entry = self.block.entry();
+        entry.is_some_and(|entry| entry.min_timestamps.is_some())
+    }
+
+    /// Returns who set the timestamps.
+    #[must_use]
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.block.timestamp_type()
+    }
+
+    /// Returns the stored size of the block in bytes.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        let length = self.block.entry().map_or(0, |entry| entry.block_length);
+        u64::from(length)
     }
 
     /// Returns the next batch that may have a selected record; `None` after the last one.

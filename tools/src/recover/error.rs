@@ -1,21 +1,17 @@
 //! Why nothing could be recovered.
 
-use std::io;
 use std::path::PathBuf;
 
 use kbk_format::WriteError;
+
+use crate::FileBytesError;
 
 /// Why a recovery fails. That something is lost is no failure.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Read(#[from] FileBytesError),
     /// No file has anything of a segment.
     #[error("{} holds no header, block or trailer of a segment", file.display())]
     NotASegment {

@@ -4,9 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id, TopicName};
-use kbk_format::salvage::Known;
+use kbk_format::salvage::{Known, count_blocks};
 use kbk_format::scan::Scanner;
 use kbk_format::{
     FileHeader, IsolationLevel, PartitionNumber, Salvage, TimestampType, WriteError, verify,
@@ -14,8 +13,7 @@ use kbk_format::{
 
 use super::error::RecoverError;
 use super::report::{FileRecovery, RecoveredSegment, SourceFile};
-use crate::SegmentFileError;
-use crate::segment_file::open_file;
+use crate::{FileBytes, FileBytesError};
 
 /// Bytes that are written to the operating system at a time.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -46,31 +44,21 @@ pub fn recover_files(options: &FileOptions) -> Result<FileRecovery, RecoverError
             file: options.output.clone(),
         });
     }
-    let maps = options.files.iter().map(|file| {
-        let read = |source| RecoverError::Read {
-            file: file.clone(),
-            source,
-        };
-        // A pipe or a folder cannot be mapped.
-        open_file(file).map_err(|error| match error {
-            SegmentFileError::Io { source, .. } => read(source),
-            other => read(io::Error::other(other)),
-        })?;
-        map_file(file).map_err(read)
-    });
-    let maps = maps.collect::<Result<Vec<_>, RecoverError>>()?;
-    let copies: Vec<&[u8]> = maps.iter().map(|map| &**map).collect();
+    let read = options.files.iter().map(|file| FileBytes::read(file));
+    let read = read.collect::<Result<Vec<FileBytes>, FileBytesError>>()?;
+    let copies: Vec<&[u8]> = read.iter().map(|bytes| &**bytes).collect();
     let salvage = Salvage::of_copies(&copies, &Known::default());
     let Some((salt, identified_by)) = salvage.salt else {
         let file = options.first().to_owned();
         return Err(RecoverError::NotASegment { file });
     };
-    let files = options.files.iter().zip(&copies).enumerate();
+    let files = options.files.iter().zip(&read).enumerate();
     let files = files.map(|(copy, (file, bytes))| SourceFile {
         file: file.clone(),
         size: bytes.len() as u64,
-        blocks: salvage.pieces.iter().filter(|it| it.copy == copy).count() as u64,
+        blocks: count_blocks(salvage.pieces.iter().filter(|it| it.copy == copy)),
         other_segment: other_segment(bytes, salt),
+        unreadable: bytes.unreadable().to_vec(),
     });
     let mut report = FileRecovery::of(&salvage, identified_by, files.collect());
     report.dry_run = options.dry_run;
@@ -184,7 +172,7 @@ fn write(
     let file = out.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(io)?;
     drop(file);
-    let written = map_file(&temporary.path).map_err(io)?;
+    let written = FileBytes::read(&temporary.path)?;
     check(salvage, &written).map_err(|detail| RecoverError::Unproved {
         file: output.to_owned(),
         detail,

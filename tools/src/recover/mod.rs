@@ -19,7 +19,7 @@
 //!
 //! | step | a crash after it leaves |
 //! |---|---|
-//! | the newest snapshot is verified at the depth `blocks`, as `kbk verify` does | nothing |
+//! | the newest snapshot is verified as `kbk verify --depth records` does | nothing |
 //! | of each damaged segment, everything is searched that may have its blocks: its object, and what another repository has of it | nothing |
 //! | new segments are written, read back from the store, and compared with what was proved | segments that nothing names: a prune deletes them |
 //! | one commit names them in place of the damaged ones, and states which offsets are lost | the new snapshot |
@@ -67,10 +67,10 @@ pub use self::events::RecoverEvents;
 pub use self::file::{FileOptions, recover_files};
 pub use self::plan::{RecoveryPlan, plan};
 pub use self::rebuild::{
-    ClusterRow, DamagedSnapshot, Fate, IdentityRebuild, MissingTotals, ObjectRow, OtherFile,
-    PartitionRebuild, REBUILD, RebuildError, RebuildOptions, RebuildPlan, RebuildReport,
+    ClusterRow, DamagedSnapshot, EmptyTopic, Fate, IdentityRebuild, MissingTotals, ObjectRow,
+    OtherFile, PartitionRebuild, REBUILD, RebuildError, RebuildOptions, RebuildPlan, RebuildReport,
     plan_rebuild, rebuild,
 };
 pub use self::recovery::{LostRow, RecoveredRow, Recovery, RecoverySource};
 pub use self::report::{FileRecovery, RecoveredSegment, SourceFile, UnusedBytes};
-pub use self::run::{RecoverOptions, RecoveryError, recover};
+pub use self::run::recover;

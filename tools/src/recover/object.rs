@@ -11,12 +11,15 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tempfile::NamedTempFile;
 
+use crate::task::joined;
+use crate::{FileBytes, FileBytesError, SegmentFileError};
+
 /// Objects of a distant store are in memory up to this size, and in a temporary file beyond it.
 const IN_MEMORY: u64 = if cfg!(test) { 1 << 10 } else { 32 << 20 };
 
 type Bytes = dyn Deref<Target = [u8]> + Send + Sync;
 
-/// The bytes of an object: mapped from a local file, or read.
+/// The bytes of an object.
 pub(super) struct ObjectBytes {
     bytes: Box<Bytes>,
     /// Removed with this value.
@@ -40,6 +43,15 @@ impl ObjectBytes {
     }
 }
 
+/// Returns the error of the operating system, by which errors of stores are told apart.
+fn boxed(error: FileBytesError) -> BoxedError {
+    match error {
+        FileBytesError::File(SegmentFileError::Io { source, .. })
+        | FileBytesError::Copy { source, .. } => source.into(),
+        error => error.into(),
+    }
+}
+
 /// Reads an object, at most `limit` bytes of it; `None` where the store does not have it.
 ///
 /// # Errors
@@ -54,14 +66,19 @@ pub(super) async fn fetch(
         |source: BoxedError| RepoError::of_store(Operation::Read, store.url(), key, source);
     if let Some(folder) = store.folder() {
         let file = folder.join(key);
-        // A folder cannot be mapped, and is no object.
-        return match fs::metadata(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Ok(found) if !found.is_file() => Ok(None),
-            _ => {
-                let map = map_file(&file).map_err(|error| failed(error.into()))?;
-                Ok(Some(ObjectBytes::new(map)))
-            }
+        // A folder is no object.
+        match fs::metadata(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(found) if !found.is_file() => return Ok(None),
+            _ => {}
+        }
+        let read = tokio::task::spawn_blocking(move || FileBytes::read(&file)).await;
+        let bytes = joined(read).and_then(|read| read.map_err(boxed));
+        let bytes = bytes.map_err(failed)?;
+        // What a disk does not return may come back, so it is not known to be lost.
+        return match bytes.unreadable().first() {
+            None => Ok(Some(ObjectBytes::new(bytes))),
+            Some(first) => Err(failed(io::Error::other(first.reason.clone()).into())),
         };
     }
     let found = match store.objects().get(&Path::from(key)).await {

@@ -1,4 +1,4 @@
-//! Which segments of a snapshot are damaged or missing: what a verification at the depth `blocks` finds.
+//! Which segments of a snapshot are damaged or missing: what a verification at the depth `records` finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub async fn plan(
     let options = VerifyOptions {
         snapshots: vec![snapshot.sequence],
         topics: Some(topics.clone()),
-        depth: VerifyDepth::Blocks,
+        depth: VerifyDepth::Records,
         ..VerifyOptions::default()
     };
     let listening: Arc<dyn VerifyEvents> = Arc::clone(events) as _;

@@ -113,7 +113,7 @@ pub struct RecoverySource {
     pub repository: Option<String>,
     /// The object.
     pub key: String,
-    /// Number of blocks.
+    /// Number of blocks, of which all or some batches were taken.
     pub blocks: u64,
 }
 

@@ -8,6 +8,8 @@ use kbk_format::scan::IdentifiedBy;
 use kbk_format::{FileHeader, OffsetSpan, PartitionNumber, Salvage, TimestampType};
 use serde::Serialize;
 
+use crate::UnreadableBytes;
+
 /// What was recovered of a segment, and what was not.
 #[derive(Clone, Debug, Serialize)]
 pub struct FileRecovery {
@@ -25,8 +27,10 @@ pub struct FileRecovery {
     pub segment: Option<RecoveredSegment>,
     /// Number of records that were recovered.
     pub records: u64,
-    /// Number of blocks that they are in.
+    /// Number of intact blocks that were recovered.
     pub blocks: u64,
+    /// Number of damaged blocks of which the batches were recovered that are proved to be intact.
+    pub partial_blocks: u64,
     /// Number of records that are lost; null where it is not known.
     pub lost_records: Option<u64>,
     /// Number of offsets of which nothing is proved, as far as they are known.
@@ -54,10 +58,12 @@ pub struct SourceFile {
     pub file: PathBuf,
     /// Its length in bytes.
     pub size: u64,
-    /// Number of blocks that were taken from it.
+    /// Number of blocks that were taken from it, as a whole or in part.
     pub blocks: u64,
     /// The first 16 digits of the id of the segment that the file is of, where that is another one than the recovered one; null where it is not.
     pub other_segment: Option<String>,
+    /// Bytes that the disk does not return: what they held is lost, unless another copy has it.
+    pub unreadable: Vec<UnreadableBytes>,
 }
 
 /// The new segment.
@@ -118,6 +124,7 @@ impl FileRecovery {
             position: range.start,
             bytes: range.end.saturating_sub(range.start),
         });
+        let (blocks, partial_blocks) = salvage.blocks();
         let damaged_offsets = salvage.damaged_offsets();
         let is_of_one = files.iter().all(|file| file.other_segment.is_none());
         let complete = salvage.is_complete() && damaged_offsets == 0 && is_of_one;
@@ -131,7 +138,8 @@ impl FileRecovery {
             identified_by,
             segment: None,
             records: salvage.records(),
-            blocks: salvage.pieces.len() as u64,
+            blocks,
+            partial_blocks,
             lost_records: salvage.lost_records().filter(is_counted),
             lost_offsets: lost.fold(0, u64::saturating_add),
             damaged_offsets,

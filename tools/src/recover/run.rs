@@ -1,13 +1,12 @@
 //! Replaces what is damaged: searches, writes, proves, and commits once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Id, PartitionId, Recovered, RemovedRecords, Replacement, RepoError, Repository, SegmentEntry,
-    Snapshot, Upkeep,
+    Id, PartitionId, Recovered, RemovedRecords, Replacement, Repository, SegmentEntry, Snapshot,
 };
 use kbk_format::salvage::write_parts;
 use kbk_format::{FileHeader, GapReason, IsolationLevel, OffsetSpan};
@@ -20,49 +19,11 @@ use super::plan::{RecoveryPlan, Target};
 use super::recovery::{RecoveredRow, Recovery};
 use super::salvaged::{Places, Salvaged};
 use super::written::{Expected, write_segment};
+use crate::maintenance::{self, Committed, MaintenanceError, MaintenanceOptions};
 use crate::verify::{Finding, FindingKind};
 
 /// Segments that are worked on at a time: one is searched while another one waits for its store.
 const SEGMENTS: usize = 2;
-
-/// How damaged segments are replaced.
-#[derive(Clone, Debug)]
-pub struct RecoverOptions {
-    /// Whether nothing is written.
-    pub dry_run: bool,
-    /// Program and version.
-    pub writer: String,
-    /// What was asked for, in words: the snapshot says it.
-    pub policy: String,
-    /// The present time.
-    pub now: Timestamp,
-}
-
-/// Why a recovery in a repository ended. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoveryError {
-    /// A store failed, or a snapshot cannot be read.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// A new segment could not be written.
-    #[error("cannot write a segment of {partition}: {detail}")]
-    Write {
-        /// The partition.
-        partition: String,
-        /// What went wrong.
-        detail: String,
-    },
-    /// The store does not return what was written.
-    #[error(
-        "{key} is not what was written: {detail}; nothing was replaced by it; check the store, then run the same command again"
-    )]
-    NotProven {
-        /// The new segment.
-        key: String,
-        /// What differs.
-        detail: String,
-    },
-}
 
 /// What became of a segment.
 enum Done {
@@ -75,7 +36,7 @@ enum Done {
 struct Run<'a> {
     repository: &'a Repository,
     snapshot: &'a Snapshot,
-    options: &'a RecoverOptions,
+    options: &'a MaintenanceOptions,
     donor: Option<&'a Donor>,
     older: OlderSnapshots<'a>,
     displaced: Displaced,
@@ -92,9 +53,9 @@ pub async fn recover(
     snapshot: &Snapshot,
     plan: &RecoveryPlan,
     donor: Option<&Donor>,
-    options: &RecoverOptions,
+    options: &MaintenanceOptions,
     events: Arc<dyn RecoverEvents>,
-) -> Result<Recovery, RecoveryError> {
+) -> Result<Recovery, MaintenanceError> {
     let run = Run {
         repository,
         snapshot,
@@ -146,7 +107,7 @@ impl Run<'_> {
         &self,
         plan: &RecoveryPlan,
         recovery: &mut Recovery,
-    ) -> Result<HashMap<PartitionId, DonorPartition>, RecoveryError> {
+    ) -> Result<HashMap<PartitionId, DonorPartition>, MaintenanceError> {
         let mut donors = HashMap::new();
         let Some(donor) = self.donor else {
             return Ok(donors);
@@ -185,7 +146,7 @@ impl Run<'_> {
         &self,
         target: &Target,
         donor: Option<(&Donor, &DonorPartition)>,
-    ) -> Result<Done, RecoveryError> {
+    ) -> Result<Done, MaintenanceError> {
         let Target {
             id,
             entry,
@@ -246,7 +207,7 @@ impl Run<'_> {
         id: &PartitionId,
         entry: &SegmentEntry,
         salvaged: Salvaged,
-    ) -> Result<SegmentEntry, RecoveryError> {
+    ) -> Result<SegmentEntry, MaintenanceError> {
         let created_at = self.snapshot.created_at;
         let header = header(id, entry, &salvaged, (&self.options.writer, created_at));
         let expected = Expected {
@@ -273,26 +234,16 @@ impl Run<'_> {
         &self,
         replaced: Vec<Row<'_>>,
         recovery: &mut Recovery,
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<(), MaintenanceError> {
         let replacements = replaced.iter().filter_map(|(_, _, it)| it.as_deref());
         let mut replacements: Vec<Replacement> = replacements.cloned().collect();
         self.find_older(&replaced, &mut replacements).await?;
-        let mut outdated = HashSet::new();
-        if !replacements.is_empty() {
-            let upkeep = Upkeep {
-                command: "recover".to_owned(),
-                detail: self.options.policy.clone(),
-                writer: self.options.writer.clone(),
-                now: self.options.now,
-            };
-            let read_after = self.snapshot.sequence;
-            let committed = self.repository.replace(&replacements, read_after, &upkeep);
-            let committed = committed.await?;
-            outdated.extend(committed.outdated);
-            recovery.snapshot = committed.snapshot;
-            if let Some(snapshot) = committed.snapshot {
-                self.events.committed(snapshot);
-            }
+        let at = (self.repository, self.snapshot);
+        let committed = maintenance::commit(at, "recover", self.options, &replacements);
+        let Committed { snapshot, outdated } = committed.await?;
+        recovery.snapshot = snapshot;
+        if let Some(snapshot) = snapshot {
+            self.events.committed(snapshot);
         }
         for (at, (target, row, _)) in replaced.into_iter().enumerate() {
             if outdated.contains(&at) {
@@ -317,7 +268,7 @@ impl Run<'_> {
         &self,
         replaced: &[Row<'_>],
         replacements: &mut [Replacement],
-    ) -> Result<(), RecoveryError> {
+    ) -> Result<(), MaintenanceError> {
         let damaged = replaced
             .iter()
             .filter(|(target, _, replacement)| replacement.is_some() && target.is_damaged);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use kbk_format::repo::{BoxedError, Operation, PartitionId, RepoError, Repository, SegmentEntry};
-use kbk_format::salvage::{DecodedBlocks, Known, Loss, Part, Piece, sums};
+use kbk_format::salvage::{DecodedBlocks, Known, Loss, Part, Piece, count_blocks, sums};
 use kbk_format::{Digests, FormatError, GapReason, Salvage, TimestampType};
 
 use super::donor::{Donor, DonorPartition};
@@ -422,7 +422,7 @@ impl Salvaged {
         let mut taken = Vec::new();
         for (copy, (repository, key)) in self.own.from.iter().enumerate() {
             let pieces = self.own.salvage.pieces.iter();
-            let blocks = pieces.filter(|it| it.copy == copy).count() as u64;
+            let blocks = count_blocks(pieces.filter(|it| it.copy == copy));
             taken.push(Taken {
                 repository: repository.clone(),
                 key: key.clone(),
@@ -437,7 +437,7 @@ impl Salvaged {
                 let covered = Offsets::one(piece.base_offset..piece.end_offset);
                 !covered.and(offsets).is_empty()
             };
-            let blocks = source.salvage.pieces.iter().filter(within).count() as u64;
+            let blocks = count_blocks(source.salvage.pieces.iter().filter(within));
             for (repository, key) in &source.from {
                 taken.push(Taken {
                     repository: repository.clone(),

@@ -6,8 +6,8 @@ use kbk_format::repo::{Hex, Key, PartitionId, Repository, SegmentEntry, SegmentU
 use kbk_format::{FileHeader, SegmentSummary, WriteError};
 use tokio::runtime::Handle;
 
-use super::run::RecoveryError;
 use crate::compact::{Held, Keys, read_back};
+use crate::maintenance::MaintenanceError;
 use crate::task::joined;
 
 /// What a new segment must hold.
@@ -26,13 +26,13 @@ pub(super) async fn write_segment<F>(
     header: FileHeader,
     expected: Expected,
     write: F,
-) -> Result<SegmentEntry, RecoveryError>
+) -> Result<SegmentEntry, MaintenanceError>
 where
     F: FnOnce(FileHeader, SegmentUpload) -> Result<(SegmentUpload, SegmentSummary), WriteError>
         + Send
         + 'static,
 {
-    let failed = |detail: String| RecoveryError::Write {
+    let failed = |detail: String| MaintenanceError::Write {
         partition: id.to_string(),
         detail,
     };
@@ -55,7 +55,7 @@ where
         Held::default(),
     )
     .await;
-    let not_proven = |detail: String| RecoveryError::NotProven {
+    let not_proven = |detail: String| MaintenanceError::NotProven {
         key: added.key.clone(),
         detail,
     };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use kbk_format::repo::{Digest, ForgetPlan, RepoError, Repository};
+use kbk_format::repo::{Digest, ForgetPlan, Parents, RepoError, Repository};
 use serde::Serialize;
 
 use super::policy::{Candidate, Policy, Reason};
@@ -168,18 +168,28 @@ async fn planned(
 async fn found(repository: &Repository) -> Result<Vec<Found>, RepoError> {
     let damaged = repository.found_damaged().await?;
     let mut found = Vec::new();
+    let mut parents = Parents::default();
     for sequence in repository.sequences().await? {
         let contents = match repository.manifest(sequence).await {
-            Ok(manifest) => Some(Contents {
-                created_at: manifest.created_at,
-                complete: damaged.is_whole_backup(&manifest),
-                content: manifest.content(),
-            }),
+            Ok(manifest) => {
+                parents.add(&manifest);
+                Some(Contents {
+                    created_at: manifest.created_at,
+                    complete: damaged.is_whole_backup(&manifest),
+                    content: manifest.content(),
+                })
+            }
             Err(error) if error.kind().is_about_content() => None,
             Err(error) => return Err(error),
         };
         found.push(Found { sequence, contents });
     }
+    let missing = repository.missing_parents(&parents).await?.into_iter();
+    found.extend(missing.map(|missing| Found {
+        sequence: missing.sequence,
+        contents: None,
+    }));
+    found.sort_by_key(|it| it.sequence);
     Ok(found)
 }
 

@@ -4,12 +4,12 @@
 //! its footer names as lost. It cannot prove that it is the segment that a backup has committed, nor anything about other offsets: only the pages of
 //! its repository say that.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use kbk_format::mapped::map_file;
 use kbk_format::repo::{Hex, Id};
-use kbk_format::salvage::{Known, LossReason, Salvage};
-use kbk_format::{FileHeader, FormatError, Gap, GapReason, PartitionNumber, Segment};
+use kbk_format::salvage::{Known, Salvage};
+use kbk_format::{FileHeader, Gap, GapReason, OffsetSpan, PartitionNumber, Segment, counted};
 use serde::Serialize;
 
 use super::VerifyEvents;
@@ -17,6 +17,7 @@ use super::finding::{Finding, FindingKind, Severity};
 use super::object_reader::ObjectReader;
 use super::segment::{self, Depth};
 use crate::segment_file::{SegmentFile, SegmentFileError, open_file};
+use crate::{FileBytes, UnreadableBytes};
 
 /// What was verified, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -62,6 +63,66 @@ pub struct VerifiedFile {
     pub computed: Option<bool>,
     /// Number of its offsets whose records were lost to damage of the segment that it was recovered from: it names them as gaps.
     pub damaged_offsets: Option<u64>,
+    /// What proves itself although the footer cannot be used; null where it can.
+    pub proved: Option<ProvedRecords>,
+}
+
+/// What a scan for blocks finds intact in a segment without a footer: what `kbk recover` keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ProvedRecords {
+    /// Number of blocks that are intact.
+    pub blocks: u64,
+    /// Number of damaged blocks of which batches are intact.
+    pub divided_blocks: u64,
+    /// Number of records in them.
+    pub records: u64,
+    /// The offsets that they cover, in order; what is adjacent is one range.
+    pub offsets: Vec<OffsetSpan>,
+}
+
+/// How many ranges of offsets a message has.
+const NAMED_RANGES: usize = 5;
+
+impl ProvedRecords {
+    fn of(salvage: &Salvage) -> ProvedRecords {
+        let (blocks, divided_blocks) = salvage.blocks();
+        let mut offsets: Vec<OffsetSpan> = Vec::new();
+        for piece in &salvage.pieces {
+            match offsets.last_mut() {
+                Some(last) if last.end_offset == piece.base_offset => {
+                    last.end_offset = piece.end_offset;
+                }
+                _ => offsets.push((piece.base_offset..piece.end_offset).into()),
+            }
+        }
+        ProvedRecords {
+            blocks,
+            divided_blocks,
+            records: salvage.records(),
+            offsets,
+        }
+    }
+}
+
+impl fmt::Display for ProvedRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let blocks = counted(self.blocks, "intact block");
+        write!(f, "a scan finds {blocks}")?;
+        if self.divided_blocks > 0 {
+            let divided = counted(self.divided_blocks, "damaged block");
+            write!(f, ", and intact batches of {divided}")?;
+        }
+        write!(f, ", with {}: ", counted(self.records, "record"))?;
+        let named = self.offsets.iter().take(NAMED_RANGES);
+        for (number, span) in named.enumerate() {
+            let comma = if number > 0 { ", " } else { "" };
+            write!(f, "{comma}{span}")?;
+        }
+        match self.offsets.len().saturating_sub(NAMED_RANGES) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more ranges"),
+        }
+    }
 }
 
 /// How thoroughly files are verified.
@@ -118,11 +179,7 @@ pub fn verify_files(
 
 /// Reports a file that cannot be read.
 fn unread(path: &Path, error: &SegmentFileError) -> (VerifiedFile, Vec<Finding>) {
-    let message = match error {
-        SegmentFileError::Io { source, .. } => source.to_string(),
-        error => error.to_string(),
-    };
-    let finding = Finding::new(FindingKind::Unreadable, message);
+    let finding = Finding::new(FindingKind::Unreadable, error.cause());
     (VerifiedFile::unknown(path, 0), vec![finding.of_file()])
 }
 
@@ -142,10 +199,14 @@ fn verify_file(
             let losses = losses.map(|it| it.accepted(options.accept_lost));
             damage.into_iter().chain(losses).collect()
         }
-        Err(SegmentFileError::Damaged { error, .. }) => unopened(&error, path, &mut file),
+        Err(SegmentFileError::Damaged { error, .. }) => {
+            let finding = Finding::of_format_error(&error, FindingKind::DamagedSegment);
+            unopened(finding, path, &mut file)
+        }
         Err(SegmentFileError::NotASegment { .. }) => {
             let message = "it neither begins nor ends as a segment";
-            vec![Finding::new(FindingKind::NotASegment, message)]
+            let finding = Finding::new(FindingKind::NotASegment, message);
+            unopened(finding, path, &mut file)
         }
         Err(error) => return Err(error),
     };
@@ -171,6 +232,7 @@ impl VerifiedFile {
             records: None,
             computed: None,
             damaged_offsets: None,
+            proved: None,
         }
     }
 
@@ -237,7 +299,7 @@ fn check(
     };
     let range_bytes = SegmentFile::RANGE_BYTES;
     let checked = segment::check(opened.segment(), &mut object, range_bytes, depth, events);
-    let mut findings: Vec<Finding> = checked.damage.iter().map(Finding::damage).collect();
+    let mut findings: Vec<Finding> = checked.damage.iter().flat_map(Finding::damage).collect();
     findings.extend(checked.unreadable.map(unreadable));
     findings
 }
@@ -246,38 +308,53 @@ fn unreadable(error: kbk_format::repo::BoxedError) -> Finding {
     Finding::new(FindingKind::Unreadable, error.to_string())
 }
 
-/// Reports why the segment cannot be opened, which of its blocks are damaged, and which offsets between them are lost. How far it reached is not
-/// known without its footer.
-fn unopened(error: &FormatError, path: &Path, file: &mut VerifiedFile) -> Vec<Finding> {
-    let mut finding = Finding::of_format_error(error, FindingKind::DamagedSegment);
-    let Ok(bytes) = map_file(path) else {
-        return vec![finding];
+/// Reports why the segment cannot be opened, which of its blocks prove themselves and which are damaged, and which offsets between them are lost.
+/// How far it reached is not known without its footer.
+fn unopened(mut finding: Finding, path: &Path, file: &mut VerifiedFile) -> Vec<Finding> {
+    let bytes = match FileBytes::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let unread = Finding::new(FindingKind::Unreadable, error.to_string());
+            return vec![finding, unread];
+        }
     };
     let salvage = Salvage::of(&bytes, &Known::default());
+    let unread = bytes.unreadable().iter().map(|unread| {
+        let UnreadableBytes {
+            position,
+            bytes,
+            reason,
+        } = unread;
+        let end = position.saturating_add(*bytes);
+        let message =
+            format!("the bytes from position {position} to {end} cannot be read: {reason}");
+        Finding::new(FindingKind::Unreadable, message)
+    });
+    let is_of_segment = salvage.header.is_some() || !salvage.pieces.is_empty();
+    if !is_of_segment && salvage.losses.is_empty() && finding.kind == FindingKind::NotASegment {
+        return std::iter::once(finding).chain(unread).collect();
+    }
+    if finding.kind == FindingKind::NotASegment {
+        finding = Finding::new(FindingKind::DamagedSegment, finding.message);
+    }
     if let Some(header) = &salvage.header {
         file.name(header);
     }
-    let lost = salvage.losses.iter().map(|loss| {
-        let kind = match loss.reason {
-            LossReason::NoBlock => FindingKind::LostOffsets,
-            _ => FindingKind::DamagedBlock,
-        };
-        let message = format!("{}: {}", loss.reason.words(), loss.detail);
-        Finding::new(kind, message).offsets(loss.offsets.base_offset, loss.offsets.end_offset)
-    });
-    let others: Vec<Finding> = lost.collect();
-    finding.message += &match salvage.pieces.is_empty() {
+    let proved = ProvedRecords::of(&salvage);
+    finding.message += &match proved.offsets.is_empty() {
         true => "; no block of it is left".to_owned(),
         false if salvage.end.is_proved => {
             format!(
-                "; its blocks reach to offset {}, where it ended",
+                "; {proved}; its blocks reach to offset {}, where it ended",
                 salvage.end.offset
             )
         }
         false => format!(
-            "; its blocks reach to offset {}, and more may be lost",
+            "; {proved}; its blocks reach to offset {}, and more may be lost",
             salvage.end.offset
         ),
     };
-    [vec![finding], others].concat()
+    file.proved = Some(proved);
+    let lost = salvage.losses.iter().map(Finding::loss);
+    std::iter::once(finding).chain(unread).chain(lost).collect()
 }

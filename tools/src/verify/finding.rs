@@ -7,6 +7,7 @@ use kbk_format::repo::{
     self, Incomplete, LostRange, Origin, PartitionId, PartitionState, RepoError, RepoErrorKind,
     SegmentEntry, TopicName,
 };
+use kbk_format::salvage::{Loss, LossReason};
 use kbk_format::{FormatError, Gap, GapReason, OffsetSpan, PartitionNumber, counted};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,8 @@ pub enum FindingKind {
     DamagedSnapshot,
     /// The snapshot that this one was made from has been replaced.
     OtherParent,
+    /// An older snapshot is gone: another one was made from it, and it was not forgotten.
+    MissingSnapshot,
     /// A table, a list of tables, or the groups or ACLs that a snapshot names do not exist.
     MissingTable,
     /// One of these is damaged, or is not the one that the snapshot names.
@@ -83,10 +86,11 @@ pub enum FindingKind {
 
 impl FindingKind {
     /// All kinds.
-    pub const ALL: [FindingKind; 24] = [
+    pub const ALL: [FindingKind; 25] = [
         FindingKind::DamagedIdentity,
         FindingKind::DamagedSnapshot,
         FindingKind::OtherParent,
+        FindingKind::MissingSnapshot,
         FindingKind::MissingTable,
         FindingKind::DamagedTable,
         FindingKind::Incomplete,
@@ -117,6 +121,7 @@ impl FindingKind {
             FindingKind::DamagedIdentity => "damaged identity",
             FindingKind::DamagedSnapshot => "damaged snapshot",
             FindingKind::OtherParent => "other parent",
+            FindingKind::MissingSnapshot => "missing snapshot",
             FindingKind::MissingTable => "missing table",
             FindingKind::DamagedTable => "damaged table",
             FindingKind::Incomplete => "incomplete",
@@ -180,6 +185,9 @@ impl FindingKind {
             FindingKind::OtherParent => {
                 "nothing of this snapshot is lost; verify the older snapshots"
             }
+            FindingKind::MissingSnapshot => {
+                "restore this object from a copy, or `kbk forget` it where none is left; nothing of the other snapshots is lost"
+            }
             FindingKind::Incomplete => {
                 "run `kbk backup` again: it reads what is missing, and its snapshot is complete once it has; or, of logs that were imported, run \
                  `kbk import` with an intact copy, such as that of another replica"
@@ -242,6 +250,9 @@ pub struct Finding {
     pub topic: Option<String>,
     /// Identifies the history of the topic, which distinguishes several of the same name.
     pub topic_id: Option<String>,
+    /// Whether the topic was deleted, or another history of its name replaced this one: text names it with its id then, as listings do.
+    #[serde(skip)]
+    pub is_former_history: bool,
     /// The partition number.
     pub partition: Option<PartitionNumber>,
     /// The object's key in the repository, or the path of a file that was verified without one.
@@ -290,6 +301,7 @@ impl Finding {
             snapshot: None,
             topic: None,
             topic_id: None,
+            is_former_history: false,
             partition: None,
             key: None,
             position: None,
@@ -333,6 +345,10 @@ impl Finding {
             RepoErrorKind::NewestMissing { .. } => Finding::new(
                 damaged,
                 "snapshots/latest.json names it as the newest snapshot, but it does not exist",
+            ),
+            RepoErrorKind::ParentMissing { child } => Finding::new(
+                missing,
+                format!("snapshot {child} was made from it, and it was not forgotten"),
             ),
             RepoErrorKind::Forgotten { .. } => {
                 return Finding::new(FindingKind::ForgottenSnapshot, FORGOTTEN);
@@ -390,16 +406,31 @@ impl Finding {
         )
     }
 
-    /// Makes a finding of damage in a segment.
-    pub(super) fn damage(damage: &Damage) -> Finding {
-        match &damage.block {
+    /// Makes the findings of damage in a segment: one, or one for each run of damaged batches of a block.
+    pub(super) fn damage(damage: &Damage) -> Vec<Finding> {
+        if !damage.batches.is_empty() {
+            return damage.batches.iter().map(Finding::loss).collect();
+        }
+        vec![match &damage.block {
             None if damage.of_key_filter => {
                 Finding::of_format_error(&damage.error, FindingKind::DamagedKeyFilter)
             }
             None => Finding::of_format_error(&damage.error, FindingKind::DamagedSegment),
             Some(block) => Finding::of_format_error(&damage.error, FindingKind::DamagedBlock)
                 .offsets(block.base_offset, block.end_offset),
-        }
+        }]
+    }
+
+    /// Makes a finding of offsets that are lost, as a scan for blocks finds them.
+    pub(super) fn loss(loss: &Loss) -> Finding {
+        let kind = match loss.reason {
+            LossReason::NoBlock => FindingKind::LostOffsets,
+            _ => FindingKind::DamagedBlock,
+        };
+        let message = format!("{}: {}", loss.reason.words(), loss.detail);
+        let mut finding = Finding::new(kind, message);
+        finding.position = loss.position;
+        finding.offsets(loss.offsets.base_offset, loss.offsets.end_offset)
     }
 
     /// Makes a finding of bytes that cannot be decoded, of the kind `damaged` unless a later version wrote them.
@@ -629,7 +660,10 @@ impl fmt::Display for Finding {
             write!(f, ", snapshot {snapshot}")?;
         }
         if let (Some(topic), Some(partition)) = (&self.topic, self.partition) {
-            write!(f, ", {topic}/{partition}")?;
+            match &self.topic_id {
+                Some(id) if self.is_former_history => write!(f, ", {topic}@{id}/{partition}")?,
+                _ => write!(f, ", {topic}/{partition}")?,
+            }
         }
         if let Some(offsets) = self.offsets {
             write!(f, ", {offsets}")?;

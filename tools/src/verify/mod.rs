@@ -103,6 +103,8 @@ impl<F: Fn(u64) + Send + Sync> VerifyEvents for F {
 pub struct VerifyOptions {
     /// Sequence numbers of snapshots.
     pub snapshots: Vec<u64>,
+    /// Whether these are all that there were, so that one that is gone is missing.
+    pub all_snapshots: bool,
     /// Names and ids of topics; `None` selects all.
     pub topics: Option<BTreeSet<(TopicName, Id)>>,
     /// How deep it looks.
@@ -239,6 +241,23 @@ impl VerifyReport {
         }
     }
 
+    /// Reports older snapshots that are gone.
+    async fn find_missing_parents(&mut self, repository: &Repository) {
+        match repository.missing_parents_after(0).await {
+            Ok(missing) => {
+                for missing in missing {
+                    let error = repository.parent_missing(missing);
+                    let kind = FindingKind::MissingSnapshot;
+                    self.add(Finding::of_error(&error, kind, kind), missing.sequence);
+                }
+            }
+            Err(error) => {
+                let kind = FindingKind::Unreadable;
+                self.findings.push(Finding::of_error(&error, kind, kind));
+            }
+        }
+    }
+
     /// Returns whether everything is there, but for what is accepted.
     #[must_use]
     pub fn is_intact(&self) -> bool {
@@ -290,6 +309,9 @@ pub async fn verify(
     let (mut report, search) = run.finish().await;
     report.explain_absences(repository).await;
     report.find_missing_newest(repository).await;
+    if options.all_snapshots {
+        report.find_missing_parents(repository).await;
+    }
     report.name_original(original::of(repository).await);
     let orphans = match failed {
         Some(error) => Err(error),

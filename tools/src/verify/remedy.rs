@@ -54,6 +54,12 @@ impl Remedy<'_> {
                     .map_or("SNAPSHOT".to_owned(), |it| it.to_string());
                 on(&format!("backup --ignore-damaged-snapshot {number}"))
             }
+            FindingKind::MissingSnapshot => {
+                let number = finding
+                    .snapshot
+                    .map_or("SNAPSHOT".to_owned(), |it| it.to_string());
+                on(&format!("forget {number}"))
+            }
             FindingKind::Incomplete if finding.is_imported => on("import FOLDER"),
             FindingKind::Incomplete if finding.refreshed.is_some() => refresh,
             FindingKind::Incomplete => on("backup"),

@@ -88,6 +88,8 @@ pub(super) struct Run<'a> {
     listed: Listed,
     /// Tables without which segments of partitions are not known, by key: what became of the histories that need them.
     needed_tables: HashMap<String, Standing>,
+    /// The histories that are not what their topics have now.
+    former: HashSet<(String, String)>,
     orphans: OrphanSearch,
     /// The segments that are read.
     chosen: Chosen,
@@ -128,6 +130,7 @@ impl<'a> Run<'a> {
             missing: Missing::default(),
             listed: Listed::default(),
             needed_tables: HashMap::new(),
+            former: HashSet::new(),
             orphans,
             chosen,
             running: JoinSet::new(),
@@ -138,6 +141,7 @@ impl<'a> Run<'a> {
     pub(super) async fn finish(mut self) -> (VerifyReport, OrphanSearch) {
         self.wait(0).await;
         self.judge_tables();
+        self.name_former_histories();
         if self.options.depth == VerifyDepth::List {
             let listed = self.listed.sum();
             self.report.segments = listed.segments;
@@ -149,6 +153,20 @@ impl<'a> Run<'a> {
         self.report.portion = portion;
         self.report.memory = memory;
         (self.report, self.orphans)
+    }
+
+    /// Has findings in histories that are not what their topics have now name these as listings do.
+    fn name_former_histories(&mut self) {
+        for finding in &mut self.report.findings {
+            let history = finding.topic.clone().zip(finding.topic_id.clone());
+            finding.is_former_history = history.is_some_and(|it| self.former.contains(&it));
+        }
+    }
+
+    fn see_histories(&mut self, snapshot: &Snapshot) {
+        let former = snapshot.topics.iter().filter(|topic| topic.deleted);
+        let former = former.map(|topic| (topic.name.to_string(), topic.topic_id.to_string()));
+        self.former.extend(former);
     }
 
     /// Says of each table that cannot be read whether only histories that were replaced need it.
@@ -215,6 +233,7 @@ impl<'a> Run<'a> {
 
     /// Verifies the partitions of a snapshot by what listings show.
     async fn listed_topics(&mut self, snapshot: &Snapshot) {
+        self.see_histories(snapshot);
         for topic in &snapshot.topics {
             if !self.is_selected(&topic.name, topic.topic_id) {
                 continue;
@@ -279,6 +298,7 @@ impl<'a> Run<'a> {
 
     /// Verifies the partitions of a snapshot.
     async fn topics(&mut self, snapshot: &Snapshot, tables: &[TableRef]) {
+        self.see_histories(snapshot);
         for topic in &snapshot.topics {
             if !self.is_selected(&topic.name, topic.topic_id) {
                 continue;

@@ -7,7 +7,8 @@ use std::iter;
 
 use kbk_format::layout::{ALIGNMENT, block_header_length, limits};
 use kbk_format::repo::{BoxedError, SegmentEntry};
-use kbk_format::{BlockHeader, FileHeader};
+use kbk_format::salvage::damaged_batches;
+use kbk_format::{BlockHeader, FileHeader, TimestampType};
 
 use super::VerifyEvents;
 use super::finding::{Finding, FindingKind};
@@ -33,6 +34,7 @@ pub(super) fn salvage(
             .0
             .try_into()
             .unwrap_or_default(),
+        timestamp_type: entry.timestamp_type,
         covered: entry.base_offset,
         findings: Vec::new(),
     };
@@ -64,6 +66,7 @@ pub(super) fn segment_id(object: &mut ObjectReader, size: u64) -> Option<[u8; 16
 
 struct Salvage {
     salt: [u8; 8],
+    timestamp_type: TimestampType,
     /// One past the last offset that a block has covered.
     covered: i64,
     findings: Vec<Finding>,
@@ -109,9 +112,16 @@ impl Salvage {
         }
         self.cover(header.base_offset, header.end_offset);
         if let Err(error) = kbk_format::block::decode::check_stored_bytes(&header, bytes) {
-            let finding = Finding::of_format_error(&error, FindingKind::DamagedBlock);
-            self.findings
-                .push(finding.offsets(header.base_offset, header.end_offset));
+            let batches = damaged_batches(
+                bytes.get(..header.block_length()).unwrap_or(bytes),
+                Some(self.timestamp_type),
+            );
+            if batches.is_empty() {
+                let finding = Finding::of_format_error(&error, FindingKind::DamagedBlock);
+                let (base, end) = (header.base_offset, header.end_offset);
+                self.findings.push(finding.offsets(base, end));
+            }
+            self.findings.extend(batches.iter().map(Finding::loss));
         }
     }
 

@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use kbk_format::repo::BoxedError;
+use kbk_format::salvage::{Loss, damaged_batches};
 use kbk_format::verify::RecordVerifier;
-use kbk_format::{BlockDecoder, FormatError, IndexEntry, Segment};
+use kbk_format::{Block, BlockDecoder, FormatError, IndexEntry, Segment};
 use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
 use super::object_reader::ObjectReader;
+use crate::large_blocks;
 use crate::read::{BlockPart, Order, Runs};
 
 /// What is checked in addition to the checksum of every byte.
@@ -40,6 +42,8 @@ pub(super) struct Damage {
     pub(super) error: FormatError,
     /// The damaged block; `None` for the segment as a whole.
     pub(super) block: Option<IndexEntry>,
+    /// What is damaged of a block of Kafka's own batches, where the rest of it is proved: then only that is lost.
+    pub(super) batches: Vec<Loss>,
     /// Whether it is of the key filter, so that no record is affected.
     pub(super) of_key_filter: bool,
 }
@@ -134,13 +138,15 @@ impl SegmentCheck<'_> {
 
     fn blocks(&mut self, blocks: Range<usize>, bytes: &[u8]) {
         let segment = self.segment;
+        let timestamp_type = Some(segment.header().timestamp_type);
         let entries = segment.index().entries().get(blocks.clone());
+        let first = segment.index().range(blocks.clone()).unwrap_or_default();
         for (block, entry) in segment
             .blocks(blocks, bytes)
             .zip(entries.unwrap_or_default())
         {
             let checked = block.and_then(|block| match &mut self.records {
-                Some(records) => records.block(&block),
+                Some(records) => decode(records, &block),
                 None => block.check(&mut self.decoder),
             });
             if let Err(error) = checked {
@@ -149,8 +155,15 @@ impl SegmentCheck<'_> {
                     records.skip();
                 }
                 let block = Some(*entry);
+                let start = entry.position.checked_sub(first.start);
+                let start = start.and_then(|start| usize::try_from(start).ok());
+                let stored = start.and_then(|start| {
+                    let end = start.checked_add(entry.block_length as usize)?;
+                    bytes.get(start..end)
+                });
                 self.damage.push(Damage {
                     block,
+                    batches: damaged_batches(stored.unwrap_or_default(), timestamp_type),
                     ..Damage::of_segment(error)
                 });
             }
@@ -183,11 +196,22 @@ impl SegmentCheck<'_> {
     }
 }
 
+/// Checks the records of a block, once there is room for it.
+fn decode(records: &mut RecordVerifier<'_>, block: &Block<'_>) -> Result<(), FormatError> {
+    let room = large_blocks::wait_for_room(block.decoded_bytes());
+    let checked = records.block(block);
+    if room.is_some() || large_blocks::are_large(records.columns().buffer_bytes()) {
+        records.free_buffers();
+    }
+    checked
+}
+
 impl Damage {
     fn of_segment(error: FormatError) -> Damage {
         Damage {
             error,
             block: None,
+            batches: Vec::new(),
             of_key_filter: false,
         }
     }

@@ -78,7 +78,7 @@ impl SegmentJob {
             checked.unreadable.get_or_insert(error);
         }
         let damage = checked.damage.iter();
-        let mut findings: Vec<Finding> = damage.map(Finding::damage).collect();
+        let mut findings: Vec<Finding> = damage.flat_map(Finding::damage).collect();
         match (checked.unreadable, sha256) {
             (Some(error), _) => findings.push(unreadable(&error)),
             // Damage that has been reported changes the digest too.

@@ -198,6 +198,9 @@ async fn topic_findings(
         });
         findings = repaired.collect();
     }
+    for finding in &mut findings {
+        finding.is_former_history = topic.deleted;
+    }
     Ok(findings)
 }
 

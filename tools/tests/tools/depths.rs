@@ -5,11 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::change::{change, partition_change, topic_change};
 use crate::support::{World, place, segment};
 use kbk_format::Segment;
-use kbk_format::repo::{
-    Change, Hex, Id, PartitionChange, PartitionId, SegmentEntry, TopicChange, Uploaded,
-};
+use kbk_format::repo::{Change, Hex, PartitionChange, PartitionId, SegmentEntry, Uploaded};
 use kbk_tools::verify::{
     Check, FilesOptions, FindingKind, VerifyDepth, VerifyOptions, VerifyReport, verify,
     verify_files,
@@ -443,36 +442,13 @@ fn commit_fixture(world: &World, name: &str) {
     fs::write(file, &bytes).unwrap();
     let end = entry.end_offset;
     let base = world.latest();
+    let found = PartitionChange {
+        log_start_offset: entry.base_offset,
+        ..partition_change(partition.partition, end, vec![entry])
+    };
     let change = Change {
-        read_after: base.sequence,
-        base: Some(base),
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: jiff::Timestamp::UNIX_EPOCH,
         created_at: jiff::Timestamp::now(),
-        writer: "test".into(),
-        cluster_id: None,
-        topics: vec![TopicChange {
-            name: partition.topic.clone(),
-            topic_id: partition.topic_id,
-            kafka_id: Some(partition.topic_id),
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: vec![PartitionChange {
-                partition: partition.partition,
-                log_start_offset: entry.base_offset,
-                high_watermark: end,
-                last_stable_offset: end,
-                incomplete: None,
-                segments: vec![entry],
-                lost: Vec::new(),
-            }],
-        }],
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
+        ..change(Some(base), vec![topic_change(&partition, vec![found])])
     };
     world
         .runtime

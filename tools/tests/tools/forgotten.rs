@@ -111,6 +111,32 @@ fn a_verification_says_so() {
     assert_eq!(sequences.collect::<BTreeSet<u64>>(), [1, 2].into());
 }
 
+/// Of one that nothing has forgotten, it says so, too, whatever is committed after all snapshots were listed.
+#[test]
+fn a_verification_of_all_names_one_that_is_missing() {
+    let world = World::sample();
+    fs::remove_file(snapshot(&world, 1)).unwrap();
+    world.runtime.block_on(expire(&world.repository));
+    for all_snapshots in [true, false] {
+        let options = VerifyOptions {
+            snapshots: vec![2],
+            all_snapshots,
+            depth: VerifyDepth::Blocks,
+            ..VerifyOptions::default()
+        };
+        let repository = world.repository.uncached();
+        let verified = verify(&repository, &options, Arc::new(|_: u64| ()));
+        let report = world.runtime.block_on(verified);
+        let found = report.findings.iter().map(|it| (it.kind, it.snapshot));
+        let expected = [(FindingKind::MissingSnapshot, Some(1))];
+        assert!(
+            found.eq(expected[..usize::from(all_snapshots)].iter().copied()),
+            "{:#?}",
+            report.findings
+        );
+    }
+}
+
 #[test]
 fn a_reader_of_records_says_so() {
     let world = World::sample();

@@ -68,7 +68,7 @@ fn other_files_are_not_segments() {
         assert!(matches!(error, InspectError::NotAnObject { .. }), "{error}");
     }
     let missing = inspect("/nonexistent/x.kseg".as_ref(), "x.kseg", false).unwrap_err();
-    assert!(matches!(missing, InspectError::Io { .. }), "{missing}");
+    assert!(matches!(missing, InspectError::Read(_)), "{missing}");
 }
 
 /// Returns the files of a folder of fixtures.

@@ -1,6 +1,13 @@
 //! What is read of segments of Kafka's own batches, whether their numbers were computed or not, is what is read of columns.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use kbk_format::batch::BatchDecoder;
+use kbk_format::repo::SegmentEntry;
+use kbk_format::{BlockDecoder, Segment};
+use kbk_tools::inspect::inspect;
+use kbk_tools::verify::{FilesOptions, Finding, FindingKind, VerifyOptions, verify, verify_files};
 use kbk_tools::{Selection, StoredBlock, offset_for_time};
 
 use crate::support::as_batches::SegmentKind;
@@ -165,5 +172,78 @@ fn batches_are_lent_whole_only_where_all_of_their_records_are_selected() {
         // 150, 1 and 249 offsets, of which each thirteenth has no record, in batches of seven.
         let most = if kind == SegmentKind::Columns { 0 } else { 50 };
         assert!(whole >= most, "{kind:?}: {whole}");
+    }
+}
+
+/// A byte of a batch that only the checksum of this batch and that of the block cover.
+fn harm_a_batch(world: &World) -> (SegmentEntry, Range<i64>) {
+    let entry = world.entries("t", 0)[0].clone();
+    let bytes = std::fs::read(world.path(&entry.key)).unwrap();
+    let segment = Segment::open_whole(&bytes).unwrap();
+    let block = segment.block(0, &bytes[segment.file_header_length() as usize..]);
+    let block = block.unwrap();
+    let from = segment.index().entries()[0].position as usize + block.header().header_length();
+    let mut decoder = BlockDecoder::new();
+    let batches = block.batches(&mut decoder).unwrap().unwrap();
+    let second = batches.map(Result::unwrap).nth(1).unwrap();
+    let (base, end) = (second.header().base_offset, second.header().last_offset + 1);
+    let place = bytes[from..]
+        .windows(second.bytes().len())
+        .position(|window| window == second.bytes());
+    world.flip(&entry.key, from + place.unwrap() + second.bytes().len() - 3);
+    (entry, base..end)
+}
+
+/// The damaged batches of a block are named, by themselves, whether the footer is there or not: what a recovery keeps is not called damaged.
+#[test]
+fn damaged_batches_of_a_block_are_found_by_themselves() {
+    for kind in [SegmentKind::Batches, SegmentKind::NotComputed] {
+        let world = world(kind);
+        let (entry, batch) = harm_a_batch(&world);
+        let path = world.path(&entry.key);
+        for has_footer in [true, false] {
+            if !has_footer {
+                world.harm(&entry.key, |bytes| bytes.truncate(bytes.len() - 20));
+            }
+            let damaged = |findings: &[Finding]| -> Vec<(i64, i64)> {
+                let of_block = findings
+                    .iter()
+                    .filter(|it| it.kind == FindingKind::DamagedBlock);
+                let offsets = of_block.map(|it| it.offsets.unwrap());
+                offsets.map(|it| (it.base_offset, it.end_offset)).collect()
+            };
+            // A record with every thirteenth offset is missing, and a batch covers the gap after it.
+            let is_of_batch = |found: &[(i64, i64)]| {
+                let [(base, end)] = found else { return false };
+                *base == batch.start && (batch.end..=batch.end + 1).contains(end)
+            };
+            let options = VerifyOptions {
+                snapshots: vec![1],
+                ..VerifyOptions::default()
+            };
+            let report = verify(&world.repository, &options, Arc::new(|_: u64| {}));
+            let found = damaged(&world.runtime.block_on(report).findings);
+            assert!(
+                is_of_batch(&found),
+                "{kind:?}, {has_footer}: {found:?} {batch:?}"
+            );
+            let files = verify_files(
+                std::slice::from_ref(&path),
+                FilesOptions::default(),
+                &|_: u64| {},
+            )
+            .unwrap();
+            assert_eq!(damaged(&files.findings), found, "{kind:?}, {has_footer}");
+            let inspection = inspect(&path, "", true).unwrap();
+            let problems = inspection.problems.iter().filter_map(|it| it.offsets);
+            let problems: Vec<_> = problems.map(|it| (it.base_offset, it.end_offset)).collect();
+            assert_eq!(problems, found, "{kind:?}, {has_footer}");
+            let parts = inspection
+                .parts
+                .iter()
+                .filter_map(|part| part.problem.as_ref());
+            let named = parts.filter(|problem| problem.contains("of its batches, "));
+            assert_eq!(named.count(), 1, "{kind:?}, {has_footer}");
+        }
     }
 }

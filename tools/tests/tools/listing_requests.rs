@@ -1,23 +1,23 @@
 //! What it costs a bucket to look whether all segments are there: requests of 1,000 keys, for few topics and for many.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Adoptable, Change, Digested, Hex, Id, Identity, Key, PartitionChange, PartitionId, Repository,
-    SegmentEntry, Snapshot, Store, TopicChange,
+    Adoptable, Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry, Snapshot,
+    Store,
 };
 use kbk_tools::verify::{FindingKind, check_sizes};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, Result};
 
+use crate::support::change::{change, partition_change, topic_change};
 use crate::support::delegate::delegate_to;
 
 const KEYS_PER_REQUEST: usize = 1_000;
@@ -112,12 +112,12 @@ impl World {
                     put(&store, &entry.key, SEGMENT_BYTES).await;
                     stored.push(entry);
                 }
-                partitions.push(partition(id, stored));
+                partitions.push(partition_change(id.partition, segments * 10, stored));
             }
             changes.push(topic_change(&of_topic[0], partitions));
             ids.extend(of_topic);
         }
-        let snapshot = repository.commit(&change(changes)).await.unwrap();
+        let snapshot = repository.commit(&change(None, changes)).await.unwrap();
         store.take();
         World {
             store,
@@ -191,49 +191,6 @@ fn segment(id: &PartitionId, base_offset: i64) -> SegmentEntry {
         whole_lines: None,
         key_filter: false,
         batches: false,
-    }
-}
-
-fn partition(id: &PartitionId, segments: Vec<SegmentEntry>) -> PartitionChange {
-    let end = segments.last().map_or(0, |last| last.end_offset);
-    PartitionChange {
-        partition: id.partition,
-        log_start_offset: 0,
-        high_watermark: end,
-        last_stable_offset: end,
-        incomplete: None,
-        segments,
-        lost: Vec::new(),
-    }
-}
-
-fn topic_change(id: &PartitionId, partitions: Vec<PartitionChange>) -> TopicChange {
-    TopicChange {
-        name: id.topic.clone(),
-        topic_id: id.topic_id,
-        kafka_id: Some(id.topic_id),
-        internal: false,
-        replication_factor: 1,
-        config: None,
-        partitions,
-    }
-}
-
-fn change(topics: Vec<TopicChange>) -> Change {
-    Change {
-        base: None,
-        ignored: BTreeSet::new(),
-        read_after: 0,
-        nonce: Id::random(),
-        started_at: Timestamp::UNIX_EPOCH,
-        created_at: Timestamp::UNIX_EPOCH,
-        writer: "test".to_owned(),
-        cluster_id: None,
-        topics,
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
     }
 }
 

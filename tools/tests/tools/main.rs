@@ -5,10 +5,12 @@
     reason = "modules of one test binary share what they need"
 )]
 
+mod cursors;
 mod depths;
 mod diff;
 mod forgotten;
 mod grep;
+mod grep_model;
 mod inspect;
 mod key_filter;
 mod kinds;

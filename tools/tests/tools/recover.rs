@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kbk_format::salvage::LossReason;
 use kbk_format::{BlockDecoder, Columns, GapReason, Segment, Streams, verify};
 use kbk_tools::recover::{FileOptions, FileRecovery, RecoverError, recover_files};
 use serde_json::Value;
@@ -169,6 +170,47 @@ fn copies_make_up_for_each_other_and_where_a_segment_ended_is_not_guessed() {
 }
 
 #[test]
+fn damaged_batches_are_named_and_their_block_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = |name: &str| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/broken/v1");
+        fixtures.join(format!("{name}.kseg"))
+    };
+    let lost = |report: &FileRecovery| {
+        let batches = report.losses.iter().map(|loss| {
+            assert_eq!(loss.reason, LossReason::DamagedBatch);
+            let (start, end) = (loss.offsets.base_offset, loss.offsets.end_offset);
+            (start, end, loss.records)
+        });
+        batches.collect::<Vec<_>>()
+    };
+    let one = fixture("batches-flip-in-a-batch");
+    let report = recover(&[&one], &folder.path().join("one.kseg"));
+    assert_eq!(lost(&report), [(105, 107, Some(2))]);
+    assert_eq!((report.records, report.lost_records), (12, Some(2)));
+    // The batches before and after it are of one block.
+    assert_eq!((report.blocks, report.partial_blocks), (3, 1));
+    assert_eq!(report.files[0].blocks, 4);
+    let block = report.losses[0].position.unwrap();
+    let bytes = report.losses[0].bytes.unwrap();
+    assert!(
+        block > 640 && block + bytes < 1344,
+        "{block}, {bytes} bytes"
+    );
+
+    let two = fixture("batches-flip-in-two-batches");
+    let report = recover(&[&two], &folder.path().join("two.kseg"));
+    assert_eq!(lost(&report), [(103, 105, Some(2)), (107, 110, Some(3))]);
+    assert_eq!((report.blocks, report.partial_blocks), (3, 1));
+
+    // What one copy lacks is in the other one.
+    let both = recover(&[&one, &two], &folder.path().join("both.kseg"));
+    assert!(both.complete, "{:?}", both.losses);
+    let blocks: Vec<u64> = both.files.iter().map(|file| file.blocks).collect();
+    assert_eq!((both.records, blocks), (14, vec![4, 1]));
+}
+
+#[test]
 fn a_segment_among_bytes_that_may_have_been_another_one_is_not_called_whole() {
     let folder = tempfile::tempdir().unwrap();
     let bytes = fs::read(golden("three-blocks")).unwrap();
@@ -256,10 +298,7 @@ fn what_is_no_file_of_a_segment_is_refused() {
     assert!(matches!(refused, Err(RecoverError::NotASegment { .. })));
     for file in [folder.path().to_owned(), folder.path().join("none")] {
         let refused = recover_files(&options(&[&file], &output));
-        assert!(
-            matches!(refused, Err(RecoverError::Read { .. })),
-            "{file:?}"
-        );
+        assert!(matches!(refused, Err(RecoverError::Read(_))), "{file:?}");
     }
     let nowhere = folder.path().join("none/new.kseg");
     let refused = recover_files(&options(&[&golden("minimal")], &nowhere));

@@ -16,6 +16,7 @@ use kbk_tools::verify::{
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::support::as_batches::SegmentKind;
 use crate::support::watched_store::Fault;
 use crate::support::{World, place, segment, watched};
 
@@ -211,7 +212,7 @@ fn a_missing_segment_and_a_missing_table() {
 #[test]
 fn a_damaged_table_of_segments_alone_is_found() {
     let world = World::sample();
-    let table = world.forged_index().write_segments_apart();
+    let table = world.forged_index().write_segments_apart(None);
     assert_eq!(findings(&world), []);
     world.flip(&table, 40);
     let found = findings(&world);
@@ -432,12 +433,17 @@ fn all_damage_is_reported_not_only_the_first() {
     world.flip(&first.key, third + 60);
     let found = findings(&world);
     assert_eq!(kinds(&found), [FindingKind::DamagedBlock; 2], "{found:#?}");
-    assert_eq!(found[0].position, Some(second as u64));
     assert_eq!(found[1].position, Some(third as u64));
-    assert_eq!(
-        found[0].offsets.unwrap().end_offset,
-        found[1].offsets.unwrap().base_offset
-    );
+    let lost = [&found[0], &found[1]].map(|finding| finding.offsets.unwrap());
+    if SegmentKind::of_this_run() == SegmentKind::Columns {
+        assert_eq!(found[0].position, Some(second as u64));
+        assert_eq!(lost[0].end_offset, lost[1].base_offset);
+    } else {
+        // One batch of the block is damaged, which is named by itself.
+        let inside = second as u64 + 1..third as u64;
+        assert!(inside.contains(&found[0].position.unwrap()), "{found:#?}");
+        assert!(lost[0].end_offset < lost[1].base_offset, "{found:#?}");
+    }
 
     world.flip(&first.key, footer + 20);
     let found = findings(&world);

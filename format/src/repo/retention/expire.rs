@@ -355,7 +355,6 @@ impl PartitionExpiry {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use jiff::Timestamp;
@@ -363,12 +362,14 @@ mod tests {
 
     use super::*;
     use crate::TimestampType;
-    use crate::repo::change::{Change, PartitionChange, TopicChange};
+    use crate::repo::change::Change;
     use crate::repo::id::{Hex, Id};
     use crate::repo::identity::Identity;
     use crate::repo::keys::Key;
     use crate::repo::sealed::Digested;
     use crate::repo::store::Store;
+    use crate::repo::testing;
+    use crate::repo::testing::change::{partition_change, topic_change};
 
     fn id() -> PartitionId {
         PartitionId {
@@ -498,38 +499,8 @@ mod tests {
     type Base = Option<Digested<Snapshot>>;
 
     fn change(base: &Base, segments: &[SegmentEntry]) -> Change {
-        let partition = PartitionChange {
-            partition: 0.into(),
-            log_start_offset: 0,
-            high_watermark: 100,
-            last_stable_offset: 100,
-            incomplete: None,
-            segments: segments.to_vec(),
-            lost: Vec::new(),
-        };
-        Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base: base.clone(),
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-            writer: "test".into(),
-            cluster_id: None,
-            topics: vec![TopicChange {
-                name: id().topic,
-                topic_id: id().topic_id,
-                kafka_id: None,
-                internal: false,
-                replication_factor: 1,
-                config: None,
-                partitions: vec![partition],
-            }],
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
-        }
+        let partition = partition_change(0.into(), 100, segments.to_vec());
+        testing::change::change(base.clone(), vec![topic_change(&id(), vec![partition])])
     }
 
     /// A repository whose snapshot 1 has the first three of these segments.

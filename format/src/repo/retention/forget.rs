@@ -46,7 +46,13 @@ impl Repository {
             return Err(self.no_snapshot(sequence));
         };
         let existing = self.store().list(SNAPSHOTS).await?;
-        let existing: BTreeSet<u64> = existing.iter().filter_map(|it| it.key.sequence()).collect();
+        let mut existing: BTreeSet<u64> =
+            existing.iter().filter_map(|it| it.key.sequence()).collect();
+        if !sequences.is_subset(&existing) {
+            // One that is gone can be forgotten, too.
+            let missing = self.missing_parents_after(0).await?;
+            existing.extend(missing.iter().map(|it| it.sequence));
+        }
         let mut plan = ForgetPlan {
             sequences,
             known: newest.forgotten.clone(),

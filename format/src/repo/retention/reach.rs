@@ -7,6 +7,7 @@ use crate::repo::error::{RepoErrorKind, Result};
 use crate::repo::id::Digest;
 use crate::repo::keys::Key;
 use crate::repo::manifest::Manifest;
+use crate::repo::missing_parent::Parents;
 use crate::repo::repository::Repository;
 
 /// The objects in `data`, `index` and `cluster` that some snapshots lead to.
@@ -19,6 +20,8 @@ pub struct Reach {
     hasher: RandomState,
     /// Tables of which all rows of segments were added.
     tables: HashSet<Digest>,
+    /// What these snapshots were made from.
+    parents: Parents,
 }
 
 impl Reach {
@@ -44,6 +47,7 @@ impl Reach {
     /// Why a list or a table of it cannot be read.
     pub async fn add(&mut self, repository: &Repository, manifest: &Manifest) -> Result<()> {
         self.add_named(manifest);
+        self.parents.add(manifest);
         let (tables, unread) = repository.tables(manifest).await?;
         if let Some(error) = unread.into_iter().next() {
             return Err(repository.explain(manifest.sequence, error).await);
@@ -93,13 +97,23 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read, [`RepoErrorKind::NewestMissing`], or the error of the store.
+    /// [`RepoErrorKind::NotPrunable`] where a snapshot cannot be read or is gone, [`RepoErrorKind::NewestMissing`], or the error of the store.
     pub(super) async fn reach(&self) -> Result<(Reach, u64)> {
         let mut reach = Reach::default();
         self.check_newest().await?;
         let sequences = self.sequences().await?;
         for &sequence in &sequences {
             self.add_to(&mut reach, sequence).await?;
+        }
+        // What it leads to is as little known as that of one that is damaged.
+        let missing = self.missing_parents(&reach.parents).await?;
+        if let Some(&missing) = missing.first() {
+            let kind = RepoErrorKind::NotPrunable {
+                sequence: missing.sequence,
+                is_newest: false,
+                detail: self.parent_missing(missing).to_string(),
+            };
+            return Err(self.store().error_of_whole(kind));
         }
         Ok((reach, sequences.last().copied().unwrap_or(0)))
     }

@@ -70,6 +70,7 @@ use super::observe::observed;
 use super::profile::StoreProfile;
 use super::readahead::{AheadBytes, AheadMemory, AheadReader};
 use super::sealed::{self, Digested, Document, MAX_SEALED_BYTES, SealError};
+use super::spare_buffers::SpareBuffers;
 
 /// A folder, or a prefix in a bucket, and its name in messages.
 #[derive(Clone, Debug)]
@@ -83,6 +84,8 @@ pub struct Store {
     profile: Arc<StoreProfile>,
     /// The parts and whole segments that may be sent now.
     uploads: Arc<Semaphore>,
+    /// The buffers of parts that were sent.
+    spare_buffers: SpareBuffers,
     /// What its readers may have read ahead.
     ahead: AheadMemory,
     labels: Arc<Labels>,
@@ -179,6 +182,7 @@ impl Store {
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
+            spare_buffers: SpareBuffers::new(&profile.upload),
             ahead: AheadMemory::new(profile.readahead),
             profile: Arc::new(profile),
             labels: Arc::default(),
@@ -191,6 +195,7 @@ impl Store {
         let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
         Store {
             ahead: AheadMemory::new(profile.readahead),
+            spare_buffers: SpareBuffers::new(&profile.upload),
             profile: Arc::new(profile),
             uploads,
             ..self
@@ -231,6 +236,11 @@ impl Store {
     /// Returns what bounds the parts and whole segments that are sent at a time.
     pub(super) fn uploads(&self) -> &Arc<Semaphore> {
         &self.uploads
+    }
+
+    /// Returns the buffers of parts that were sent.
+    pub(super) fn spare_buffers(&self) -> &SpareBuffers {
+        &self.spare_buffers
     }
 
     /// Adds a reader of segments, which shares what is read ahead with the others once it is asked for something.

@@ -32,6 +32,18 @@ impl Store {
         }
     }
 
+    /// Returns the same error, which says whether it is [about one object](RepoError::is_of_one_object), as
+    /// [`is_about_one_object`](Self::is_about_one_object) finds.
+    pub async fn judged(&self, error: RepoError) -> RepoError {
+        if error.is_of_one_object() {
+            return error;
+        }
+        match self.is_about_one_object(&error).await {
+            true => error.of_one_object(),
+            false => error,
+        }
+    }
+
     /// Returns whether the store answers: it returns kbk.json, or says that there is none.
     async fn returns_objects(&self) -> bool {
         match self.read_at_most(&Key::Identity, MAX_SEALED_BYTES).await {

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use futures_util::TryStreamExt;
+use kbk_format::batch::{HEADER_LENGTH, RecordBatches};
+use kbk_format::kafka_log::LentBlock;
 use kbk_format::{Columns, FormatError};
 
 use super::file::LogFile;
@@ -161,16 +163,20 @@ impl SnapshotReader {
             return Err(ViewError::Stale);
         };
         let offsets = first.base_offset..last.last_offset.saturating_add(1);
-        let blocks = self.blocks_with(&file.partition, offsets).await?;
+        let rendered: u64 = chunks.iter().map(|(_, length)| length).sum();
+        // A batch without records needs no block.
+        let blocks = match rendered == HEADER_LENGTH as u64 {
+            true => Vec::new(),
+            false => self.blocks_with(&file.partition, offsets).await?,
+        };
         let (mut stored, mut largest) = (0u64, 0);
         for Blocks { segment, range } in &blocks {
             for block in range.clone() {
-                let (bytes, raw) = segment.decoding_bytes(block);
+                let (bytes, raw) = segment.log_bytes(block);
                 stored = stored.saturating_add(bytes);
                 largest = raw.max(largest);
             }
         }
-        let rendered: u64 = chunks.iter().map(|(_, length)| length).sum();
         Ok(Plan {
             bytes: stored.saturating_add(largest).saturating_add(rendered),
             chunks,
@@ -184,11 +190,11 @@ impl SnapshotReader {
         partition: &Partition,
         offsets: Range<i64>,
     ) -> Result<Vec<Blocks>, ViewError> {
-        let index = self.partition_index(partition).await?;
+        let index = self.partition_rows(partition).await?;
         let mut page = index.page_of_offset(offsets.start).map(|(page, _)| page);
         let mut blocks = Vec::new();
         while let Some(number) = page {
-            let table = self.segment_table(partition, number).await?;
+            let table = self.segment_rows(partition, number).await?;
             let needed = table.segments.iter().filter(|entry| {
                 entry.records > 0
                     && entry.end_offset > offsets.start
@@ -238,26 +244,31 @@ impl SnapshotReader {
                 let stored = self.fetch(segment, run.clone()).await;
                 let stored = stored.map_err(|error| error.at(span(segment, &run, partition)))?;
                 for (block, stored) in run.zip(stored) {
-                    if segment
-                        .entries()
-                        .get(block)
-                        .is_none_or(|entry| entry.record_count == 0)
-                    {
+                    let entry = segment.entries().get(block);
+                    let Some(entry) = entry.filter(|entry| entry.record_count > 0) else {
                         continue;
-                    }
+                    };
                     let pushed = |bytes| {
                         let renderer = Arc::clone(&renderer);
-                        let reader = segment.reader.clone();
-                        let timestamp_type = reader.segment().header().timestamp_type;
-                        let push = move |columns: &Columns| {
-                            locked(&renderer).push(timestamp_type, columns)
-                        };
-                        self.render.look(reader, block, bytes, push)
+                        async move {
+                            let reader = segment.reader.clone();
+                            if let Some(lent) = LentBlock::of(entry) {
+                                let push = move |batches: RecordBatches<'_>| {
+                                    locked(&renderer).push_block(&lent, batches)
+                                };
+                                return self.render.lend(reader, block, bytes, push).await;
+                            }
+                            let timestamp_type = reader.segment().header().timestamp_type;
+                            let push = move |columns: &Columns| {
+                                locked(&renderer).push(timestamp_type, columns)
+                            };
+                            let pushed = self.render.look(reader, block, bytes, push).await?;
+                            pushed.map_err(|error| damaged(segment, error))
+                        }
                     };
                     let pushed = self.decoded(segment, block, stored, &in_flight, pushed);
                     let located = |error: ViewError| error.at(segment.location(block, partition));
-                    let pushed = pushed.await.map_err(located)?;
-                    keep(pushed.map_err(|error| located(damaged(segment, error)))?);
+                    keep(pushed.await.map_err(located)?);
                 }
             }
         }
@@ -280,7 +291,7 @@ fn runs(segment: &OpenSegment, blocks: Range<usize>) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut stored = 0;
     for block in blocks {
-        let (bytes, _) = segment.decoding_bytes(block);
+        let (bytes, _) = segment.log_bytes(block);
         stored += bytes;
         match runs.last_mut() {
             Some(run) if stored <= RUN_BYTES => run.end = block + 1,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use kbk_format::batch::HEADER_LENGTH;
 use kbk_format::kafka_log::{
     BATCH_BYTES, BatchExtent, EndedSegment, LogMeasure, LogOptions, LogOutline,
 };
 
+use super::measure::MeasuredFor;
 use crate::cache::budget::Lease;
 use crate::cache::leased_bytes::LeasedBytes;
 use crate::content::snapshot::Partition;
@@ -29,6 +31,8 @@ pub(crate) struct Chunk {
     pub(crate) last_offset: i64,
     /// Where it ends in the file.
     pub(crate) end: u64,
+    /// Whether its last batch has no records, and only covers the last offset of the log.
+    pub(crate) ends_empty: bool,
 }
 
 /// The files of one segment.
@@ -166,15 +170,18 @@ impl LogOutline for Outline {
         let start = before.and_then(|before| self.chunks.get(before));
         let length = end - start.map_or(0, |before| before.end);
         let end = end.saturating_add(batch.bytes);
+        let ends_empty = batch.bytes == HEADER_LENGTH as u64;
         match self.chunks.last_mut() {
             Some(open) if length < self.chunk_bytes => {
                 (open.last_offset, open.end) = (batch.last_offset, end);
+                open.ends_empty = ends_empty;
             }
             _ => {
                 self.chunks.push(Chunk {
                     base_offset: batch.base_offset,
                     last_offset: batch.last_offset,
                     end,
+                    ends_empty,
                 });
                 self.count += 1;
             }
@@ -221,7 +228,7 @@ impl LogOutline for IndexesOnly {
 }
 
 impl SnapshotReader {
-    /// The files of a partition's log. The first call reads META of all of its blocks.
+    /// The files of a partition's log. The first call reads META of all of its blocks of records.
     pub(crate) async fn log_layout(
         self: &Arc<Self>,
         partition: &Partition,
@@ -241,7 +248,8 @@ impl SnapshotReader {
         let outline = Outline::new(MAX_CHUNKS);
         let measure = LogMeasure::new(outline, state.base_offset, LogOptions::default());
         let offsets = state.base_offset..state.end_offset;
-        let measured = self.measure(partition, offsets, measure).await?;
+        let purpose = MeasuredFor::Lengths;
+        let measured = self.measure(partition, offsets, purpose, measure).await?;
         let outline = measured.finish(state.end_offset);
         if outline.has_more {
             return Err(ViewError::TooManyFiles {
@@ -256,7 +264,7 @@ impl SnapshotReader {
         }))
     }
 
-    /// The indexes of a segment of a log. META of its blocks is read.
+    /// The indexes of a segment of a log. META of its blocks is read, and blocks whose batches are in it as they are, which are not decoded.
     pub(crate) async fn log_indexes(
         self: &Arc<Self>,
         partition: &Partition,
@@ -287,9 +295,8 @@ impl SnapshotReader {
         } = *segment;
         let only = IndexesOnly::default();
         let measure = LogMeasure::new(only, base_offset, LogOptions::default());
-        let measured = self
-            .measure(partition, base_offset..end_offset, measure)
-            .await?;
+        let (offsets, purpose) = (base_offset..end_offset, MeasuredFor::Indexes);
+        let measured = self.measure(partition, offsets, purpose, measure).await?;
         let IndexesOnly(ended) = measured.finish(end_offset);
         let ended = ended.ok_or(ViewError::Stale)?;
         let lengths = (ended.index.len() as u64, ended.time_index.len() as u64);
@@ -319,12 +326,7 @@ mod tests {
     use super::*;
 
     fn batch(offset: i64, bytes: u64) -> BatchExtent {
-        BatchExtent {
-            base_offset: offset,
-            last_offset: offset + 9,
-            max_timestamp: -1,
-            bytes,
-        }
+        BatchExtent::single(offset, offset + 9, -1, bytes)
     }
 
     /// Outlines two segments of batches of this length.

@@ -1,11 +1,12 @@
-//! META of a range of offsets, in order: read ahead in few requests, within a bound of memory.
+//! A range of offsets, block by block: META of blocks of records, read ahead in few requests, within a bound of memory; of blocks whose batches
+//! are in the log as they are, what their headers state, which the index of their segment has.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use kbk_format::kafka_log::{LogMeasure, LogOutline};
+use kbk_format::kafka_log::{LentBlock, LentOffsets, LogMeasure, LogOutline};
 use kbk_format::repo::SegmentEntry;
 use kbk_format::{Columns, IndexEntry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +22,38 @@ const AHEAD_BYTES: u64 = 8 << 20;
 const RUN_BYTES: u64 = 256 << 10;
 /// How much of what is between META of two blocks is read rather than making two requests.
 const GAP_BYTES: u64 = 16 << 10;
+
+/// What comes next in a log.
+enum Step {
+    /// Blocks of records.
+    Records(Run),
+    /// A block whose batches are in the log as they are.
+    Lent(Lent),
+}
+
+/// A block whose batches are in the log as they are.
+struct Lent {
+    segment: Arc<OpenSegment>,
+    number: usize,
+    block: LentBlock,
+    /// What its batches state, if they were read.
+    offsets: Option<LentOffsets>,
+}
+
+/// The next step, read as far as it has to be.
+enum Taken {
+    Records(Read),
+    Lent(Lent),
+}
+
+/// What a log is measured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MeasuredFor {
+    /// The lengths of its files.
+    Lengths,
+    /// The entries of its indexes, which state offsets of single batches.
+    Indexes,
+}
 
 /// META of blocks of a segment that one read covers.
 struct Run {
@@ -39,11 +72,12 @@ struct Read {
 }
 
 impl SnapshotReader {
-    /// Passes META of the records with these offsets to `measure`.
+    /// Passes what is known of the blocks with these offsets to `measure`, without decoding a record.
     pub(super) async fn measure<O: LogOutline + Send + 'static>(
         self: &Arc<Self>,
         partition: &Partition,
         offsets: Range<i64>,
+        purpose: MeasuredFor,
         mut measure: LogMeasure<O>,
     ) -> Result<LogMeasure<O>, ViewError> {
         let ahead = AHEAD_BYTES.min(self.budget.limit() / 8).max(RUN_BYTES);
@@ -51,32 +85,72 @@ impl SnapshotReader {
         let id = partition.id().to_string();
         // At rest, since footers are loaded while it is held.
         let _lease = self.source.while_answering(&id, taken).await?.at_rest();
-        let index = self.partition_index(partition).await?;
+        let index = self.partition_rows(partition).await?;
         let places = Arc::new(Semaphore::new(ahead as usize));
         let parallel = self.source.parallel_requests();
+        let mut last = None;
         let mut page = index.page_of_offset(offsets.start).map(|(page, _)| page);
         while let Some(number) = page {
-            let table = self.segment_table(partition, number).await?;
+            let table = self.segment_rows(partition, number).await?;
             let needed = needed(&table.segments, &offsets);
-            let runs = self
+            let steps = self
                 .opened(partition, needed)
-                .map_ok(|((), segment)| stream::iter(runs(&segment, &offsets).into_iter().map(Ok)))
+                .map_ok(|((), segment)| stream::iter(steps(&segment, &offsets).into_iter().map(Ok)))
                 .try_flatten();
-            let reads = runs.map(|run| {
+            let taken = steps.map(|step| {
                 let (reader, places) = (Arc::clone(self), Arc::clone(&places));
-                async move { reader.read_run(partition, run?, (&places, ahead)).await }
+                async move {
+                    Ok(match step? {
+                        Step::Records(run) => {
+                            let read = reader.read_run(partition, run, (&places, ahead));
+                            Taken::Records(read.await?)
+                        }
+                        Step::Lent(lent) if purpose == MeasuredFor::Indexes => {
+                            Taken::Lent(reader.with_offsets(partition, lent).await?)
+                        }
+                        Step::Lent(lent) => Taken::Lent(lent),
+                    })
+                }
             });
-            let mut reads = std::pin::pin!(reads.buffered(parallel));
-            while let Some(read) = reads.try_next().await? {
-                measure = self
-                    .measure_run(partition, read, measure, offsets.end - 1)
-                    .await?;
+            let mut taken = std::pin::pin!(taken.buffered(parallel));
+            while let Some(taken) = taken.try_next().await? {
+                last = None;
+                match taken {
+                    Taken::Records(read) => {
+                        measure = self
+                            .measure_run(partition, read, measure, offsets.end - 1)
+                            .await?;
+                    }
+                    Taken::Lent(lent) => {
+                        measure.push_block(&lent.block, lent.offsets.as_ref());
+                        last = Some(lent);
+                    }
+                }
             }
-            let last = table.segments.last();
-            let ends = last.is_none_or(|last| last.end_offset >= offsets.end);
+            let last_row = table.segments.last();
+            let ends = last_row.is_none_or(|last| last.end_offset >= offsets.end);
             page = (!ends).then_some(number + 1);
         }
+        // Where a block ends with offsets without a record, only its last batch tells whether the log needs one more to cover them.
+        let ends_log = offsets.end == partition.state().end_offset;
+        if let Some(lent) = last.filter(|lent| ends_log && !lent.block.is_dense()) {
+            let lent = match lent.offsets {
+                Some(_) => lent,
+                None => self.with_offsets(partition, lent).await?,
+            };
+            if let Some(offsets) = lent.offsets {
+                measure.ended_at(offsets.last);
+            }
+        }
         Ok(measure)
+    }
+
+    /// Reads what the batches of a block state.
+    async fn with_offsets(&self, partition: &Partition, lent: Lent) -> Result<Lent, ViewError> {
+        let offsets = self.lend(&lent.segment, lent.number, LentOffsets::of).await;
+        let location = || lent.segment.location(lent.number, partition);
+        let offsets = offsets.map_err(|error| error.at(location()))?;
+        Ok(Lent { offsets, ..lent })
     }
 
     /// Reads a run, once there is room for it. Runs get their places in order, so that the first one never waits for those behind it.
@@ -146,32 +220,44 @@ fn needed(segments: &[SegmentEntry], offsets: &Range<i64>) -> Vec<((), SegmentEn
     needed.map(|entry| ((), entry.clone())).collect()
 }
 
-/// Reads that cover META of the blocks with records at these offsets.
-fn runs(segment: &Arc<OpenSegment>, offsets: &Range<i64>) -> Vec<Run> {
+/// Reads that cover META of the blocks with records at these offsets, and blocks whose batches are in the log as they are.
+fn steps(segment: &Arc<OpenSegment>, offsets: &Range<i64>) -> Vec<Step> {
     let is_needed = |entry: &IndexEntry| {
         entry.record_count > 0
             && entry.end_offset > offsets.start
             && entry.base_offset < offsets.end
     };
     let blocks = segment.entries().iter().enumerate();
-    let mut runs: Vec<Run> = Vec::new();
-    for (block, entry) in blocks.filter(|(_, entry)| is_needed(entry)) {
+    let mut steps: Vec<Step> = Vec::new();
+    for (number, entry) in blocks.filter(|(_, entry)| is_needed(entry)) {
+        if let Some(block) = LentBlock::of(entry) {
+            // One that begins before the range is in an earlier file as a whole.
+            if block.base_offset >= offsets.start {
+                steps.push(Step::Lent(Lent {
+                    segment: Arc::clone(segment),
+                    number,
+                    block,
+                    offsets: None,
+                }));
+            }
+            continue;
+        }
         let bytes = entry.position..entry.meta_end();
-        match runs.last_mut() {
-            Some(run)
+        match steps.last_mut() {
+            Some(Step::Records(run))
                 if bytes.start.saturating_sub(run.bytes.end) <= GAP_BYTES
                     && bytes.end.saturating_sub(run.bytes.start) <= RUN_BYTES =>
             {
-                (run.blocks.end, run.bytes.end) = (block + 1, bytes.end);
+                (run.blocks.end, run.bytes.end) = (number + 1, bytes.end);
             }
-            _ => runs.push(Run {
+            _ => steps.push(Step::Records(Run {
                 segment: Arc::clone(segment),
-                blocks: block..block + 1,
+                blocks: number..number + 1,
                 bytes,
-            }),
+            })),
         }
     }
-    runs
+    steps
 }
 
 impl Run {

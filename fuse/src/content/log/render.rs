@@ -1,9 +1,9 @@
-//! From records to the chunks of a log.
+//! From records, and batches as they are, to the chunks of a log.
 
 use std::collections::VecDeque;
 
-use kbk_format::batch::BatchCodec;
-use kbk_format::kafka_log::LogBatches;
+use kbk_format::batch::{BatchCodec, RecordBatches};
+use kbk_format::kafka_log::{LentBlock, LogBatches, put_lent};
 use kbk_format::{Columns, ErrorClass, FormatError, TimestampType};
 
 use super::layout::Chunk;
@@ -60,6 +60,37 @@ impl ChunkRenderer {
         Ok(complete)
     }
 
+    /// Takes the batches of the next block as they are, and returns the chunks that are complete.
+    pub(super) fn push_block(
+        &mut self,
+        block: &LentBlock,
+        batches: RecordBatches<'_>,
+    ) -> Result<Vec<Vec<u8>>, FormatError> {
+        let mut complete = Vec::new();
+        while let Some((chunk, _)) = self.chunks.front()
+            && block.base_offset > chunk.last_offset
+        {
+            complete.extend(self.complete()?);
+        }
+        let Some((chunk, length)) = self.chunks.front() else {
+            return Ok(complete);
+        };
+        // A chunk has all batches of a block or none: those of one that begins earlier are in the chunk before.
+        if block.base_offset < chunk.base_offset {
+            return Ok(complete);
+        }
+        if self.bytes.capacity() == 0 {
+            let plausible = block.bytes.saturating_mul(2).saturating_add(64 << 10);
+            let length = usize::try_from(*length.min(&plausible)).unwrap_or(usize::MAX);
+            self.bytes.reserve(length);
+        }
+        self.batches.end(&mut self.bytes)?;
+        for batch in batches {
+            put_lent(&batch?, &mut self.bytes)?;
+        }
+        Ok(complete)
+    }
+
     /// Returns the rest, when there are no more records.
     pub(super) fn finish(&mut self) -> Result<Vec<Vec<u8>>, FormatError> {
         let mut complete = Vec::new();
@@ -77,9 +108,15 @@ impl ChunkRenderer {
         let Chunk {
             base_offset,
             last_offset,
+            ends_empty,
             ..
         } = chunk;
-        self.batches.finish(base_offset, last_offset, &mut bytes)?;
+        // All that is before the last offset is covered: a batch without records is added where the chunk ends with one.
+        let covered_to = match ends_empty {
+            true => last_offset,
+            false => last_offset.saturating_add(1),
+        };
+        self.batches.finish(covered_to, last_offset, &mut bytes)?;
         if bytes.len() as u64 == expected {
             return Ok(Some(bytes));
         }

@@ -3,7 +3,7 @@
 #[path = "../../../../tests/support/as_batches.rs"]
 pub(crate) mod as_batches;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use sha2::{Digest, Sha256};
 
+use super::change::{change, partition_change, topic_change};
 use super::records::Rec;
 use as_batches::SegmentKind;
 
@@ -83,6 +84,8 @@ pub(crate) struct World {
     pub(crate) segment_id: Option<Id>,
     /// The key filter of segments.
     pub(crate) key_filter: Option<KeyFilterBits>,
+    /// What segments hold their records as.
+    pub(crate) kind: SegmentKind,
 }
 
 impl World {
@@ -105,6 +108,7 @@ impl World {
             now_ms: 4_000_000_000_000,
             segment_id: None,
             key_filter: None,
+            kind: SegmentKind::of_this_run(),
         }
     }
 
@@ -136,42 +140,24 @@ impl World {
                 .entry((topic, *id))
                 .or_default()
                 .push(PartitionChange {
-                    partition: (*partition).into(),
                     log_start_offset: start,
-                    high_watermark: end,
-                    last_stable_offset: end,
                     incomplete: self.incomplete.clone(),
-                    segments,
-                    lost: Vec::new(),
+                    ..partition_change((*partition).into(), end, segments)
                 });
         }
         let topic = |((name, id), partitions): ((&str, u8), Vec<PartitionChange>)| TopicChange {
-            name: name.parse().unwrap(),
-            topic_id: Hex([id; 16]),
             kafka_id: Some(Hex([self.kafka_id.unwrap_or(id); 16])),
-            internal: false,
-            replication_factor: 1,
             config: Some(BTreeMap::from([("retention.ms".into(), "1000".into())])),
-            partitions,
+            ..topic_change(&place(name, id, 0), partitions)
         };
         let gone = gone
             .iter()
             .map(|(name, id)| (name.parse().unwrap(), Hex([*id; 16])));
-        let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let change = Change {
-            base,
-            read_after,
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::from_millisecond(self.now_ms).unwrap(),
-            writer: "test".into(),
-            cluster_id: None,
-            topics: topics.into_iter().map(topic).collect(),
             gone: gone.collect(),
-            unseen: Vec::new(),
             groups,
-            acls: None,
+            ..change(base, topics.into_iter().map(topic).collect())
         };
         self.repository.commit(&change).await.unwrap()
     }
@@ -244,7 +230,7 @@ impl World {
             .unwrap();
         // What is stated wrongly on purpose is stated.
         if self.overstated_bytes == 0 && self.has_hours {
-            (bytes, sealed) = SegmentKind::of_this_run().convert(bytes, sealed);
+            (bytes, sealed) = self.kind.convert(bytes, sealed);
         }
         if self.overstated_bytes > 0 {
             state_other_sizes(&mut bytes, self.overstated_bytes);

@@ -1,7 +1,6 @@
-//! OAUTHBEARER (RFC 7628) with tokens that are not signed, as librdkafka makes them from `sasl.oauthbearer.config`: for clusters that
-//! trust their network.
+//! OAUTHBEARER (RFC 7628), and tokens for it that are not signed, as librdkafka makes them from `sasl.oauthbearer.config`: for clusters
+//! that trust their network.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE64URL_NOPAD;
@@ -18,21 +17,22 @@ pub(super) struct Claims {
     principal: (String, String),
     scope: Option<(String, Vec<String>)>,
     life: Duration,
-    extensions: BTreeMap<String, String>,
+    extensions: Vec<(String, String)>,
+}
+
+/// Returns the one message of a login, with what else the broker is to know.
+pub(super) fn message(token: &str, extensions: &[(String, String)]) -> Vec<u8> {
+    let mut message = format!("n,,\u{1}auth=Bearer {token}\u{1}");
+    for (name, value) in extensions {
+        message.push_str(&format!("{name}={value}\u{1}"));
+    }
+    message.push('\u{1}');
+    message.into_bytes()
 }
 
 impl Claims {
     /// Parses `principal=NAME scope=A,B lifeSeconds=N extension_X=Y`.
     pub(super) fn new(config: &ClientConfig) -> Result<Claims, WireError> {
-        let is_oidc = config
-            .get("sasl.oauthbearer.method")
-            .is_some_and(|method| method.eq_ignore_ascii_case("oidc"));
-        if is_oidc {
-            let cause =
-                "the client `wire` fetches no tokens from an endpoint; use --client librdkafka"
-                    .to_owned();
-            return Err(WireError::property("sasl.oauthbearer.method", cause));
-        }
         let is_unsecured = config.get("enable.sasl.oauthbearer.unsecure.jwt") == Some("true");
         if !is_unsecured {
             let cause = "tokens that are not signed need it to be `true`".to_owned();
@@ -43,7 +43,7 @@ impl Claims {
         let mut names = ("sub".to_owned(), "scope".to_owned());
         let (mut principal, mut scope) = (None, None);
         let mut life: u32 = 3600;
-        let mut extensions = BTreeMap::new();
+        let mut extensions = Vec::new();
         for word in config
             .get(CONFIG)
             .unwrap_or_default()
@@ -64,7 +64,7 @@ impl Claims {
                 }
                 _ => match key.strip_prefix("extension_") {
                     Some(name) => {
-                        extensions.insert(name.to_owned(), value);
+                        extensions.push((name.to_owned(), value));
                     }
                     None => return Err(wrong("a word that this Kafka client does not know")),
                 },
@@ -98,15 +98,8 @@ impl Claims {
         claims.insert(self.principal.0.clone(), json!(self.principal.1));
         let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
         let header = part(&json!({ "alg": "none" }));
-        let mut message = format!(
-            "n,,\u{1}auth=Bearer {header}.{}.\u{1}",
-            part(&Value::Object(claims))
-        );
-        for (name, value) in &self.extensions {
-            message.push_str(&format!("{name}={value}\u{1}"));
-        }
-        message.push('\u{1}');
-        message.into_bytes()
+        let token = format!("{header}.{}.", part(&Value::Object(claims)));
+        message(&token, &self.extensions)
     }
 }
 

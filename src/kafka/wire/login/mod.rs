@@ -3,24 +3,25 @@
 //! | file | holds |
 //! |---|---|
 //! | `scram` | SCRAM-SHA-256 and SCRAM-SHA-512 (RFC 5802) |
-//! | `bearer` | OAUTHBEARER (RFC 7628) with unsecured tokens |
+//! | `bearer` | OAUTHBEARER (RFC 7628), and unsecured tokens for it |
 
 mod bearer;
 mod scram;
 
 use std::fmt;
+use std::sync::Arc;
 
 use self::bearer::Claims;
 use self::scram::{Hash, Scram};
 use super::error::WireError;
 use crate::kafka::client::ClientConfig;
+use crate::kafka::oidc::{Token, TokenSource};
 
 /// Properties that are honoured.
 pub(super) const PROPERTIES: &[&str] = &[
     "enable.sasl.oauthbearer.unsecure.jwt",
     "sasl.mechanism",
     "sasl.oauthbearer.config",
-    "sasl.oauthbearer.method",
     "sasl.password",
     "sasl.username",
 ];
@@ -40,7 +41,10 @@ enum Mechanism {
         user: String,
         password: String,
     },
-    Bearer(Claims),
+    /// With tokens that are not signed.
+    Unsecured(Claims),
+    /// With tokens from an endpoint.
+    Bearer(Arc<TokenSource>),
 }
 
 impl fmt::Debug for Login {
@@ -83,7 +87,10 @@ impl Login {
                 user,
                 password,
             },
-            "OAUTHBEARER" => Mechanism::Bearer(Claims::new(config)?),
+            "OAUTHBEARER" => match &config.tokens {
+                Some(tokens) => Mechanism::Bearer(Arc::clone(tokens)),
+                None => Mechanism::Unsecured(Claims::new(config)?),
+            },
             other => {
                 let cause =
                     format!("the client `wire` has no mechanism {other}; use --client librdkafka");
@@ -98,7 +105,15 @@ impl Login {
         match &self.0 {
             Mechanism::Plain { .. } => "PLAIN",
             Mechanism::Scram { hash, .. } => hash.mechanism(),
-            Mechanism::Bearer(_) => "OAUTHBEARER",
+            Mechanism::Unsecured(_) | Mechanism::Bearer(_) => "OAUTHBEARER",
+        }
+    }
+
+    /// Returns where the tokens come from that [`begin`](Self::begin) needs, if it needs any.
+    pub(super) fn tokens(&self) -> Option<&TokenSource> {
+        match &self.0 {
+            Mechanism::Bearer(tokens) => Some(tokens),
+            Mechanism::Plain { .. } | Mechanism::Scram { .. } | Mechanism::Unsecured(_) => None,
         }
     }
 
@@ -106,8 +121,8 @@ impl Login {
     ///
     /// # Errors
     ///
-    /// Where there is no randomness, or the time is before 1970.
-    pub(super) fn begin(&self) -> Result<(Exchange, Vec<u8>), String> {
+    /// Where there is no randomness, or no token where one is needed, or the time is before 1970.
+    pub(super) fn begin(&self, token: Option<&Token>) -> Result<(Exchange, Vec<u8>), String> {
         match &self.0 {
             Mechanism::Plain { user, password } => {
                 let message = [b"\0", user.as_bytes(), b"\0", password.as_bytes()].concat();
@@ -122,7 +137,12 @@ impl Login {
                 let message = scram.first_message();
                 Ok((Exchange(Under::Scram(Box::new(scram))), message))
             }
-            Mechanism::Bearer(claims) => Ok((Exchange(Under::OneMessage), claims.message()?)),
+            Mechanism::Unsecured(claims) => Ok((Exchange(Under::OneMessage), claims.message()?)),
+            Mechanism::Bearer(tokens) => {
+                let token = token.ok_or("there is no token")?;
+                let message = bearer::message(&token.value, tokens.extensions());
+                Ok((Exchange(Under::OneMessage), message))
+            }
         }
     }
 }
@@ -163,7 +183,7 @@ mod tests {
             ("sasl.password", "open"),
         ]);
         assert_eq!(login.name(), "PLAIN");
-        let (mut exchange, first) = login.begin().unwrap();
+        let (mut exchange, first) = login.begin(None).unwrap();
         assert_eq!(first, b"\0alice\0open");
         assert!(matches!(exchange.answer(b""), Ok(Progress::Done)));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{
     API_VERSIONS, FakeBroker, LIST_OFFSETS, METADATA, Reply, Request, client, client_with,
-    metadata, own_port, partition, versions,
+    metadata, own_port, partition, ready_below, versions,
 };
 use crate::kafka::wire::protocol::{ErrorCode, Isolation};
 use crate::kafka::wire::{OffsetQuery, WireError};
@@ -58,13 +58,13 @@ async fn any_address_that_answers_will_do() {
     let client = client_with(
         &addresses,
         Duration::from_secs(20),
-        &[("socket.connection.setup.timeout.ms", "1000")],
+        &[("socket.connection.setup.timeout.ms", "1500")],
     );
     client.metadata(None).await.unwrap();
     // Who answered is asked first from then on.
     let started = Instant::now();
     client.metadata(None).await.unwrap();
-    assert!(started.elapsed() < Duration::from_millis(900));
+    assert!(started.elapsed() < Duration::from_millis(1_400));
 }
 
 #[tokio::test]
@@ -217,4 +217,65 @@ async fn a_query_that_the_broker_is_too_old_for_is_not_sent_as_another_one() {
     let error = answers[&partition(0)].as_ref().unwrap_err();
     assert!(matches!(error, WireError::NoVersion { .. }), "{error}");
     assert!(broker.requests(LIST_OFFSETS).is_empty());
+}
+
+#[tokio::test]
+async fn another_broker_is_asked_where_one_does_not_know_a_topic_yet() {
+    let (late_port, late_own) = own_port();
+    let (known_port, known_own) = own_port();
+    let ports = move || [late_own.load(Relaxed), known_own.load(Relaxed)];
+    let of_known = ports.clone();
+    let known = FakeBroker::start(move |request| match request.api {
+        METADATA => metadata(&of_known(), &[(2, 4)]),
+        LIST_OFFSETS => listed(0, 41),
+        _ => versions(request),
+    })
+    .await;
+    // Has not heard of the topic, and may not for a minute.
+    let late = FakeBroker::start(
+        move |request| match (request.api, metadata(&ports(), &[])) {
+            (METADATA, Reply::Body(mut body)) => {
+                let name = body.windows(6).position(|it| it == b"orders").unwrap();
+                body[name - 4..name - 2].copy_from_slice(&3_i16.to_be_bytes());
+                Reply::Body(body)
+            }
+            _ => versions(request),
+        },
+    )
+    .await;
+    late_port.store(late.port, Relaxed);
+    known_port.store(known.port, Relaxed);
+    let partitions = [partition(0)];
+    let answers = client_with(&late.address(), Duration::from_secs(5), &[])
+        .list_offsets(&partitions, OffsetQuery::Latest, Isolation::ReadCommitted)
+        .await;
+    let found = answers[&partition(0)].as_ref().unwrap();
+    assert_eq!(found.offset, Some(41));
+    assert!(!late.requests(METADATA).is_empty());
+}
+
+/// Partitions whose leader is ready for one after the other, each within the time of a request and all of them not.
+#[tokio::test]
+async fn the_time_of_a_request_begins_anew_with_each_answer() {
+    let (port, own) = own_port();
+    let began = Instant::now();
+    let broker = FakeBroker::start(move |request| match request.api {
+        METADATA => metadata(&[own.load(Relaxed)], &[(1, 3); 4]),
+        LIST_OFFSETS => {
+            let ready = began.elapsed().as_millis() / 500;
+            ready_below(request, i32::try_from(ready).unwrap())
+        }
+        _ => versions(request),
+    })
+    .await;
+    port.store(broker.port, Relaxed);
+    let partitions = [0, 1, 2, 3].map(partition);
+    let quick = [("reconnect.backoff.max.ms", "200")];
+    let answers = client_with(&broker.address(), Duration::from_secs(1), &quick)
+        .list_offsets(&partitions, OffsetQuery::Latest, Isolation::ReadCommitted)
+        .await;
+    for partition in &partitions {
+        assert!(answers[partition].is_ok(), "{answers:?}");
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1_500));
 }

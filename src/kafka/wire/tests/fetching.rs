@@ -9,8 +9,8 @@ use kbk_format::batch::{BatchBuilder, BatchOptions};
 use kbk_format::{Headers, Record};
 
 use super::support::{
-    EPOCHS, FETCH, FakeBroker, METADATA, Reply, Request, client_with, epoch_end, fetched, framed,
-    metadata, own_port, partition, versions,
+    API_VERSIONS, EPOCHS, FETCH, FakeBroker, METADATA, Reply, Request, client_with, epoch_end,
+    fetched, framed, metadata, own_port, partition, versions,
 };
 use crate::kafka::wire::{FetchEvent, FetchOptions, FetchRange, Fetcher, WireError};
 
@@ -485,4 +485,38 @@ async fn a_cancelled_call_loses_nothing() {
             next = fetched.next_position;
         }
     }
+}
+
+/// A source whose brokers have a second gets three batches from one that asks to be sent nothing for two after each, and answers without the
+/// partition once, as brokers do.
+#[tokio::test]
+async fn a_quota_that_makes_the_reader_wait_is_no_stall() {
+    let asked_before = AtomicUsize::new(0);
+    let broker = leader(1, move |request| match asked_before.fetch_add(1, Relaxed) {
+        1 => {
+            let mut body = 2_000_i32.to_be_bytes().to_vec();
+            body.extend([0; 10]);
+            Reply::Body(body)
+        }
+        _ => fetched(2_000, &[(0, 0, &batch(asked(request)))]),
+    })
+    .await;
+    let client = client_with(&broker.address(), Duration::from_secs(1), &[]);
+    let mut fetcher = client.fetcher(FetchOptions::default(), vec![range(0, Some(30))]);
+    for first in [0, 10, 20] {
+        let started = Instant::now();
+        assert_eq!(batches(&mut fetcher).await, (first, first + 10));
+        let waited = started.elapsed();
+        match first {
+            // What was received is not held back by the wait after it.
+            0 => assert!(waited < Duration::from_secs(1), "{waited:?}"),
+            _ => assert!(waited >= Duration::from_millis(1_900), "{waited:?}"),
+        }
+        assert!(client.silence_since(tokio::time::Instant::now()).is_zero());
+    }
+    let end = event(&mut fetcher).await;
+    assert!(matches!(end, FetchEvent::Finished(_)), "{end:?}");
+    assert_eq!(broker.requests(FETCH).len(), 4);
+    // One to look up the leader, and one to read.
+    assert_eq!(broker.requests(API_VERSIONS).len(), 2 * 2);
 }

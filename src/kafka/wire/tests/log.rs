@@ -25,6 +25,8 @@ pub(super) enum Fault {
     ErrorAfter(i16),
     /// Done by a broker that no longer leads.
     Moved,
+    /// Done, and the broker asks to be sent nothing for this many milliseconds.
+    Throttled(i32),
 }
 
 /// A batch in the log.
@@ -258,7 +260,11 @@ impl Log {
                 *leader = 3 - *leader;
             }
         }
-        answer.extend(0_i32.to_be_bytes());
+        let throttle_ms = match fault {
+            Fault::Throttled(throttle_ms) => throttle_ms,
+            _ => 0,
+        };
+        answer.extend(throttle_ms.to_be_bytes());
         answer
     }
 

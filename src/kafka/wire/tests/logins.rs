@@ -112,12 +112,12 @@ async fn a_login_without_end_is_ended() {
 
 #[tokio::test]
 async fn a_session_is_renewed_on_the_same_connection_before_it_ends() {
-    let broker = FakeBroker::start(|it| logging_in(it, answer(0, "", b"", 1000))).await;
+    let broker = FakeBroker::start(|it| logging_in(it, answer(0, "", b"", 2000))).await;
     let client = client(&broker, "PLAIN");
     client.metadata(None).await.unwrap();
     client.metadata(None).await.unwrap();
     assert_eq!(broker.requests(SASL_AUTHENTICATE).len(), 1);
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    tokio::time::sleep(Duration::from_millis(1800)).await;
     client.metadata(None).await.unwrap();
     assert_eq!(broker.requests(SASL_AUTHENTICATE).len(), 2);
     assert_eq!(broker.requests(SASL_HANDSHAKE).len(), 2);

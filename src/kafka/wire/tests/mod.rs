@@ -7,5 +7,5 @@ mod hostile;
 mod log;
 mod logins;
 mod producing;
-mod support;
+pub(in crate::kafka) mod support;
 mod whole_batches;

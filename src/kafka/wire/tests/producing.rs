@@ -390,3 +390,56 @@ fn a_commit_without_an_answer_leaves_the_producer_alone() {
     sink.abort().unwrap();
     assert_eq!(cluster.count(END_TXN), asked, "its outcome is unknown");
 }
+
+/// The brokers have three seconds to answer, and a quota makes the producer wait for four.
+#[test]
+fn a_quota_that_makes_the_producer_wait_is_no_silence() {
+    const THROTTLE_MS: i32 = 4_000;
+    for options in [small(), transactional()] {
+        let runtime = runtime();
+        let faults: Faults = Box::new(|api, number| match api == PRODUCE && number < 2 {
+            true => Fault::Throttled(THROTTLE_MS),
+            false => Fault::None,
+        });
+        let cluster = runtime.block_on(Cluster::start(1, faults));
+        let quick = settings(&cluster.address(), Duration::from_secs(3), &[]);
+        let mut sink = WireSink::open(&quick, options).unwrap();
+        sink.set_targets(vec![partition(0)]).unwrap();
+        let began = Instant::now();
+        let mut sent = vec![Vec::new()];
+        for offset in 0..30_i64 {
+            sink.begin().ok();
+            let value = format!("value {offset}").into_bytes();
+            sink.send(0, &record(offset, &value)).unwrap();
+            sent[0].push((offset, value));
+            if offset % 10 == 9 {
+                sink.flush().unwrap();
+            }
+        }
+        let least = Duration::from_millis(u64::from(THROTTLE_MS.unsigned_abs()));
+        assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+        check_log(&cluster, &mut sink, &sent);
+    }
+}
+
+#[test]
+fn a_quota_does_not_keep_a_producer_that_is_to_stop() {
+    let runtime = runtime();
+    let faults: Faults = Box::new(|api, _| match api {
+        PRODUCE => Fault::Throttled(3_600_000),
+        _ => Fault::None,
+    });
+    let cluster = runtime.block_on(Cluster::start(1, faults));
+    let began = Instant::now();
+    let options = SinkOptions {
+        stop: crate::kafka::StopRequest::new(move || began.elapsed() > Duration::from_secs(1)),
+        ..small()
+    };
+    let mut sink = sink(&cluster, options).unwrap();
+    sink.send(0, &record(0, b"one")).unwrap();
+    sink.flush().unwrap();
+    sink.send(0, &record(1, b"two")).unwrap();
+    let error = sink.flush().unwrap_err().to_string();
+    assert!(error.contains("since a quota is exceeded"), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{error}");
+}

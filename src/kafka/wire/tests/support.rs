@@ -11,33 +11,33 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::kafka::wire::{WireClient, WireSettings};
 use crate::kafka::{ClientSettings, TopicPartition};
 
-pub(super) const PRODUCE: i16 = 0;
-pub(super) const FETCH: i16 = 1;
-pub(super) const LIST_OFFSETS: i16 = 2;
-pub(super) const METADATA: i16 = 3;
-pub(super) const FIND_COORDINATOR: i16 = 10;
-pub(super) const SASL_HANDSHAKE: i16 = 17;
-pub(super) const SASL_AUTHENTICATE: i16 = 36;
-pub(super) const API_VERSIONS: i16 = 18;
-pub(super) const INIT_PRODUCER_ID: i16 = 22;
-pub(super) const EPOCHS: i16 = 23;
-pub(super) const ADD_PARTITIONS: i16 = 24;
-pub(super) const ADD_OFFSETS: i16 = 25;
-pub(super) const END_TXN: i16 = 26;
-pub(super) const TXN_OFFSET_COMMIT: i16 = 28;
+pub(in crate::kafka) const PRODUCE: i16 = 0;
+pub(in crate::kafka) const FETCH: i16 = 1;
+pub(in crate::kafka) const LIST_OFFSETS: i16 = 2;
+pub(in crate::kafka) const METADATA: i16 = 3;
+pub(in crate::kafka) const FIND_COORDINATOR: i16 = 10;
+pub(in crate::kafka) const SASL_HANDSHAKE: i16 = 17;
+pub(in crate::kafka) const SASL_AUTHENTICATE: i16 = 36;
+pub(in crate::kafka) const API_VERSIONS: i16 = 18;
+pub(in crate::kafka) const INIT_PRODUCER_ID: i16 = 22;
+pub(in crate::kafka) const EPOCHS: i16 = 23;
+pub(in crate::kafka) const ADD_PARTITIONS: i16 = 24;
+pub(in crate::kafka) const ADD_OFFSETS: i16 = 25;
+pub(in crate::kafka) const END_TXN: i16 = 26;
+pub(in crate::kafka) const TXN_OFFSET_COMMIT: i16 = 28;
 
 /// A request as a broker sees it.
 #[derive(Clone, Debug)]
-pub(super) struct Request {
-    pub(super) api: i16,
-    pub(super) version: i16,
-    pub(super) correlation_id: i32,
-    pub(super) body: Vec<u8>,
+pub(in crate::kafka) struct Request {
+    pub(in crate::kafka) api: i16,
+    pub(in crate::kafka) version: i16,
+    pub(in crate::kafka) correlation_id: i32,
+    pub(in crate::kafka) body: Vec<u8>,
 }
 
 /// What a broker does with a request.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(in crate::kafka) enum Reply {
     /// A response with the correlation id of the request, and this body.
     Body(Vec<u8>),
     /// These bytes, length and all.
@@ -49,17 +49,19 @@ pub(super) enum Reply {
 }
 
 /// A broker that answers each request by a function of the test's.
-pub(super) struct FakeBroker {
-    pub(super) port: u16,
+pub(in crate::kafka) struct FakeBroker {
+    pub(in crate::kafka) port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
 impl FakeBroker {
-    pub(super) async fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+    pub(in crate::kafka) async fn start(
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         FakeBroker::start_at("127.0.0.1:0", answer).await
     }
 
-    pub(super) async fn start_at(
+    pub(in crate::kafka) async fn start_at(
         address: &str,
         answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -75,19 +77,19 @@ impl FakeBroker {
         FakeBroker { port, seen }
     }
 
-    pub(super) fn address(&self) -> String {
+    pub(in crate::kafka) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
     /// Returns the requests of one kind so far.
-    pub(super) fn requests(&self, api: i16) -> Vec<Request> {
+    pub(in crate::kafka) fn requests(&self, api: i16) -> Vec<Request> {
         let seen = self.seen.lock().unwrap();
         seen.iter().filter(|it| it.api == api).cloned().collect()
     }
 }
 
 /// A port that a broker's answers name, and that is known once the broker is started.
-pub(super) fn own_port() -> (Arc<AtomicU16>, Arc<AtomicU16>) {
+pub(in crate::kafka) fn own_port() -> (Arc<AtomicU16>, Arc<AtomicU16>) {
     let port = Arc::new(AtomicU16::new(0));
     (Arc::clone(&port), port)
 }
@@ -126,7 +128,7 @@ async fn serve(
     }
 }
 
-pub(super) fn framed(correlation_id: i32, body: &[u8]) -> Vec<u8> {
+pub(in crate::kafka) fn framed(correlation_id: i32, body: &[u8]) -> Vec<u8> {
     let mut frame = i32::try_from(body.len() + 4)
         .unwrap()
         .to_be_bytes()
@@ -137,7 +139,12 @@ pub(super) fn framed(correlation_id: i32, body: &[u8]) -> Vec<u8> {
 }
 
 /// The versions of a broker without flexible versions: Apache Kafka 2.3.
-pub(super) fn versions(request: &Request) -> Reply {
+pub(in crate::kafka) fn versions(request: &Request) -> Reply {
+    versions_and(request, &[])
+}
+
+/// The same with further requests, each with its number and versions.
+pub(in crate::kafka) fn versions_and(request: &Request, more: &[[i16; 3]]) -> Reply {
     let mut body = Vec::new();
     if request.version > 2 {
         body.extend(35_i16.to_be_bytes());
@@ -160,25 +167,26 @@ pub(super) fn versions(request: &Request) -> Reply {
         [END_TXN, 0, 2],
         [TXN_OFFSET_COMMIT, 0, 2],
     ];
+    let ranges = [&ranges, more].concat();
     body.extend(0_i16.to_be_bytes());
     body.extend(i32::try_from(ranges.len()).unwrap().to_be_bytes());
     body.extend(ranges.as_flattened().iter().flat_map(|it| it.to_be_bytes()));
     Reply::Body(body)
 }
 
-pub(super) fn text(body: &mut Vec<u8>, text: &str) {
+pub(in crate::kafka) fn text(body: &mut Vec<u8>, text: &str) {
     body.extend(i16::try_from(text.len()).unwrap().to_be_bytes());
     body.extend(text.as_bytes());
 }
 
-pub(super) const TOPIC: &str = "orders";
+pub(in crate::kafka) const TOPIC: &str = "orders";
 
-pub(super) fn partition(number: i32) -> TopicPartition {
+pub(in crate::kafka) fn partition(number: i32) -> TopicPartition {
     TopicPartition::new(TOPIC, PartitionNumber::new(number).unwrap())
 }
 
 /// Metadata of version 8: brokers 1, 2… at these ports, and the leaders and epochs of the topic's partitions.
-pub(super) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
+pub(in crate::kafka) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
     let mut body = 0_i32.to_be_bytes().to_vec();
     body.extend(i32::try_from(ports.len()).unwrap().to_be_bytes());
     for (id, port) in (1_i32..).zip(ports) {
@@ -208,7 +216,7 @@ pub(super) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
 }
 
 /// A Fetch response of version 11: the error and the records of each partition.
-pub(super) fn fetched(throttle_ms: i32, partitions: &[(i32, i16, &[u8])]) -> Reply {
+pub(in crate::kafka) fn fetched(throttle_ms: i32, partitions: &[(i32, i16, &[u8])]) -> Reply {
     let mut body = throttle_ms.to_be_bytes().to_vec();
     body.extend([0; 6]);
     body.extend(1_i32.to_be_bytes());
@@ -226,8 +234,35 @@ pub(super) fn fetched(throttle_ms: i32, partitions: &[(i32, i16, &[u8])]) -> Rep
     Reply::Body(body)
 }
 
+/// A ListOffsets response of version 5 about the partitions that are asked about: of those up to a number an offset, of the others that the
+/// broker does not lead them.
+pub(in crate::kafka) fn ready_below(request: &Request, ready: i32) -> Reply {
+    // Replica, isolation level, one topic of six letters, the number of partitions; 16 bytes each.
+    let asked = request.body[4 + 1 + 4 + 8 + 4..].chunks(16);
+    let asked: Vec<i32> = asked
+        .map(|it| i32::from_be_bytes(it[..4].try_into().unwrap()))
+        .collect();
+    let mut body = 0_i32.to_be_bytes().to_vec();
+    body.extend(1_i32.to_be_bytes());
+    body.extend([0, 6]);
+    body.extend(b"orders");
+    body.extend(i32::try_from(asked.len()).unwrap().to_be_bytes());
+    for number in asked {
+        let (error, offset) = match number <= ready {
+            true => (0_i16, 41_i64),
+            false => (6, -1),
+        };
+        body.extend(number.to_be_bytes());
+        body.extend(error.to_be_bytes());
+        body.extend((-1_i64).to_be_bytes());
+        body.extend(offset.to_be_bytes());
+        body.extend(3_i32.to_be_bytes());
+    }
+    Reply::Body(body)
+}
+
 /// The answer of version 3 about where an epoch of partition 0 ends.
-pub(super) fn epoch_end(epoch: i32, end_offset: i64) -> Reply {
+pub(in crate::kafka) fn epoch_end(epoch: i32, end_offset: i64) -> Reply {
     let mut body = 0_i32.to_be_bytes().to_vec();
     body.extend(1_i32.to_be_bytes());
     text(&mut body, TOPIC);
@@ -240,11 +275,11 @@ pub(super) fn epoch_end(epoch: i32, end_offset: i64) -> Reply {
 }
 
 /// A client whose requests have a second.
-pub(super) fn client(bootstrap: &str) -> WireClient {
+pub(in crate::kafka) fn client(bootstrap: &str) -> WireClient {
     client_with(bootstrap, Duration::from_secs(1), &[])
 }
 
-pub(super) fn client_with(
+pub(in crate::kafka) fn client_with(
     bootstrap: &str,
     timeout: Duration,
     properties: &[(&str, &str)],
@@ -253,7 +288,7 @@ pub(super) fn client_with(
     WireClient::new(WireSettings::new(&settings).unwrap())
 }
 
-pub(super) fn settings(
+pub(in crate::kafka) fn settings(
     bootstrap: &str,
     timeout: Duration,
     properties: &[(&str, &str)],

@@ -11,6 +11,7 @@ use super::log::{Cluster, Fault, Faults};
 use super::producing::{draw, sink, small};
 use super::support::{PRODUCE, TOPIC};
 use crate::kafka::wire::WireSink;
+use crate::kafka::wire::whole_batch::Treatment;
 use crate::kafka::{KafkaError, SinkOptions, WholeBatches};
 
 /// A record with the time that all have, as batches with times of a broker need.
@@ -55,6 +56,30 @@ fn send(sink: &mut WireSink, bytes: &Bytes, records: &[(i64, Vec<u8>)]) -> bool 
         }
     }
     taken
+}
+
+#[test]
+fn few_bytes_of_many_records_are_no_small_batch() {
+    let rules = WholeBatches {
+        codec: None,
+        most_bytes: 1 << 20,
+    };
+    let treated = |codec, records: i64| {
+        let options = BatchOptions {
+            codec,
+            ..BatchOptions::default()
+        };
+        let records: Vec<_> = (0..records).map(|at| (at, vec![b'x'; 1_000])).collect();
+        let bytes = batch(options, &records);
+        rules.treat(&RecordBatch::parse(&bytes, 0).unwrap())
+    };
+    for codec in [BatchCodec::Lz4, BatchCodec::Zstd] {
+        assert_eq!(treated(codec, 10), Treatment::Merged(codec));
+        assert_eq!(treated(codec, 400), Treatment::AsItIs, "{codec:?}");
+    }
+    let plain = BatchCodec::None;
+    assert_eq!(treated(plain, 100), Treatment::Merged(plain));
+    assert_eq!(treated(plain, 400), Treatment::AsItIs);
 }
 
 /// Fails unless the log has these records, in order, at the offsets that were reported; returns the records of each batch.
@@ -102,7 +127,8 @@ fn each_record_of_any_batches_arrives_once_and_in_order_whatever_fails() {
         let asked = (seed % 3 == 0).then_some(BatchCodec::Lz4);
         let options = SinkOptions {
             batch_bytes: 3_000,
-            queue_bytes: 60_000,
+            // Less than a record of the largest, in every other run.
+            queue_bytes: [60_000, 5_000][usize::try_from(seed % 2).unwrap()],
             whole_batches: rules(asked, 40_000),
             ..SinkOptions::default()
         };

@@ -16,27 +16,22 @@ use object_store::{
 };
 
 use super::super::clock::{Clock, Wait};
+use crate::testing::split_mix::SplitMix64;
 
 /// Turns of all tasks until each has either ended or sleeps.
 const TURNS: usize = 16;
 
-/// SplitMix64.
 #[derive(Debug)]
-pub(super) struct Random(Mutex<u64>);
+pub(super) struct Random(Mutex<SplitMix64>);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
-        Random(Mutex::new(seed ^ 0x9e37_79b9_7f4a_7c15))
+        Random(Mutex::new(SplitMix64(seed ^ 0x9e37_79b9_7f4a_7c15)))
     }
 
     /// Returns a number below `limit`.
     pub(super) fn below(&self, limit: u64) -> u64 {
-        let mut state = lock(&self.0);
-        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = *state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
+        lock(&self.0).next() % limit
     }
 
     pub(super) fn once_in(&self, times: u64) -> bool {

@@ -8,16 +8,15 @@
 //! | of those that overlap all finish, one after the other | unless they crash |
 //! | where claims are removed again and again, one finishes at least | |
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Change, ClaimedTopic, Digested, Hex, Id, Identity, Key, PartitionChange, PartitionId,
-    RepoError, Repository, SegmentEntry, Snapshot, Store, TopicChange, WriteBase,
+    Change, ClaimedTopic, Digested, Hex, Id, Identity, Key, PartitionId, RepoError, Repository,
+    SegmentEntry, Snapshot, Store, WriteBase,
 };
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -27,6 +26,8 @@ use super::super::claim::{ClaimError, ClaimRequest, Protocol, claim_within};
 use super::super::{ClaimEvent, ClaimLost, HeldClaim};
 use super::stalling::{Random, SimClock, StallingStore};
 use crate::claims::clock::Clock;
+use crate::testing;
+use crate::testing::change::{partition_change, topic_change};
 
 const TOPIC_ID: Id = Hex([7; 16]);
 const ATTEMPTS: usize = 60;
@@ -324,39 +325,12 @@ pub(super) fn change(
         let end = before.map_or(0, |state| state.end_offset);
         let (middle, new_end) = (end + offsets, end + 2 * offsets);
         let segments = vec![segment(&id, end, middle), segment(&id, middle, new_end)];
-        TopicChange {
-            name: id.topic.clone(),
-            topic_id: id.topic_id,
-            kafka_id: Some(id.topic_id),
-            internal: false,
-            replication_factor: 1,
-            config: None,
-            partitions: vec![PartitionChange {
-                partition: id.partition,
-                log_start_offset: 0,
-                high_watermark: new_end,
-                last_stable_offset: new_end,
-                incomplete: None,
-                segments,
-                lost: Vec::new(),
-            }],
-        }
+        topic_change(&id, vec![partition_change(id.partition, new_end, segments)])
     });
     let topics = topics.collect();
     Change {
-        read_after: base.as_ref().map_or(0, |base| base.sequence),
-        base,
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: Timestamp::UNIX_EPOCH,
-        created_at: Timestamp::UNIX_EPOCH,
         writer: "simulation".to_owned(),
-        cluster_id: None,
-        topics,
-        gone: Vec::new(),
-        unseen: Vec::new(),
-        groups: None,
-        acls: None,
+        ..testing::change::change(base, topics)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Compactions of random repositories against a plain model, on stores that fail, and beside other writers.
 
+mod model;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ use kbk_format::repo::{RepoErrorKind, SegmentReader};
 use kbk_format::{Compression, KeyFilterBits};
 
 use self::world::{World, id, options};
-use super::{CompactError, CompactFindingKind, CompactOptions, KeepLatest, KeyFilters};
+use super::{CompactFindingKind, CompactOptions, KeepLatest, KeyFilters};
+use crate::maintenance::MaintenanceError;
 use crate::read::GapReasons;
 use crate::testing::as_batches::SegmentKind;
 use crate::testing::faulty::Withheld;
@@ -142,10 +144,8 @@ async fn a_dry_run_says_what_a_run_does_and_writes_nothing() {
         let world = World::random(seed).await;
         let options = random_options(&mut Random::new(seed));
         let before = world.keys().await;
-        let dry = CompactOptions {
-            dry_run: true,
-            ..options.clone()
-        };
+        let mut dry = options.clone();
+        dry.run.dry_run = true;
         let planned = world.compact(&dry).await.unwrap();
         assert_eq!(world.keys().await, before);
         let done = world.compact(&options).await.unwrap();
@@ -409,7 +409,7 @@ async fn a_store_that_returns_something_else_is_not_believed() {
     let before = world.read().await;
     let refused = world.compact_lying(&options()).await;
     assert!(
-        matches!(refused, Err(CompactError::NotProven { .. })),
+        matches!(refused, Err(MaintenanceError::NotProven { .. })),
         "{refused:?}"
     );
     assert_eq!(world.read().await, before);

@@ -11,15 +11,19 @@ use kbk_format::repo::{
 };
 use kbk_format::{
     BlockDecoder, Columns, Compression, FileHeader, Gap, GapReason, Header, Headers,
-    IsolationLevel, KeyFilter, KeyFilterBits, SegmentWriter, Streams, TimestampType, WriterOptions,
+    IsolationLevel, KeyFilter, KeyFilterBits, SegmentSummary, SegmentWriter, Streams,
+    TimestampType, WriterOptions,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest as _, Sha256};
 
-use crate::compact::{CompactError, CompactOptions, CompactReport, KeyFilters, compact};
+pub(crate) use super::model::{Model, Record};
+use crate::compact::{CompactOptions, CompactReport, KeyFilters, compact};
+use crate::maintenance::{MaintenanceError, MaintenanceOptions};
 use crate::testing::as_batches::SegmentKind;
+use crate::testing::change::{change, partition_change, topic_change};
 use crate::testing::faulty::{Faults, FaultyStore, Withheld};
 use crate::testing::lying::Lying;
 use crate::testing::random::Random;
@@ -29,63 +33,6 @@ const PARTITIONS: u16 = 3;
 
 /// The segments of each partition.
 pub(crate) type Segments = BTreeMap<PartitionId, Vec<SegmentEntry>>;
-
-/// A record, owned, with its timestamp type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) timestamp: i64,
-    pub(crate) timestamp_type: TimestampType,
-    pub(crate) key: Option<Vec<u8>>,
-    pub(crate) value: Option<Vec<u8>>,
-    pub(crate) headers: Vec<(Vec<u8>, Option<Vec<u8>>)>,
-}
-
-/// What a partition holds: each of its offsets has a record or a reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Model {
-    pub(crate) records: BTreeMap<i64, Record>,
-    pub(crate) gaps: BTreeMap<i64, GapReason>,
-    pub(crate) end: i64,
-}
-
-impl Model {
-    pub(crate) fn len(&self) -> u64 {
-        self.records.len() as u64
-    }
-
-    pub(crate) fn get(&self, offset: i64) -> Option<&Record> {
-        self.records.get(&offset)
-    }
-
-    pub(crate) fn gaps(&self) -> &BTreeMap<i64, GapReason> {
-        &self.gaps
-    }
-
-    /// Removes what is superseded below an offset, and returns how many old tombstones went besides.
-    fn keep_latest(&mut self, end: i64, tombstones_from: Option<i64>) -> u64 {
-        let mut latest = BTreeMap::new();
-        for (offset, record) in self.records.range(..end) {
-            if let Some(key) = &record.key {
-                latest.insert(key.clone(), *offset);
-            }
-        }
-        let last = self.records.range(..end).last().map(|(offset, _)| *offset);
-        let all = self.records.range(..end);
-        let removed = all.filter_map(|(offset, record)| {
-            let is_latest = latest[record.key.as_ref()?] == *offset;
-            let old = tombstones_from.is_some_and(|from| {
-                record.value.is_none() && record.timestamp != -1 && record.timestamp < from
-            });
-            (!is_latest || old && Some(*offset) != last).then_some((*offset, is_latest))
-        });
-        let removed: Vec<(i64, bool)> = removed.collect();
-        for (offset, _) in &removed {
-            self.records.remove(offset);
-            self.gaps.insert(*offset, GapReason::Compacted);
-        }
-        removed.iter().filter(|(_, is_latest)| *is_latest).count() as u64
-    }
-}
 
 pub(crate) fn id(partition: u16) -> PartitionId {
     PartitionId {
@@ -104,10 +51,12 @@ pub(crate) fn options() -> CompactOptions {
         older_than: None,
         keep: None,
         key_memory: 1 << 20,
-        dry_run: false,
-        writer: "test".to_owned(),
-        policy: "test".to_owned(),
-        now: Timestamp::UNIX_EPOCH,
+        run: MaintenanceOptions {
+            dry_run: false,
+            writer: "test".to_owned(),
+            policy: "test".to_owned(),
+            now: Timestamp::UNIX_EPOCH,
+        },
     }
 }
 
@@ -141,6 +90,21 @@ impl World {
         for round in 0..40 {
             world.backup(seed * 100 + round).await;
         }
+        world
+    }
+
+    /// Makes one of a single partition, which has this segment.
+    pub(crate) async fn of_segment(segment: (Vec<u8>, SegmentSummary)) -> World {
+        let world = World::empty(1).await;
+        let entry = world.put(&id(0), segment).await;
+        let mut change = world.prepare_backup(1).await.change;
+        let partitions = &mut change.topics[0].partitions;
+        partitions.truncate(1);
+        partitions[0].high_watermark = entry.end_offset;
+        partitions[0].last_stable_offset = entry.end_offset;
+        partitions[0].lost.clear();
+        partitions[0].segments = vec![entry];
+        world.open().await.commit(&change).await.unwrap();
         world
     }
 
@@ -194,7 +158,7 @@ impl World {
     pub(crate) async fn compact(
         &self,
         options: &CompactOptions,
-    ) -> Result<CompactReport, CompactError> {
+    ) -> Result<CompactReport, MaintenanceError> {
         let snapshot = self.latest().await;
         self.compact_of(&snapshot, options).await
     }
@@ -204,7 +168,7 @@ impl World {
         &self,
         options: &CompactOptions,
         withheld: Withheld,
-    ) -> Result<CompactReport, CompactError> {
+    ) -> Result<CompactReport, MaintenanceError> {
         let snapshot = self.latest().await;
         run(&self.open_without(withheld).await, &snapshot, options).await
     }
@@ -213,7 +177,7 @@ impl World {
         &self,
         snapshot: &Snapshot,
         options: &CompactOptions,
-    ) -> Result<CompactReport, CompactError> {
+    ) -> Result<CompactReport, MaintenanceError> {
         run(&self.open().await, snapshot, options).await
     }
 
@@ -223,7 +187,7 @@ impl World {
         options: &CompactOptions,
         percent: u64,
         calls: Option<u64>,
-    ) -> Result<CompactReport, CompactError> {
+    ) -> Result<CompactReport, MaintenanceError> {
         let snapshot = self.latest().await;
         let store = self.store(percent, calls, Random::new(percent + calls.unwrap_or(0)));
         let repository = Repository::open(store).await?;
@@ -234,7 +198,7 @@ impl World {
     pub(crate) async fn compact_lying(
         &self,
         options: &CompactOptions,
-    ) -> Result<CompactReport, CompactError> {
+    ) -> Result<CompactReport, MaintenanceError> {
         let snapshot = self.latest().await;
         run(&self.open_lying().await, &snapshot, options).await
     }
@@ -314,39 +278,18 @@ impl World {
             model.end = at;
             added.push((id, model));
             partitions.push(PartitionChange {
-                partition: partition.into(),
-                log_start_offset: 0,
-                high_watermark: at,
-                last_stable_offset: at,
-                incomplete: None,
-                segments,
                 lost,
+                ..partition_change(partition.into(), at, segments)
             });
         }
-        let change = Change {
-            read_after: base.as_ref().map_or(0, |base| base.sequence),
-            base,
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
-            created_at: Timestamp::UNIX_EPOCH,
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics: vec![TopicChange {
-                name: id(0).topic,
-                topic_id: id(0).topic_id,
-                kafka_id: None,
-                internal: false,
-                replication_factor: 1,
-                config: None,
-                partitions,
-            }],
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
+        let topic = TopicChange {
+            kafka_id: None,
+            ..topic_change(&id(0), partitions)
         };
-        Prepared { change, added }
+        Prepared {
+            change: change(base, vec![topic]),
+            added,
+        }
     }
 
     /// Writes a segment of random records, gaps, types and compression.
@@ -429,7 +372,14 @@ impl World {
             }
         }
         let (bytes, summary) = writer.seal(end, default_reason).unwrap();
-        let (bytes, summary) = self.kind.convert(bytes, summary);
+        self.put(id, self.kind.convert(bytes, summary)).await
+    }
+
+    async fn put(
+        &self,
+        id: &PartitionId,
+        (bytes, summary): (Vec<u8>, SegmentSummary),
+    ) -> SegmentEntry {
         let uploaded = Uploaded {
             sha256: Hex(Sha256::digest(&bytes).into()),
             size: bytes.len() as u64,
@@ -647,7 +597,7 @@ async fn run(
     repository: &Repository,
     snapshot: &Snapshot,
     options: &CompactOptions,
-) -> Result<CompactReport, CompactError> {
+) -> Result<CompactReport, MaintenanceError> {
     let topics = snapshot.topics.iter();
     let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
     compact(repository, snapshot, &topics, options, Arc::new(())).await

@@ -14,7 +14,8 @@ use super::{backed_up, copied, run, with_segments_in_each};
 use crate::copy::repair::Repair;
 use crate::copy::transfer::Transfer;
 use crate::copy::{CopyFindingKind, CopySelection};
-use crate::recover::{self, RecoverEvents, RecoverOptions};
+use crate::maintenance::MaintenanceOptions;
+use crate::recover::{self, RecoverEvents};
 use crate::testing::faulty::Withheld;
 
 #[test]
@@ -111,7 +112,7 @@ fn what_a_recovery_replaced_is_copied_from_it_and_nothing_is_missing() {
         let topics = topics.map(|it| (it.name.clone(), it.topic_id)).collect();
         let events: Arc<dyn RecoverEvents> = Arc::new(|_: u64| ());
         let plan = recover::plan(&from, &newest, &topics, false, &events).await;
-        let options = RecoverOptions {
+        let options = MaintenanceOptions {
             dry_run: false,
             writer: "test".to_owned(),
             policy: "test".to_owned(),

@@ -5,13 +5,14 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use kbk_format::repo::{Change, CopiedPartition, Digested, RepoErrorKind, Snapshot};
+use kbk_format::repo::{CopiedPartition, Digested, RepoErrorKind, Snapshot};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::runtime::Runtime;
 
 use self::world::{NAMES, World, only_not_joined};
 use super::{CopyError, CopyFindingKind, CopyReport, CopySelection};
+use crate::testing::change::change;
 
 fn run<T>(work: impl Future<Output = T>) -> T {
     Runtime::new().unwrap().block_on(work)
@@ -374,21 +375,7 @@ fn what_has_gone_another_way_is_refused_and_left_as_it_is() {
         // A backup of its own.
         let to = world.to.open().await;
         let newest = to.latest().await.unwrap().unwrap();
-        let change = Change {
-            read_after: newest.sequence,
-            ignored: Default::default(),
-            base: Some(newest),
-            nonce: kbk_format::repo::Id::random(),
-            started_at: jiff::Timestamp::UNIX_EPOCH,
-            created_at: jiff::Timestamp::UNIX_EPOCH,
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics: Vec::new(),
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
-        };
+        let change = change(Some(newest), Vec::new());
         let promoted: Digested<Snapshot> = to.commit(&change).await.unwrap();
         assert_eq!((promoted.sequence, promoted.backup()), (3, 3));
         assert_eq!(promoted.origin, None);
@@ -451,6 +438,81 @@ fn an_origin_that_went_back_is_refused() {
             refused.unwrap(),
             Err(CopyError::OtherHistory { sequence: 3, .. })
         ));
+    });
+}
+
+/// The newest snapshot is gone, and the hint still names it: an older one does not pass for it.
+#[test]
+fn an_origin_whose_newest_snapshot_is_gone_is_copied_up_to_the_one_before_and_the_missing_one_is_named()
+ {
+    run(async {
+        let mut world = with_segments_in_each(3).await;
+        let third = Path::from("snapshots/00000000000000000003.json");
+        let bytes = world.from.object(third.as_ref()).await.unwrap();
+        world.from.objects.delete(&third).await.unwrap();
+        let named = |report: &CopyReport| {
+            let found = report.findings.iter().map(|it| (it.kind, it.origin));
+            let found: Vec<_> = found.collect();
+            assert_eq!(found, [(CopyFindingKind::DamagedSnapshot, 3)], "{report:?}");
+            report
+                .snapshots
+                .iter()
+                .map(|it| it.origin)
+                .collect::<Vec<_>>()
+        };
+        let refused = world.copy(CopySelection::Latest, NAMES.to_vec(), None);
+        let refused = refused.await.unwrap().unwrap_err().to_string();
+        assert!(refused.contains("latest.json names it"), "{refused}");
+        let report = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert_eq!(named(&report.unwrap().unwrap()), [1, 2]);
+        // Nothing is new, and something is missing all the same.
+        let report = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(named(&report.unwrap().unwrap()).is_empty());
+        // What does not select it says nothing of it.
+        let report = world
+            .copy(CopySelection::Range(1, 2), NAMES.to_vec(), None)
+            .await;
+        assert!(report.unwrap().unwrap().is_whole());
+        world.from.objects.put(&third, bytes.into()).await.unwrap();
+        let report = copied(&mut world).await;
+        assert!(report.is_whole(), "{report:?}");
+        world.check(&NAMES).await;
+        // The copy has it, and the origin is not what was copied any more.
+        world.from.objects.delete(&third).await.unwrap();
+        let refused = world.copy(CopySelection::New, NAMES.to_vec(), None).await;
+        assert!(matches!(
+            refused.unwrap(),
+            Err(CopyError::OtherHistory { sequence: 3, .. })
+        ));
+    });
+}
+
+/// A snapshot between others is gone, and was not forgotten: a copy of all snapshots names it.
+#[test]
+fn an_older_snapshot_of_the_origin_that_is_gone_is_named_and_the_others_are_copied() {
+    run(async {
+        for (wanted, is_named, copied) in [
+            (CopySelection::New, true, vec![1, 3]),
+            (CopySelection::Range(2, 3), true, vec![3]),
+            (CopySelection::Range(3, 3), false, vec![3]),
+            (CopySelection::Latest, false, vec![3]),
+        ] {
+            let mut world = with_segments_in_each(3).await;
+            let second = Path::from("snapshots/00000000000000000002.json");
+            world.from.objects.delete(&second).await.unwrap();
+            let report = world.copy(wanted, NAMES.to_vec(), None).await;
+            let report = report.unwrap().unwrap();
+            let found: Vec<_> = report
+                .findings
+                .iter()
+                .map(|it| (it.kind, it.origin))
+                .collect();
+            let expected = [(CopyFindingKind::DamagedSnapshot, 2)];
+            assert_eq!(found, expected[..usize::from(is_named)], "{wanted:?}");
+            assert_eq!(report.is_whole(), !is_named);
+            let snapshots: Vec<_> = report.snapshots.iter().map(|it| it.origin).collect();
+            assert_eq!(snapshots, copied, "{wanted:?}");
+        }
     });
 }
 

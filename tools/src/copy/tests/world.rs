@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 use crate::copy::{
     CopyError, CopyEvents, CopyFindingKind, CopyOptions, CopyReport, CopySelection, copy,
 };
+use crate::testing::change::{change, partition_change, topic_change};
 use crate::testing::faulty::{Faults, FaultyStore, Meanwhile, Withheld};
 use crate::testing::random::Random;
 
@@ -168,36 +169,15 @@ impl World {
         let repository = self.from.open().await;
         let newest = repository.latest().await.unwrap().unwrap();
         let now = Timestamp::from_second(self.clock).unwrap();
+        let partition = partition_change(0.into(), segment.end_offset, vec![segment]);
+        let topic = TopicChange {
+            kafka_id: old.kafka_id,
+            ..topic_change(&id, vec![partition])
+        };
         let change = Change {
-            read_after: newest.sequence,
-            ignored: BTreeSet::new(),
-            base: Some(newest),
-            nonce: Id::random(),
             started_at: now,
             created_at: now,
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics: vec![TopicChange {
-                name: old.name.clone(),
-                topic_id,
-                kafka_id: old.kafka_id,
-                internal: false,
-                replication_factor: 1,
-                config: None,
-                partitions: vec![PartitionChange {
-                    partition: 0.into(),
-                    log_start_offset: 0,
-                    high_watermark: segment.end_offset,
-                    last_stable_offset: segment.end_offset,
-                    incomplete: None,
-                    segments: vec![segment],
-                    lost: Vec::new(),
-                }],
-            }],
-            gone: Vec::new(),
-            unseen: Vec::new(),
-            groups: None,
-            acls: None,
+            ..change(Some(newest), vec![topic])
         };
         let committed = repository.commit(&change).await.unwrap();
         self.snapshots.insert(committed.sequence, committed);
@@ -309,13 +289,8 @@ impl World {
                     segments.push(segment);
                 }
                 partitions.push(PartitionChange {
-                    partition,
-                    log_start_offset: 0,
-                    high_watermark: end,
-                    last_stable_offset: end,
-                    incomplete: None,
-                    segments,
                     lost,
+                    ..partition_change(partition, end, segments)
                 });
             }
             topics.push(TopicChange {
@@ -338,17 +313,8 @@ impl World {
         let groups: Vec<GroupState> = groups.collect();
         let now = Timestamp::from_second(self.clock).unwrap();
         let change = Change {
-            read_after: newest.as_ref().map_or(0, |newest| newest.sequence),
-            ignored: BTreeSet::new(),
-            base: newest,
-            nonce: Id::random(),
             started_at: now,
             created_at: now,
-            writer: "test".to_owned(),
-            cluster_id: None,
-            topics,
-            gone: Vec::new(),
-            unseen: Vec::new(),
             groups: Some(FoundGroups {
                 taken_at: now,
                 groups: groups.into(),
@@ -359,6 +325,7 @@ impl World {
                 left_out: 0,
                 acls: Vec::<AclBinding>::new().into(),
             }),
+            ..change(newest, topics)
         };
         let committed = repository.commit(&change).await.unwrap();
         self.snapshots.insert(committed.sequence, committed);

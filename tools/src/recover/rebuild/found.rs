@@ -13,7 +13,7 @@ use kbk_format::repo::{
 use kbk_format::salvage::Known;
 use kbk_format::{
     BlockDecoder, Columns, ErrorClass, FileHeader, FormatError, GapReason, IsolationLevel, Salvage,
-    Segment, Streams, TimestampType,
+    Segment, TimestampType,
 };
 
 use object_store::ObjectStoreExt;
@@ -291,24 +291,51 @@ async fn inspect_as(
         }
         Err(error) => error.to_string(),
     };
-    let Some((base_offset, salt)) = stated else {
-        return Ok(Inspected::Unusable(Fate::Unreadable, damage));
-    };
+    let salt = stated.map(|(_, salt)| salt);
     let Some(source) = search(repository, &object.key.to_string(), object.bytes, salt).await?
     else {
         let detail = "it was removed while it was read".to_owned();
         return Ok(Inspected::Unusable(Fate::Unreadable, detail));
     };
     let salvage = &source.salvage;
+    // Nothing of it is of the segment that its name states: it may be the one that its header states.
+    if named.is_some() && salvage.pieces.is_empty() && salvage.header.is_none() {
+        let found = search(repository, &object.key.to_string(), object.bytes, None).await?;
+        let header = found.and_then(|found| found.salvage.header);
+        if let Some(other) = header.as_ref().and_then(partition_of) {
+            return Ok(Inspected::Stray(other));
+        }
+    }
     // Header and trailer state the same major: where one of them is valid with a known one, that of the other one is damaged.
     if is_later && salvage.header.is_none() {
         return Ok(Inspected::Unusable(Fate::Unsupported, damage));
     }
+    // Of one under the name of another, the header says what the footer would.
+    let of_header = salvage.header.as_ref();
+    let of_header = of_header.map(|header| (header.base_offset, header.salt()));
+    let of_header = of_header.filter(|(_, of_header)| {
+        let of_blocks = salvage.salt.map(|(salt, _)| salt);
+        of_blocks == Some(*of_header)
+    });
+    let Some((base_offset, salt)) = stated.or(of_header) else {
+        return Ok(Inspected::Unusable(Fate::Unreadable, damage));
+    };
     if let Some(header) = &salvage.header
         && let Some(detail) = misplaced(header, id, base_offset, salt)
     {
-        return Ok(Inspected::Unusable(Fate::Misplaced, detail));
+        let other = partition_of(header).filter(|_| named.is_some());
+        return Ok(match other {
+            Some(other) => Inspected::Stray(other),
+            None => Inspected::Unusable(Fate::Misplaced, detail),
+        });
     }
+    let damage = match (&salvage.header, named) {
+        (Some(header), None) => format!(
+            "{damage}; its header states that it is {}",
+            Key::segment(id, header.base_offset, &Hex(header.segment_id))
+        ),
+        _ => damage,
+    };
     let mut node = Node::damaged(object, (base_offset, salt), salvage, damage.clone());
     node.is_stray = named.is_none();
     node.without(salvage.default_reason(), || unnamed_gaps(&source))
@@ -332,7 +359,7 @@ async fn unnamed(
     count: u64,
 ) -> Result<Inspected, RepoError> {
     if count > 0 && matches!(reason, GapReason::Damaged | GapReason::Lost) {
-        let found = search(repository, &node.key, node.bytes, node.salt).await?;
+        let found = search(repository, &node.key, node.bytes, Some(node.salt)).await?;
         let source = found.ok_or_else(|| {
             let detail = "it was removed while it was read".to_owned();
             repository.store().damaged(&node.key, detail)
@@ -354,8 +381,7 @@ fn unnamed_gaps(source: &Source) -> Result<Offsets, FormatError> {
     let mut gaps = Vec::new();
     for piece in &source.salvage.pieces {
         let bytes = slices.get(piece.copy).copied().unwrap_or_default();
-        let (header, block) = piece.stored(bytes)?;
-        decoder.decode(&header, block, Streams::All, &mut columns)?;
+        piece.decode(bytes, &mut decoder, &mut columns)?;
         let mut at = piece.base_offset;
         for offset in columns.offsets() {
             gaps.push(at..*offset);
@@ -456,11 +482,12 @@ async fn beginning(store: &Store, file: &str, bytes: u64) -> Result<Vec<u8>, Rep
     }
 }
 
+/// Searches an object for the blocks of the segment with this salt, or of the one that it says it is.
 async fn search(
     repository: &Repository,
     key: &str,
     bytes: u64,
-    salt: [u8; 8],
+    salt: Option<[u8; 8]>,
 ) -> Result<Option<Source>, RepoError> {
     let Some(object) = fetch(repository.store(), key, bytes).await? else {
         return Ok(None);
@@ -468,7 +495,7 @@ async fn search(
     let object = Arc::new(object);
     let searched = tokio::task::spawn_blocking(move || {
         let known = Known {
-            salt: Some(salt),
+            salt,
             ..Known::default()
         };
         Source {
@@ -505,7 +532,7 @@ impl<'a> Loader<'a> {
         if let Some((_, source)) = loaded.find(|(key, _)| *key == node.key) {
             return Ok(Some(Arc::clone(source)));
         }
-        let found = match search(self.repository, &node.key, node.bytes, node.salt).await {
+        let found = match search(self.repository, &node.key, node.bytes, Some(node.salt)).await {
             Err(error)
                 if node.is_stated && self.repository.store().is_about_one_object(&error).await =>
             {

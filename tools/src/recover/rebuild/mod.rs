@@ -29,10 +29,12 @@
 //! | `plan` | what is to be done |
 //! | `run` | the writing |
 //! | `report` | what is reported |
+//! | `error` | why nothing was rebuilt |
 
 mod arrange;
 mod base;
 mod doubt;
+mod error;
 mod found;
 mod histories;
 mod judge;
@@ -44,9 +46,10 @@ mod sources;
 mod tests;
 
 pub use self::base::DamagedSnapshot;
-pub use self::plan::{RebuildError, RebuildPlan, plan_rebuild};
+pub use self::error::RebuildError;
+pub use self::plan::{RebuildPlan, plan_rebuild};
 pub use self::report::{
-    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, OtherFile, PartitionRebuild,
-    RebuildReport,
+    ClusterRow, EmptyTopic, Fate, IdentityRebuild, MissingTotals, ObjectRow, OtherFile,
+    PartitionRebuild, RebuildReport,
 };
 pub use self::run::{REBUILD, RebuildOptions, rebuild};

@@ -1,83 +1,31 @@
-//! What is to be done: the base, and what the objects of every partition prove.
+//! What is to be done: the base, and what the objects of every partition prove. `totals` compares it with what snapshots state.
+
+mod totals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kbk_format::PartitionNumber;
 use kbk_format::repo::{
     Id, Key, ListedObject, LostIdentity, PartitionId, PartitionState, RepoError, Repository,
     SegmentEntry, TopicName,
 };
+use kbk_format::{PartitionNumber, counted};
 
 use super::super::events::RecoverEvents;
 use super::super::ranges::Offsets;
-use super::super::run::RecoveryError;
 use super::super::written::Expected;
 use super::arrange::{Item, arrange};
 use super::base::{self, Base};
+use super::error::{MAX_PARTITION, RebuildError};
 use super::found::{self, Inspected, Loader, Node, inspect, inspect_stray};
 use super::histories::{self, Histories};
 use super::judge::Judging;
 use super::report::{
-    ClusterRow, Fate, IdentityRebuild, MissingTotals, ObjectRow, PartitionRebuild, RebuildReport,
+    EmptyTopic, Fate, IdentityRebuild, ObjectRow, PartitionRebuild, RebuildReport,
 };
 use super::sources::{expect, load};
-
-/// The highest partition of a topic. One folder with a larger number would become as many rows of empty partitions.
-const MAX_PARTITION: usize = 1_000_000;
-
-/// Why a rebuild ended. Nothing was committed.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// A store failed, or what it has cannot be used.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-    /// The newest snapshot needs no rebuild.
-    #[error(
-        "{repository} needs no rebuild: every row of its newest snapshot, {sequence}, can be read"
-    )]
-    Intact {
-        /// Where.
-        repository: String,
-        /// The snapshot.
-        sequence: u64,
-    },
-    /// There is no segment.
-    #[error("{0} has nothing to rebuild a snapshot from: no segment is left in data/")]
-    Nothing(String),
-    /// A folder states a partition that no topic has.
-    #[error(
-        "cannot rebuild {key}: it states partition {partition}, and no topic has more than {} partitions; move it away if it is not of this repository",
-        MAX_PARTITION
-    )]
-    Partition {
-        /// An object of the partition.
-        key: String,
-        /// Its number.
-        partition: PartitionNumber,
-    },
-    /// A new segment could not be written or proved.
-    #[error(transparent)]
-    Write(RecoveryError),
-    /// Another run has committed since the plan was made.
-    #[error(
-        "another run has committed a snapshot since this one looked; run the same command again"
-    )]
-    Overtaken,
-    /// An object changed since the plan was made.
-    #[error("{0} is not what it was when it was read; run the same command again")]
-    Changed(String),
-}
-
-impl From<RecoveryError> for RebuildError {
-    fn from(error: RecoveryError) -> RebuildError {
-        match error {
-            RecoveryError::Repo(error) => RebuildError::Repo(error),
-            error => RebuildError::Write(error),
-        }
-    }
-}
+use crate::import::INTERNAL;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -99,6 +47,7 @@ pub struct RebuildPlan {
 pub(super) struct PlannedTopic {
     pub(super) name: TopicName,
     pub(super) topic_id: Id,
+    pub(super) internal: bool,
     pub(super) written_ms: i64,
     pub(super) partitions: BTreeMap<PartitionNumber, PlannedPartition>,
 }
@@ -120,6 +69,30 @@ impl RebuildPlan {
     pub fn report(&self) -> &RebuildReport {
         &self.report
     }
+
+    /// Checks that it states nothing as lost that may come back, unless such objects are abandoned.
+    ///
+    /// # Errors
+    ///
+    /// [`RebuildError::Unread`].
+    pub fn check(&self, abandons_unread: bool) -> Result<(), RebuildError> {
+        if self.report.unread_offsets == 0 || abandons_unread {
+            return Ok(());
+        }
+        let mut objects = self.report.data_objects.iter();
+        let first = objects.find(|object| {
+            let is_of = |row: &PartitionRebuild| {
+                row.unread_offsets > 0
+                    && (&row.topic, &row.topic_id, row.partition)
+                        == (&object.topic, &object.topic_id, object.partition)
+            };
+            object.fate.may_come_back() && self.report.rebuilt.iter().any(is_of)
+        });
+        Err(RebuildError::Unread {
+            key: first.map_or_else(String::new, |first| first.key.clone()),
+            offsets: counted(self.report.unread_offsets, "offset"),
+        })
+    }
 }
 
 /// Reads everything that is left, and plans the snapshot that can be built of it. Nothing is written.
@@ -134,6 +107,16 @@ pub async fn plan_rebuild(
 ) -> Result<RebuildPlan, RebuildError> {
     let repository = &repository.uncached();
     let base = base::find(repository).await?;
+    plan_on(repository, base, identity, events).await
+}
+
+/// Does so on this base.
+pub(super) async fn plan_on(
+    repository: &Repository,
+    base: Base,
+    identity: Option<LostIdentity>,
+    events: &Arc<dyn RecoverEvents>,
+) -> Result<RebuildPlan, RebuildError> {
     let is_intact = !base.is_behind() && base.cluster.unread.is_empty();
     if let (true, Some(snapshot), None) = (is_intact, &base.snapshot, &identity) {
         return Err(RebuildError::Intact {
@@ -179,6 +162,7 @@ pub async fn plan_rebuild(
         planning.strays().await?;
         planning.report.other_files = found::other_files(repository).await?;
         topics = planning.finish();
+        planning.add_empty_topics(&mut topics);
         planning.missing_segments();
     }
     // Without a base, there is nothing to build a snapshot of, and what keeps one object from being read keeps all of them.
@@ -197,7 +181,8 @@ pub async fn plan_rebuild(
         cluster_id,
         ..
     } = planning;
-    if base.snapshot.is_none() && report.data_objects.is_empty() && !report.interrupted {
+    let is_nothing = report.data_objects.is_empty() && report.empty_topics.is_empty();
+    if base.snapshot.is_none() && is_nothing && !report.interrupted {
         let url = repository.store().url().to_owned();
         return Err(RebuildError::Nothing(url));
     }
@@ -318,6 +303,7 @@ impl Planning<'_> {
                     topic.partitions.insert(id.partition, planned);
                 }
                 None => topics.push(PlannedTopic {
+                    internal: INTERNAL.contains(&&*id.topic),
                     name: id.topic,
                     topic_id: id.topic_id,
                     written_ms,
@@ -335,6 +321,39 @@ impl Planning<'_> {
             !is_known || topic.partitions.values().any(|it| !it.items.is_empty())
         });
         topics
+    }
+
+    /// Adds the topics of a damaged snapshot of which there is no segment: those without records, and those that lost all.
+    fn add_empty_topics(&mut self, topics: &mut Vec<PlannedTopic>) {
+        if self.report.interrupted {
+            return;
+        }
+        let base = self.base.snapshot.as_ref();
+        for stated in &self.base.topics {
+            let is_of =
+                |it: &PlannedTopic| (&it.name, it.topic_id) == (&stated.name, stated.topic_id);
+            let is_known = base.is_some_and(|it| it.topic(&stated.name, stated.topic_id).is_some());
+            if is_known || topics.iter().any(is_of) {
+                continue;
+            }
+            let records = stated.partitions.iter().map(|it| it.records);
+            self.report.new_topics = self.report.new_topics.saturating_add(1);
+            self.report.empty_topics.push(EmptyTopic {
+                topic: stated.name.to_string(),
+                topic_id: stated.topic_id.to_string(),
+                partitions: stated.partitions.len() as u64,
+                deleted: stated.deleted,
+                stated_records: records.fold(0, u64::saturating_add),
+            });
+            topics.push(PlannedTopic {
+                name: stated.name.clone(),
+                topic_id: stated.topic_id,
+                internal: stated.internal,
+                // The snapshot is newer than every segment of another history that it does not have.
+                written_ms: if stated.deleted { i64::MIN } else { i64::MAX },
+                partitions: BTreeMap::new(),
+            });
+        }
     }
 
     fn see_all(&mut self, planned: &PlannedPartition) {
@@ -361,6 +380,8 @@ impl Planning<'_> {
         let mut rows: Vec<(ObjectRow, Option<usize>)> = Vec::new();
         // The first offset that something was of, whether or not that can be read.
         let mut first: Option<i64> = None;
+        // The first one that an object may have which cannot be read now.
+        let mut unread: Option<i64> = None;
         let own = objects.into_iter().map(|object| (object, false));
         let strays = strays.into_iter().map(|object| (object, true));
         for (object, is_stray) in own.chain(strays) {
@@ -387,6 +408,9 @@ impl Planning<'_> {
                     ) = (fate, &object.key)
                     {
                         first = Some(first.map_or(*base_offset, |it| it.min(*base_offset)));
+                        if fate.may_come_back() {
+                            unread = Some(unread.map_or(*base_offset, |it| it.min(*base_offset)));
+                        }
                     }
                     rows.push((row, None));
                     continue;
@@ -472,7 +496,8 @@ impl Planning<'_> {
             judged.push(row);
         }
         planned.rows = judged;
-        self.sum_up(id, &mut planned, &histories).await?;
+        let unread = Offsets::of(unread.map(|from| from..i64::MAX));
+        self.sum_up(id, &mut planned, &histories, &unread).await?;
         Ok(planned)
     }
 
@@ -519,12 +544,14 @@ impl Planning<'_> {
         Ok((Some(state.clone()), entries))
     }
 
-    /// Adds up what is added to a partition, and what its new segments must hold.
+    /// Adds up what is added to a partition, and what its new segments must hold. `unread` has the offsets that objects may have which cannot be
+    /// read now.
     async fn sum_up(
         &mut self,
         id: &PartitionId,
         planned: &mut PlannedPartition,
         histories: &Histories,
+        unread: &Offsets,
     ) -> Result<(), RebuildError> {
         let mut row = PartitionRebuild {
             topic: id.topic.to_string(),
@@ -536,6 +563,8 @@ impl Planning<'_> {
             new_segments: 0,
             lost_offsets: 0,
             lost_spans: Vec::new(),
+            unread_offsets: 0,
+            unread_spans: Vec::new(),
             diverges_at: histories.fork.filter(|_| histories.is_contradictory),
             may_diverge_at: histories.fork.filter(|_| !histories.is_contradictory),
             returned_records: histories.returned.count(),
@@ -568,8 +597,10 @@ impl Planning<'_> {
         }
         let lost = Offsets::of(lost);
         row.offsets = start.zip(end).map(|(start, end)| (start..end).into());
-        row.lost_offsets = lost.count();
-        row.lost_spans = lost.spans();
+        let unread = lost.and(unread);
+        (row.unread_offsets, row.unread_spans) = (unread.count(), unread.spans());
+        let certain = lost.without(&unread);
+        (row.lost_offsets, row.lost_spans) = (certain.count(), certain.spans());
         // What is lost may have been what removed them.
         let returned = histories.returned.iter().next();
         let last = lost.iter().last();
@@ -598,64 +629,5 @@ impl Planning<'_> {
         if let Some(id) = node.cluster_id.clone().filter(|_| is_newer) {
             self.cluster_id = Some((created, id));
         }
-    }
-
-    /// States the clusters that segments are of, where they are of several.
-    fn name_clusters(&mut self) {
-        if self.clusters.len() > 1 {
-            let clusters = std::mem::take(&mut self.clusters).into_iter();
-            let row = |(cluster_id, segments)| ClusterRow {
-                cluster_id,
-                segments,
-            };
-            self.report.clusters = clusters.map(row).collect();
-        }
-    }
-
-    /// Compares what a damaged snapshot states with what the new one has.
-    fn compare_totals(&mut self, topics: &[PlannedTopic]) {
-        let Some((snapshot, stated)) = &self.base.totals else {
-            return;
-        };
-        if self.report.interrupted {
-            return;
-        }
-        let base = self.base.snapshot.as_ref();
-        let known = base.map(|base| base.totals.clone()).unwrap_or_default();
-        let added = topics.iter().map(|topic| {
-            let in_base = base.and_then(|base| base.topic(&topic.name, topic.topic_id));
-            let last = topic.partitions.keys().next_back();
-            let found = last.map_or(0, |last| last.index().saturating_add(1));
-            found.saturating_sub(in_base.map_or(0, |it| it.partitions.len())) as u64
-        });
-        let partitions = added.fold(known.partitions, u64::saturating_add);
-        let missing = MissingTotals {
-            snapshot: *snapshot,
-            topics: stated
-                .topics
-                .saturating_sub(known.topics.saturating_add(self.report.new_topics)),
-            partitions: stated.partitions.saturating_sub(partitions),
-            // Each that it names is an object, whatever became of that.
-            segments: stated
-                .segments
-                .saturating_sub(self.report.data_objects.len() as u64),
-            records: stated
-                .records
-                .saturating_sub(known.records.saturating_add(self.report.records)),
-        };
-        self.report.missing_totals = (!missing.is_nothing()).then_some(missing);
-    }
-
-    /// Counts segments that the base names and that are not there.
-    fn missing_segments(&mut self) {
-        let Some(base) = &self.base.snapshot else {
-            return;
-        };
-        let kept = self.report.count(Fate::Kept);
-        let named = base.totals.segments;
-        self.report.missing_segments = match self.report.interrupted {
-            true => 0,
-            false => named.saturating_sub(kept),
-        };
     }
 }

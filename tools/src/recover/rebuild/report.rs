@@ -65,6 +65,12 @@ impl Fate {
         }
     }
 
+    /// Returns whether the object may be whole, and may be used another time: it cannot be read now.
+    #[must_use]
+    pub fn may_come_back(self) -> bool {
+        matches!(self, Fate::Unsupported | Fate::Inaccessible)
+    }
+
     /// Returns whether records that the object holds, or held, may be missing in the new snapshot.
     #[must_use]
     pub fn is_loss(self) -> bool {
@@ -157,6 +163,10 @@ pub struct PartitionRebuild {
     pub lost_offsets: u64,
     /// These offsets.
     pub lost_spans: Vec<OffsetSpan>,
+    /// Number of the added offsets that nothing has which can be read now, and that an object may have which cannot be.
+    pub unread_offsets: u64,
+    /// These offsets.
+    pub unread_spans: Vec<OffsetSpan>,
     /// Number of the added records that another segment, which is used, too, states as removed by key.
     pub returned_records: u64,
     /// Whether these may be of keys that were deleted or written again since, by records of which no segment is left.
@@ -190,6 +200,21 @@ pub struct OtherFile {
     pub is_segment: bool,
     /// The name that its header states; null where it has none that can be read.
     pub stated_key: Option<String>,
+}
+
+/// A topic of the new snapshot of which there is no segment, as the newest snapshot states it of which the topics can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EmptyTopic {
+    /// The topic's name.
+    pub topic: String,
+    /// Identifies the history of the topic.
+    pub topic_id: String,
+    /// Number of its partitions.
+    pub partitions: u64,
+    /// Whether it was deleted, or another history of the name replaced it.
+    pub deleted: bool,
+    /// Number of the records that the snapshot states of it: all of them are missing.
+    pub stated_records: u64,
 }
 
 /// A cluster that segments state.
@@ -246,14 +271,19 @@ pub struct RebuildReport {
     pub prune_unknown: bool,
     /// Number of topics in the new snapshot that the base does not have.
     pub new_topics: u64,
+    /// Those of them without a segment, which are empty in the new snapshot.
+    pub empty_topics: Vec<EmptyTopic>,
     /// The partitions that change, or of which something is unusable.
     pub rebuilt: Vec<PartitionRebuild>,
     /// Number of segments that the base names and that are not there.
     pub missing_segments: u64,
     /// Number of records that are added.
     pub records: u64,
-    /// Number of offsets that are added and of which nothing is left: the new snapshot states them as lost.
+    /// Number of offsets that are added and that nothing has: the new snapshot states them as lost.
     pub stated_lost_offsets: u64,
+    /// Of these, those that objects may have which cannot be read now, since the store does not return them or a later kbk wrote them: unless they
+    /// are abandoned, no snapshot is committed.
+    pub unread_offsets: u64,
     /// The same number, where that is all that is lost of the objects; null where it is not known what one of them held.
     pub lost_offsets: Option<u64>,
     /// Every object of `data`, and what became of it.
@@ -287,13 +317,16 @@ impl RebuildReport {
             && self.clusters.is_empty()
             && !self.other_files.iter().any(|it| it.is_segment)
             && !self.rebuilt.iter().any(|it| it.may_be_stale)
+            && !self.empty_topics.iter().any(|it| it.stated_records > 0)
             && !self.interrupted
             && !self.data_objects.iter().any(ObjectRow::is_damaged)
     }
 
     pub(super) fn add(&mut self, row: PartitionRebuild) {
         self.records = self.records.saturating_add(row.records);
-        self.stated_lost_offsets = self.stated_lost_offsets.saturating_add(row.lost_offsets);
+        self.unread_offsets = self.unread_offsets.saturating_add(row.unread_offsets);
+        let stated = row.lost_offsets.saturating_add(row.unread_offsets);
+        self.stated_lost_offsets = self.stated_lost_offsets.saturating_add(stated);
         self.rebuilt.push(row);
     }
 

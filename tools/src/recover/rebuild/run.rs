@@ -15,11 +15,11 @@ use super::super::events::RecoverEvents;
 use super::super::ranges::Offsets;
 use super::super::written::{Expected, write_segment};
 use super::arrange::{Item, NewSegment};
+use super::error::RebuildError;
 use super::found::{Loader, Node};
-use super::plan::{PlannedPartition, RebuildError, RebuildPlan};
+use super::plan::{PlannedPartition, RebuildPlan};
 use super::report::RebuildReport;
 use super::sources::{load, with_parts};
-use crate::import::INTERNAL;
 
 /// What the snapshot says of what committed it.
 pub const REBUILD: &str = "recover --rebuild";
@@ -33,6 +33,8 @@ pub struct RebuildOptions {
     pub policy: String,
     /// The present time.
     pub now: Timestamp,
+    /// Whether offsets are stated as lost that objects may have which cannot be read now.
+    pub abandons_unread: bool,
 }
 
 /// Builds the snapshot of a plan. The caller holds a claim on everything, so that nobody writes segments meanwhile.
@@ -50,6 +52,7 @@ pub async fn rebuild(
     if report.interrupted {
         return Ok(report);
     }
+    plan.check(options.abandons_unread)?;
     // First: without it, nobody reads a snapshot. It states nothing but which repository this is, so it harms nothing if this ends here.
     if let Some(lost) = &plan.identity {
         repository.write_identity(lost, options.now).await?;
@@ -68,7 +71,7 @@ pub async fn rebuild(
         let mut rebuilt = RebuiltTopic {
             name: topic.name.clone(),
             topic_id: topic.topic_id,
-            internal: INTERNAL.contains(&&*topic.name),
+            internal: topic.internal,
             written_ms: topic.written_ms,
             partitions: BTreeMap::new(),
         };

@@ -9,8 +9,8 @@ use kbk_format::salvage::{Part, sums};
 use super::super::salvaged::Source;
 use super::super::written::Expected;
 use super::arrange::NewSegment;
+use super::error::RebuildError;
 use super::found::{Loader, Node};
-use super::plan::RebuildError;
 use crate::task::joined;
 
 /// Searches the objects that a new segment is made of, in the order of its parts.

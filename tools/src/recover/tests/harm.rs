@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kbk_format::Segment;
+use kbk_format::batch::RecordBatches;
+use kbk_format::block::{BlockHeader, BlockKind};
+use kbk_format::index::IndexEntry;
 use kbk_format::repo::{PartitionId, SegmentEntry};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -21,10 +24,10 @@ pub(super) struct Harm {
     gone: Option<PartitionId>,
 }
 
-/// The blocks that are damaged.
+/// The blocks that are damaged, or of those whose batches prove themselves, the damaged batches.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Harmed {
-    /// Of each partition, by segment: the offsets of the blocks, and whether they have records.
+    /// Of each partition, by segment: the offsets of the blocks or batches, and how many records they have.
     segments: BTreeMap<PartitionId, Vec<HarmedSegment>>,
 }
 
@@ -76,7 +79,7 @@ impl Harm {
         harmed
     }
 
-    /// Damages a segment, and returns its blocks that are no longer there as they were.
+    /// Damages a segment, and returns its blocks and batches that are no longer there as they were.
     async fn segment(&mut self, world: &World, entry: &SegmentEntry) -> Vec<(Range<i64>, u64)> {
         let path = Path::from(entry.key.as_str());
         let original = read(world, &path).await.unwrap();
@@ -129,25 +132,75 @@ impl Harm {
             world.objects.put(&path, damaged).await.unwrap();
         }
         // The same bit may be flipped twice, and zeros take the place of zeros: what counts is whether its bytes are still there.
-        let is_left = |place: &Range<usize>| {
-            let block = &original[place.clone()];
-            bytes.windows(block.len()).any(|it| it == block)
-        };
+        let is_left = |place: &Range<usize>| is_in(&bytes, &original[place.clone()]).is_some();
         let blocks = segment.index().entries().iter();
         let blocks = blocks.map(|block| {
             let start = block.position as usize;
-            let place = start..start + block.block_length as usize;
-            (
-                place,
-                block.base_offset..block.end_offset,
-                u64::from(block.record_count),
-            )
+            (start..start + block.block_length as usize, block)
         });
         blocks
-            .filter(|(place, ..)| !is_left(place))
-            .map(|(_, offsets, records)| (offsets, records))
+            .filter(|(place, _)| !is_left(place))
+            .flat_map(|(place, block)| {
+                let salt = segment.header().salt();
+                let batches = damaged_batches(&original[place], (block, salt), &bytes);
+                let all = (
+                    block.base_offset..block.end_offset,
+                    u64::from(block.record_count),
+                );
+                batches.unwrap_or_else(|| vec![all])
+            })
             .collect()
     }
+}
+
+/// Returns where these bytes are in others.
+fn is_in(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|it| it == part)
+}
+
+/// Returns the offsets and the number of records of the batches of a block that are no longer as they were; `None` where the block is of another kind,
+/// or not all is left that batches state of themselves.
+fn damaged_batches(
+    block: &[u8],
+    (entry, salt): (&IndexEntry, [u8; 8]),
+    damaged: &[u8],
+) -> Option<Vec<(Range<i64>, u64)>> {
+    let (header, stream) = block.split_at(entry.header_length as usize);
+    let length = match entry.kind {
+        BlockKind::Batches => {
+            let decoded = BlockHeader::decode(block, entry.position, salt).unwrap();
+            decoded.meta_length()
+        }
+        BlockKind::Records => return None,
+    };
+    let there = damaged.get(is_in(damaged, header)? + header.len()..)?;
+    let (stream, there) = (&stream[..length as usize], there.get(..length as usize)?);
+    let (mut at, mut batches) = (0, Vec::new());
+    for batch in RecordBatches::new(stream, 0) {
+        // Where the block compressed them, there is no batch.
+        let batch = batch.ok()?;
+        let place = at..at + batch.bytes().len();
+        at = place.end;
+        // Up to its checksum, which covers the rest of it.
+        let stated = place.start..place.start + 21;
+        if there[stated.clone()] != stream[stated] {
+            return None;
+        }
+        let (base, records) = (batch.header().base_offset, batch.header().record_count);
+        let is_left = there[place.clone()] == stream[place];
+        batches.push((base, u64::from(records?), is_left));
+    }
+    let starts = batches.iter().skip(1).map(|(base, ..)| *base);
+    let ends: Vec<i64> = starts.chain([entry.end_offset]).collect();
+    let mut from = entry.base_offset;
+    let mut lost = Vec::new();
+    for ((_, records, is_left), end) in batches.into_iter().zip(ends) {
+        if !is_left {
+            lost.push((from..end, records));
+        }
+        from = end;
+    }
+    Some(lost)
 }
 
 async fn read(world: &World, path: &Path) -> Option<Vec<u8>> {
@@ -176,7 +229,7 @@ impl Harmed {
         blocks.collect()
     }
 
-    /// Returns the number of records of the damaged blocks.
+    /// Returns the number of records of the damaged blocks and batches.
     pub(super) fn lost_records(&self) -> u64 {
         let segments = self.segments.values().flatten();
         segments

@@ -13,12 +13,14 @@ use kbk_format::repo::{PartitionId, Repository, Snapshot};
 use self::harm::{Harm, Harmed};
 use super::events::RecoverEvents;
 use super::ranges::Offsets;
-use super::{Donor, RecoverOptions, Recovery, RecoveryError, RecoveryPlan, plan, recover};
+use super::{Donor, Recovery, RecoveryPlan, plan, recover};
 use crate::compact::tests::world::{World, id, options as compact_options};
 use crate::compact::{CompactOptions, KeepLatest};
 use crate::list::Completeness;
+use crate::maintenance::{MaintenanceError, MaintenanceOptions};
 use crate::testing::as_batches::SegmentKind;
 use crate::testing::faulty::Withheld;
+use crate::testing::malformed;
 use crate::testing::random::Random;
 use crate::verify::{FindingKind, VerifyDepth, VerifyOptions, verify};
 
@@ -30,8 +32,8 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     }
 }
 
-fn options() -> RecoverOptions {
-    RecoverOptions {
+fn options() -> MaintenanceOptions {
+    MaintenanceOptions {
         dry_run: false,
         writer: "test".to_owned(),
         policy: "test".to_owned(),
@@ -54,8 +56,8 @@ async fn planned(repository: &Repository, snapshot: &Snapshot, fills: bool) -> R
 async fn recovered(
     world: &World,
     donor: Option<&Donor>,
-    options: &RecoverOptions,
-) -> Result<Recovery, RecoveryError> {
+    options: &MaintenanceOptions,
+) -> Result<Recovery, MaintenanceError> {
     let (repository, snapshot) = (world.open().await, world.latest().await);
     let plan = planned(&repository, &snapshot, donor.is_some()).await;
     recover(&repository, &snapshot, &plan, donor, options, silent()).await
@@ -216,7 +218,7 @@ async fn exactly_the_records_of_intact_blocks_are_kept_and_the_rest_is_named() {
         let before = world.keys().await;
         let harmed = Harm::random(&mut Random::new(seed + 3)).apply(&world).await;
         let damaged = fork(&world).await;
-        let dry = RecoverOptions {
+        let dry = MaintenanceOptions {
             dry_run: true,
             ..options()
         };
@@ -637,4 +639,35 @@ async fn snapshots_that_name_damaged_segments_are_whole_no_more_and_others_are()
         naming_some > 50 && whole > 20,
         "{naming_some} name some, {whole} are whole"
     );
+}
+
+/// What a verification of the records finds, a recovery replaces: of a batch that a faulty producer has written, only that is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_intact_block_only_the_batch_is_lost_that_does_not_decode() {
+    let world = World::of_segment(malformed::segment(&id(0))).await;
+    let (repository, snapshot) = (world.open().await, world.latest().await);
+    let plan = planned(&repository, &snapshot, false).await;
+    assert_eq!(plan.segments(), 1);
+    let recovery = recovered(&world, None, &options()).await.unwrap();
+    let lost: Vec<_> = recovery
+        .recovered
+        .iter()
+        .map(|it| (it.records, it.lost_records, it.lost_offsets))
+        .collect();
+    assert_eq!(lost, [(30, Some(10), 10)]);
+    let (repository, snapshot) = (world.open().await, world.latest().await);
+    let state = snapshot.partition(&id(0)).unwrap();
+    let damaged: Vec<_> = state.damaged_ranges().map(|it| (it.from, it.to)).collect();
+    assert_eq!((state.records, damaged), (30, vec![(10, 20)]));
+    let options = VerifyOptions {
+        snapshots: vec![snapshot.sequence],
+        depth: VerifyDepth::Records,
+        ..VerifyOptions::default()
+    };
+    let report = verify(&repository, &options, Arc::new(|_: u64| ())).await;
+    let found = report.findings.iter().map(|it| (it.kind, it.offsets));
+    let found: Vec<_> = found.collect();
+    assert_eq!(found, [(FindingKind::LostToDamage, Some((10..20).into()))]);
+    let plan = planned(&repository, &snapshot, false).await;
+    assert_eq!(plan.segments(), 0, "nothing is left to recover");
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kbk_format::repo::{ReadaheadLimits, Repository, Store, StoreProfile};
@@ -87,10 +87,20 @@ impl Rounds {
         self.run(work, settled).await
     }
 
-    /// Runs the same where work is done on threads, which has settled if they have been quiet for a while. That can take more rounds than
-    /// necessary, but not fewer.
+    /// Runs the same where work is done on threads, which has settled if they have been quiet for a while in which the machine had time for
+    /// them. That can take more rounds than necessary, but not fewer.
     pub(crate) async fn of_threads<T>(&self, work: impl Future<Output = T>) -> (T, Cost) {
-        let settled = async || tokio::time::sleep(Duration::from_millis(20)).await;
+        const QUIET: Duration = Duration::from_millis(20);
+        let settled = async || {
+            for _ in 0..20 {
+                let began = Instant::now();
+                tokio::time::sleep(QUIET).await;
+                // On a busy machine, threads sleep longer than they ask for.
+                if began.elapsed() < QUIET + QUIET / 4 {
+                    break;
+                }
+            }
+        };
         self.run(work, settled).await
     }
 

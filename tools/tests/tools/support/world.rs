@@ -6,7 +6,10 @@ mod forged_index;
 #[path = "../../../../tests/support/as_batches.rs"]
 pub mod as_batches;
 
-use std::collections::{BTreeMap, BTreeSet};
+#[path = "../../../../tests/support/change.rs"]
+pub mod change;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
@@ -29,6 +32,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use as_batches::SegmentKind;
+use change::{change, partition_change, topic_change};
 
 /// Offset and timestamp of a record; key and value follow from them.
 pub type Row = (i64, i64);
@@ -55,6 +59,8 @@ pub struct World {
     pub is_control: fn(i64) -> bool,
     /// The key filter of a segment with this first offset.
     pub key_filter: fn(i64) -> Option<KeyFilterBits>,
+    /// The id of a segment with this first offset: which blocks its key filter takes for those of a key by chance depends on that.
+    pub segment_id: fn(i64) -> Id,
     /// What its segments hold their records as.
     kind: SegmentKind,
 }
@@ -85,6 +91,7 @@ impl World {
             content: usual_content,
             is_control: |_| false,
             key_filter: |_| None,
+            segment_id: |_| Id::random(),
             kind: SegmentKind::of_this_run(),
         }
     }
@@ -324,40 +331,18 @@ impl World {
                 .map(|rows| self.segment(&place, rows))
                 .collect();
             let end = segments.last().map_or(0, |entry| entry.end_offset);
-            topics.entry(topic).or_default().push(PartitionChange {
-                partition: (*partition).into(),
-                log_start_offset: 0,
-                high_watermark: end,
-                last_stable_offset: end,
-                incomplete: None,
-                segments,
-                lost: Vec::new(),
-            });
+            let partitions = topics.entry(topic).or_default();
+            partitions.push(partition_change((*partition).into(), end, segments));
         }
         let topic = |(name, partitions): (&str, Vec<PartitionChange>)| TopicChange {
-            name: name.parse().unwrap(),
-            topic_id: place(name, 0).topic_id,
-            kafka_id: Some(place(name, 0).topic_id),
-            internal: false,
-            replication_factor: 1,
             config: config.clone(),
-            partitions,
+            ..topic_change(&place(name, 0), partitions)
         };
-        let read_after = base.as_ref().map_or(0, |base| base.sequence);
         let change = Change {
-            base,
-            read_after,
-            ignored: BTreeSet::new(),
-            nonce: Id::random(),
-            started_at: Timestamp::UNIX_EPOCH,
             created_at: Timestamp::now(),
-            writer: "test".into(),
-            cluster_id: None,
-            topics: topics.into_iter().map(topic).collect(),
-            gone: Vec::new(),
-            unseen: Vec::new(),
             groups,
             acls,
+            ..change(base, topics.into_iter().map(topic).collect())
         };
         let committed = self.runtime.block_on(self.repository.commit(&change));
         committed.unwrap()
@@ -371,7 +356,8 @@ impl World {
             ..options()
         };
         let content = (self.content, self.is_control);
-        let (entry, bytes) = segment_with(place, rows, options, content, self.kind);
+        let id = (self.segment_id)(rows[0].0);
+        let (entry, bytes) = segment_with((place, id), rows, options, content, self.kind);
         let path = self.path(&entry.key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
@@ -499,7 +485,8 @@ pub fn value_of(offset: i64) -> Vec<u8> {
 /// Makes a segment; returns its index entry and its bytes.
 pub fn segment(place: &PartitionId, rows: &[Row]) -> (SegmentEntry, Vec<u8>) {
     let content: Content = (usual_content, |_| false);
-    segment_with(place, rows, options(), content, SegmentKind::of_this_run())
+    let kind = SegmentKind::of_this_run();
+    segment_with((place, Id::random()), rows, options(), content, kind)
 }
 
 fn options() -> WriterOptions {
@@ -511,7 +498,7 @@ fn options() -> WriterOptions {
 }
 
 fn segment_with(
-    place: &PartitionId,
+    (place, id): (&PartitionId, Id),
     rows: &[Row],
     options: WriterOptions,
     (content, is_control): Content,
@@ -519,7 +506,7 @@ fn segment_with(
 ) -> (SegmentEntry, Vec<u8>) {
     let base_offset = rows[0].0;
     let header = FileHeader {
-        segment_id: Id::random().0,
+        segment_id: id.0,
         topic_id: place.topic_id.0,
         topic: place.topic.to_string(),
         partition: place.partition,

@@ -12,7 +12,7 @@ use super::super::{PruneOptions, Upkeep};
 use super::scheduler::Shared;
 use crate::PartitionNumber;
 use crate::TimestampType;
-use crate::repo::change::{Change, FoundGroups, PartitionChange, TopicChange};
+use crate::repo::change::{Change, FoundGroups, TopicChange};
 use crate::repo::error::{RepoError, RepoErrorKind, Result};
 use crate::repo::groups::GroupState;
 use crate::repo::id::{Hex, Id};
@@ -23,6 +23,7 @@ use crate::repo::repository::Repository;
 use crate::repo::segment_entry::SegmentEntry;
 use crate::repo::snapshot::Snapshot;
 use crate::repo::store::{Store, path};
+use crate::repo::testing::change::{change, partition_change, topic_change};
 
 const PARTITIONS: u16 = 3;
 const TOPIC_ID: Id = Hex([7; 16]);
@@ -99,40 +100,21 @@ async fn backup(shared: &Shared, store: &Store) -> Result<()> {
             true => segments(shared, &repository, base.as_deref(), &id, end).await?,
             false => Vec::new(),
         };
-        partitions.push(PartitionChange {
-            partition: partition.into(),
-            log_start_offset: 0,
-            high_watermark: segments.last().map_or(end, |last| last.end_offset),
-            last_stable_offset: segments.last().map_or(end, |last| last.end_offset),
-            incomplete: None,
-            segments,
-            lost: Vec::new(),
-        });
+        let end = segments.last().map_or(end, |last| last.end_offset);
+        partitions.push(partition_change(partition.into(), end, segments));
     }
     let stored = partitions.iter().flat_map(|partition| &partition.segments);
     let stored: Vec<String> = stored.map(|segment| segment.key.clone()).collect();
+    let topic = TopicChange {
+        config: Some(BTreeMap::new()),
+        ..topic_change(&id(0), partitions)
+    };
     let change = Change {
-        base,
-        ignored: BTreeSet::new(),
         read_after,
-        nonce: Id::random(),
         started_at: shared.now(),
         created_at: shared.now(),
-        writer: "simulation".to_owned(),
-        cluster_id: None,
-        topics: vec![TopicChange {
-            name: "t".parse().unwrap(),
-            topic_id: TOPIC_ID,
-            kafka_id: Some(TOPIC_ID),
-            internal: false,
-            replication_factor: 1,
-            config: Some(BTreeMap::new()),
-            partitions,
-        }],
-        gone: Vec::new(),
-        unseen: Vec::new(),
         groups: groups(shared),
-        acls: None,
+        ..change(base, vec![topic])
     };
     let snapshot = repository.commit(&change).await?;
     let mut oracle = shared.oracle.lock().unwrap();

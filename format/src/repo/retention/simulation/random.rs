@@ -1,24 +1,17 @@
 //! Seeded numbers.
 
-/// SplitMix64.
-pub(super) struct Random(u64);
+use crate::split_mix::SplitMix64;
+
+pub(super) struct Random(SplitMix64);
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
-        Random(seed ^ 0x9e37_79b9_7f4a_7c15)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Random(SplitMix64(seed ^ 0x9e37_79b9_7f4a_7c15))
     }
 
     /// Returns a number below `limit`.
     pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
+        self.0.next() % limit
     }
 
     /// Returns true once in `times`.

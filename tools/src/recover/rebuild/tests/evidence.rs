@@ -1,26 +1,28 @@
 //! What damaged snapshots still state: totals, groups, configurations, and which repository and cluster they are of.
 
 use kbk_format::repo::{
-    Change, FoundGroups, GroupState, Id, PartitionChange, Rebuild, TopicChange,
+    Change, FoundGroups, GroupState, PartitionState, Rebuild, TopicChange, TopicState,
 };
 
+use super::super::plan::plan_on;
 use super::identity::add_segment;
 use super::*;
+use crate::testing::change::{change, partition_change, topic_change};
 
 /// Commits these groups and the configuration of a topic, as a backup that found nothing new.
 async fn back_up_groups(world: &World, names: &[&str]) {
     let repository = world.open().await;
     let base = repository.latest().await.unwrap().unwrap();
     let topic = &base.topics[0];
-    let partitions = topic.partitions.iter().map(|state| PartitionChange {
-        partition: state.partition,
-        log_start_offset: state.log_start_offset,
-        high_watermark: state.high_watermark,
-        last_stable_offset: state.last_stable_offset,
-        incomplete: None,
-        segments: Vec::new(),
-        lost: Vec::new(),
-    });
+    let partitions = topic.partitions.iter();
+    let partitions =
+        partitions.map(|state| partition_change(state.partition, state.high_watermark, Vec::new()));
+    let topic = TopicChange {
+        kafka_id: None,
+        replication_factor: 3,
+        config: Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
+        ..topic_change(&topic.partition_id(0.into()), partitions.collect())
+    };
     let groups = names.iter().map(|name| GroupState {
         group: (*name).to_owned(),
         r#type: None,
@@ -29,30 +31,11 @@ async fn back_up_groups(world: &World, names: &[&str]) {
         topics: Vec::new(),
     });
     let change = Change {
-        read_after: base.sequence,
-        ignored: BTreeSet::new(),
-        nonce: Id::random(),
-        started_at: Timestamp::UNIX_EPOCH,
-        created_at: Timestamp::UNIX_EPOCH,
-        writer: "test".to_owned(),
-        cluster_id: None,
-        topics: vec![TopicChange {
-            name: topic.name.clone(),
-            topic_id: topic.topic_id,
-            kafka_id: None,
-            internal: false,
-            replication_factor: 3,
-            config: Some(BTreeMap::from([("a".to_owned(), "b".to_owned())])),
-            partitions: partitions.collect(),
-        }],
-        gone: Vec::new(),
-        unseen: Vec::new(),
         groups: Some(FoundGroups {
             taken_at: Timestamp::UNIX_EPOCH,
             groups: groups.collect(),
         }),
-        acls: None,
-        base: Some(base),
+        ..change(Some(base), vec![topic])
     };
     repository.commit(&change).await.unwrap();
 }
@@ -266,4 +249,78 @@ async fn segments_of_several_clusters_are_not_merged_silently() {
         .collect();
     assert_eq!(clusters, [("cluster", true), ("other", true)]);
     assert!(!report.is_lossless());
+}
+
+/// A topic of which there is no segment is known where a damaged snapshot states it: one without records, one that has lost all, and one that
+/// replaced another history of its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_without_a_segment_are_those_that_a_damaged_snapshot_states() {
+    let world = World::random(1).await;
+    let newest = world.latest().await;
+    let config = BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]);
+    let stated = |name: &str, id: u8, records: u64| {
+        let mut topic = newest.topics[0].clone();
+        (topic.name, topic.topic_id) = (name.parse().unwrap(), Hex([id; 16]));
+        topic.config = Some(config.clone());
+        topic.replication_factor = 3;
+        topic.deleted = false;
+        let numbers = kbk_format::PartitionNumber::all().take(2);
+        topic.partitions = numbers.map(|it| PartitionState::empty(it, 0)).collect();
+        topic.partitions[0].records = records;
+        topic
+    };
+    let old = newest.topics[0].name.to_string();
+    let mut gone = stated("gone", 41, 0);
+    gone.deleted = true;
+    let topics = vec![
+        stated("empty", 40, 0),
+        gone,
+        stated("lost", 42, 7),
+        stated(&old, 43, 0),
+    ];
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let (repository, lost) = open(&world).await;
+    let mut base = base::find(&repository).await.unwrap();
+    let mut totals = newest.totals.clone();
+    (totals.topics, totals.partitions) = (5, newest.totals.partitions + 8);
+    totals.records = newest.totals.records + 7;
+    base.topics = topics.clone();
+    base.totals = Some((newest.sequence, totals));
+    let plan = plan_on(&repository, base, lost, &silent()).await.unwrap();
+    let report = rebuild(&repository, &plan, &options(), &silent())
+        .await
+        .unwrap();
+    let empty = report.empty_topics.iter();
+    let empty: Vec<_> = empty
+        .map(|it| (&*it.topic, it.partitions, it.deleted, it.stated_records))
+        .collect();
+    let expected = [
+        ("empty", 2, false, 0),
+        ("gone", 2, true, 0),
+        ("lost", 2, false, 7),
+        (&*old, 2, false, 0),
+    ];
+    assert_eq!(empty, expected);
+    assert_eq!(report.new_topics, 5);
+    assert!(!report.is_lossless(), "seven records are missing");
+    let missing = report.missing_totals.unwrap();
+    assert_eq!((missing.topics, missing.partitions), (0, 0));
+
+    let found = world.latest().await;
+    for topic in &topics {
+        let found = found.topic(&topic.name, topic.topic_id).unwrap();
+        assert_eq!(found.config, topic.config);
+        assert_eq!(found.replication_factor, 3);
+        assert_eq!((found.partitions.len(), found.deleted), (2, topic.deleted));
+        let mut states = found.partitions.iter();
+        assert!(states.all(|state| state.records == 0 && state.incomplete.is_some()));
+    }
+    // The older history of its name has records, and is not what the topic is now.
+    let has_records = |it: &&TopicState| it.partitions.iter().any(|state| state.records > 0);
+    let older = found.topics.iter().find(has_records).unwrap();
+    assert!(older.name.to_string() == old && older.deleted);
 }

@@ -1,6 +1,6 @@
 //! A missing or damaged `kbk.json`, and what refuses a rebuild.
 
-use kbk_format::repo::{Id, Key, PartitionState};
+use kbk_format::repo::{Id, Key, PartitionState, SegmentEntry};
 use kbk_format::{
     FileHeader, Headers, IsolationLevel, SegmentWriter, TimestampType, WriterOptions, layout,
 };
@@ -145,6 +145,94 @@ async fn segments_under_the_names_of_others_are_used_where_they_belong() {
     check_verified(&world, &report, 1).await;
     // No object was edited.
     assert_eq!(rows().count(), all.len() + 1);
+}
+
+/// Their headers say which segments they are, and their blocks are of these.
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_segments_under_the_names_of_others_are_salvaged_where_they_belong() {
+    for (seed, with_header) in [(1, true), (2, true), (1, false)] {
+        let world = World::random(seed).await;
+        let entries = world.segments().await;
+        let all: Vec<_> = entries.values().flatten().collect();
+        let a = all[0];
+        let is_other =
+            |it: &&&SegmentEntry| partition_of(&world, &it.key) != partition_of(&world, &a.key);
+        let b = *all.iter().rfind(is_other).unwrap();
+        let mut stored = Vec::new();
+        for entry in [a, b] {
+            let mut bytes = bytes(&world, &entry.key).await;
+            bytes[entry.footer_position as usize..].fill(0);
+            put(&world, &entry.key, bytes.clone()).await;
+            stored.push(bytes);
+        }
+        let left = proved(&world).await;
+        assert!([a, b].iter().all(|entry| !left[&entry.key].is_empty()));
+        if !with_header {
+            stored.iter_mut().for_each(|bytes| bytes[..64].fill(0));
+        }
+        put(&world, &a.key, stored.pop().unwrap()).await;
+        put(&world, &b.key, stored.pop().unwrap()).await;
+        for folder in ["snapshots", "index"] {
+            for key in keys(&world, folder).await {
+                delete(&world, &key).await;
+            }
+        }
+        let report = rebuilt(&world).await.unwrap();
+        let found = world.read().await;
+        for (entry, at) in [(a, &b.key), (b, &a.key)] {
+            let mut rows = report.data_objects.iter();
+            let row = rows.find(|row| row.key == *at).unwrap();
+            let id = partition_of(&world, &entry.key);
+            if !with_header {
+                // Nothing says of which partition its blocks are.
+                assert_eq!(row.fate, Fate::Unreadable, "{row:?}");
+                continue;
+            }
+            assert_eq!(
+                (row.fate, row.partition),
+                (Fate::Salvaged, id.partition),
+                "{row:?}"
+            );
+            let detail = row.detail.as_deref().unwrap();
+            assert!(detail.contains(&entry.key), "{detail}");
+            let records = &found[&id].records;
+            let offsets = &left[&entry.key];
+            assert!(
+                offsets.iter().all(|it| records.contains_key(it)),
+                "{entry:?}"
+            );
+        }
+        assert!(!report.is_lossless());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_segments_in_a_renamed_folder_are_salvaged() {
+    let world = World::random(3).await;
+    let entries = world.segments().await;
+    for entry in entries.values().flatten() {
+        let mut stored = bytes(&world, &entry.key).await;
+        stored[entry.footer_position as usize..].fill(0);
+        put(&world, &entry.key, stored).await;
+    }
+    let left = proved(&world).await;
+    for key in keys(&world, "data").await {
+        let renamed = key.replacen("data/t/", "data/other/", 1);
+        put(&world, &renamed, bytes(&world, &key).await).await;
+        delete(&world, &key).await;
+    }
+    for folder in ["snapshots", "index"] {
+        for key in keys(&world, folder).await {
+            delete(&world, &key).await;
+        }
+    }
+    let report = rebuilt(&world).await.unwrap();
+    assert_eq!((report.count(Fate::Misplaced), report.new_topics), (0, 1));
+    let found = world.read().await;
+    for (key, offsets) in &left {
+        let records = &found[&partition_of(&world, key)].records;
+        assert!(offsets.iter().all(|it| records.contains_key(it)), "{key}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -392,7 +480,7 @@ async fn a_damaged_version_does_not_make_a_segment_one_of_a_later_kbk() {
             delete(&world, &key).await;
         }
     }
-    let report = rebuilt(&world).await.unwrap();
+    let report = rebuilt_as(&world, &abandoning()).await.unwrap();
     let found = world.read().await;
     for (at, key) in objects.iter().enumerate() {
         let row = report

@@ -13,7 +13,7 @@ use kbk_format::repo::{
     Hex, IncompleteReason, LostIdentity, PartitionId, Repository, Store, Upkeep,
 };
 use kbk_format::salvage::Known;
-use kbk_format::{BlockDecoder, Columns, GapReason, Salvage, Streams};
+use kbk_format::{BlockDecoder, Columns, GapReason, Salvage};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
@@ -44,6 +44,15 @@ pub(super) fn options() -> RebuildOptions {
         writer: "test".to_owned(),
         policy: "--rebuild".to_owned(),
         now: Timestamp::UNIX_EPOCH,
+        abandons_unread: false,
+    }
+}
+
+/// States as lost what may come back, too.
+fn abandoning() -> RebuildOptions {
+    RebuildOptions {
+        abandons_unread: true,
+        ..options()
     }
 }
 
@@ -54,9 +63,16 @@ pub(super) async fn open(world: &World) -> (Repository, Option<LostIdentity>) {
 
 /// Rebuilds, and checks that a plan says the same.
 pub(super) async fn rebuilt(world: &World) -> Result<RebuildReport, RebuildError> {
+    rebuilt_as(world, &options()).await
+}
+
+async fn rebuilt_as(
+    world: &World,
+    options: &RebuildOptions,
+) -> Result<RebuildReport, RebuildError> {
     let (repository, lost) = open(world).await;
     let plan = plan_rebuild(&repository, lost, &silent()).await?;
-    let report = rebuild(&repository, &plan, &options(), &silent()).await?;
+    let report = rebuild(&repository, &plan, options, &silent()).await?;
     assert_eq!(plan.report().records, report.records);
     assert_eq!(plan.report().data_objects.len(), report.data_objects.len());
     Ok(report)
@@ -219,10 +235,7 @@ async fn proved(world: &World) -> BTreeMap<String, BTreeSet<i64>> {
         let mut offsets = BTreeSet::new();
         let (mut decoder, mut columns) = (BlockDecoder::new(), Columns::new());
         for piece in &salvage.pieces {
-            let (header, block) = piece.stored(&stored).unwrap();
-            decoder
-                .decode(&header, block, Streams::All, &mut columns)
-                .unwrap();
+            piece.decode(&stored, &mut decoder, &mut columns).unwrap();
             offsets.extend(columns.offsets());
         }
         found.insert(key, offsets);

@@ -6,12 +6,20 @@ use super::*;
 use crate::compact::tests::world::id;
 use crate::testing::faulty::Withheld;
 
-/// Plans and rebuilds on a store that does not return some objects.
+/// Plans and rebuilds on a store that does not return some objects, and abandons them.
 async fn rebuilt_without(world: &World, withheld: Withheld) -> Result<RebuildReport, RebuildError> {
+    let (repository, plan) = planned_without(world, withheld).await?;
+    rebuild(&repository, &plan, &abandoning(), &silent()).await
+}
+
+async fn planned_without(
+    world: &World,
+    withheld: Withheld,
+) -> Result<(Repository, RebuildPlan), RebuildError> {
     let store = world.store_without(withheld);
     let (repository, lost) = Repository::open_without_identity(store).await?;
     let plan = plan_rebuild(&repository, lost, &silent()).await?;
-    rebuild(&repository, &plan, &options(), &silent()).await
+    Ok((repository, plan))
 }
 
 async fn without_index(seed: u64) -> World {
@@ -99,4 +107,53 @@ async fn a_segment_of_the_base_that_cannot_be_compared_is_named() {
         named += 1;
     }
     assert!(named > 3, "{named}");
+}
+
+/// An object between others that cannot be read now is not stated as lost: it may come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_come_back_is_not_given_up_without_being_asked_for() {
+    let (mut refused, mut allowed) = (0, 0);
+    for seed in 0..12 {
+        let world = without_index(seed).await;
+        let objects = keys(&world, "data").await;
+        let left = proved(&world).await;
+        for (at, key) in objects.iter().enumerate() {
+            let is_denied = at % 2 == 0;
+            let withheld = Withheld::new(is_denied, [key.clone()]);
+            let (repository, plan) = planned_without(&world, withheld).await.unwrap();
+            let report = plan.report().clone();
+            // What only it has, up to the last offset that any other object of its partition has.
+            let id = partition_of(&world, key);
+            let others = left.iter().filter(|(other, _)| **other != *key);
+            let others = others.filter(|(other, _)| partition_of(&world, other) == id);
+            let others: BTreeSet<i64> = others.flat_map(|(_, offsets)| offsets.clone()).collect();
+            let own = left.get(key).into_iter().flatten();
+            let last = others.last().copied().unwrap_or(i64::MIN);
+            let needed = own.filter(|it| !others.contains(it) && **it < last).count() as u64;
+            assert!(report.unread_offsets >= needed, "{seed} {key}: {report:#?}");
+            let of_partitions = report.rebuilt.iter().map(|row| row.unread_offsets);
+            assert_eq!(of_partitions.sum::<u64>(), report.unread_offsets);
+            if report.unread_offsets == 0 {
+                allowed += 1;
+                continue;
+            }
+            refused += 1;
+            let before = world.keys().await;
+            let error = rebuild(&repository, &plan, &options(), &silent()).await;
+            match error {
+                Err(RebuildError::Unread { key: named, .. }) => assert_eq!(named, *key),
+                other => panic!("{seed} {key}: {other:?}"),
+            }
+            assert_eq!(world.keys().await, before, "nothing is written");
+        }
+        // Once all can be read, nothing is missing.
+        let report = rebuilt(&world).await.unwrap();
+        assert_eq!(report.unread_offsets, 0);
+        let found = world.read().await;
+        for (key, offsets) in &left {
+            let records = &found[&partition_of(&world, key)].records;
+            assert!(offsets.iter().all(|it| records.contains_key(it)), "{key}");
+        }
+    }
+    assert!(refused > 5 && allowed > 5, "{refused} {allowed}");
 }
