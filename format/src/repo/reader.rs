@@ -11,21 +11,26 @@
 //! the one that was committed, is never read in its place.
 
 use std::fmt::Debug;
+use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::{GetOptions, ObjectStoreExt};
+use object_store::{GetOptions, GetResult, GetResultPayload, ObjectStoreExt};
 
 use super::error::{Damage, Operation, RepoError, RepoErrorKind, Result};
 use super::id::Hex;
 use super::keys::{Key, PartitionId};
 use super::segment_entry::{SegmentEntry, flags, known};
+use super::spare_buffers::SpareBuffers;
 use super::store::{Store, is_missing, path, whole_answer};
 use crate::error::FormatError;
 use crate::footer::RenderedSizes;
 use crate::layout::{limits, trailer};
 use crate::segment::{Open, Segment};
+
+/// Shorter ranges get a buffer of their own: the allocator has such.
+const POOLED_BYTES: usize = 64 << 10;
 
 /// A segment whose footer is valid and matches the entry that names it. Clones share the segment.
 #[derive(Clone, Debug)]
@@ -261,7 +266,7 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
         let meta = object.meta.clone();
         // Of an object of another size nothing is received.
         match meta.size == expected {
-            true => Ok((meta, object.bytes().await?)),
+            true => Ok((meta, received(object, store.read_buffers()).await?)),
             false => Ok((meta, Bytes::new())),
         }
     });
@@ -283,6 +288,35 @@ async fn get(store: &Store, key: &Key, expected: u64, range: Range<u64>) -> Resu
     }
     let version = meta.e_tag;
     Ok(StoredRange { bytes, version })
+}
+
+/// Receives the bytes of an answer, into a buffer of an earlier one where that saves something.
+async fn received(object: GetResult, buffers: &SpareBuffers) -> object_store::Result<Bytes> {
+    let length = object.range.end.saturating_sub(object.range.start);
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    if length < POOLED_BYTES {
+        return object.bytes().await;
+    }
+    let GetResultPayload::File(mut file, path) = object.payload else {
+        return object.bytes().await;
+    };
+    let (start, buffers) = (object.range.start, buffers.clone());
+    let reading = move || {
+        let mut bytes = buffers.take_filled(length);
+        let read = file.seek(SeekFrom::Start(start));
+        let read = read.and_then(|_| file.read_exact(&mut bytes));
+        let bytes = Bytes::from_owner(buffers.lend(bytes));
+        (file, read.is_ok().then_some(bytes))
+    };
+    let (file, read) = tokio::task::spawn_blocking(reading).await?;
+    match read {
+        Some(bytes) => Ok(bytes),
+        // The library tries once more, and names what is wrong, and where.
+        None => {
+            let payload = GetResultPayload::File(file, path);
+            GetResult { payload, ..object }.bytes().await
+        }
+    }
 }
 
 /// Converts an error of the store; an object is missing only where the store says so itself.

@@ -241,7 +241,7 @@ impl SegmentUpload {
         let mut upload = self.take_upload()?;
         let spare = self.store.spare_buffers();
         let buffers = buffers.into_iter();
-        let buffers = buffers.map(|bytes| Bytes::from_owner(spare.part(bytes)));
+        let buffers = buffers.map(|bytes| Bytes::from_owner(spare.lend(bytes)));
         let sent = upload.put_part(buffers.collect());
         self.in_flight.push_back(self.runtime.spawn(async move {
             let _permit = permit;

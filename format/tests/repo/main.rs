@@ -17,6 +17,7 @@ mod location;
 mod lost_response;
 mod one_copy;
 mod race;
+mod read_buffers;
 mod stores;
 mod upload;
 mod world;

@@ -86,6 +86,8 @@ pub struct Store {
     uploads: Arc<Semaphore>,
     /// The buffers of parts that were sent.
     spare_buffers: SpareBuffers,
+    /// The buffers of ranges that were read, and are not used any more.
+    read_buffers: SpareBuffers,
     /// What its readers may have read ahead.
     ahead: AheadMemory,
     labels: Arc<Labels>,
@@ -182,7 +184,8 @@ impl Store {
             url: url.into(),
             folder: None,
             uploads: Arc::new(Semaphore::new(profile.max_concurrent_uploads)),
-            spare_buffers: SpareBuffers::new(&profile.upload),
+            spare_buffers: SpareBuffers::of_parts(&profile.upload),
+            read_buffers: SpareBuffers::of_ranges(profile.range_bytes),
             ahead: AheadMemory::new(profile.readahead),
             profile: Arc::new(profile),
             labels: Arc::default(),
@@ -195,7 +198,8 @@ impl Store {
         let uploads = Arc::new(Semaphore::new(profile.max_concurrent_uploads));
         Store {
             ahead: AheadMemory::new(profile.readahead),
-            spare_buffers: SpareBuffers::new(&profile.upload),
+            spare_buffers: SpareBuffers::of_parts(&profile.upload),
+            read_buffers: SpareBuffers::of_ranges(profile.range_bytes),
             profile: Arc::new(profile),
             uploads,
             ..self
@@ -241,6 +245,11 @@ impl Store {
     /// Returns the buffers of parts that were sent.
     pub(super) fn spare_buffers(&self) -> &SpareBuffers {
         &self.spare_buffers
+    }
+
+    /// Returns the buffers of ranges that were read.
+    pub(super) fn read_buffers(&self) -> &SpareBuffers {
+        &self.read_buffers
     }
 
     /// Adds a reader of segments, which shares what is read ahead with the others once it is asked for something.
