@@ -288,6 +288,16 @@ impl KafkaError {
         matches!(self, KafkaError::Authorization { .. })
     }
 
+    /// Returns what to say of an outage that this error is a part of: no broker could be reached.
+    pub(super) fn outage(&self) -> Option<String> {
+        match self {
+            KafkaError::Unreachable {
+                addresses, cause, ..
+            } => Some(format!("no broker of {addresses} can be reached: {cause}")),
+            _ => None,
+        }
+    }
+
     /// Whether the cluster does not support the request, so that the caller may try another one.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {

@@ -87,7 +87,7 @@ pub use leader_epoch::EpochEnd;
 pub use mock::EmbeddedCluster;
 pub use oidc::TokenFailure;
 pub use options::{SinkOptions, SourceOptions, StopRequest, WholeBatches};
-pub use outage::{Outages, outages};
+pub use outage::{Outages, outages, outlast};
 pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;

@@ -1,7 +1,11 @@
 //! Reports an outage of the cluster once and its end once, however many clients of the process notice it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use super::error::KafkaError;
+use super::options::StopRequest;
 
 /// How long a failure that is repeated in the same words is not mentioned again.
 const NOT_MENTIONED_AGAIN: Duration = Duration::from_secs(60);
@@ -76,6 +80,41 @@ impl Outage {
     }
 }
 
+/// Repeats what fails because no broker can be reached, until one can: for `limit`, and not once the caller wants to stop. Any other error ends it,
+/// of which `in_kafka` returns the part that is the cluster's.
+///
+/// # Errors
+///
+/// That of the last attempt.
+pub fn outlast<T, E>(
+    limit: Duration,
+    stop: &StopRequest,
+    in_kafka: impl Fn(&E) -> Option<&KafkaError>,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let since = Instant::now();
+    let mut is_reported = false;
+    loop {
+        let tried = attempt();
+        let outage = tried.as_ref().err().and_then(&in_kafka);
+        let outage = outage.and_then(KafkaError::outage);
+        let Some(outage) = outage.filter(|_| !stop.is_set() && since.elapsed() < limit) else {
+            match (is_reported, &tried) {
+                (false, _) => {}
+                (true, Ok(_)) => ended(),
+                (true, Err(_)) => abandoned(),
+            }
+            return tried;
+        };
+        if !is_reported {
+            is_reported = true;
+            began(&format!("{outage}; waiting until one can"), since.elapsed());
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
 /// A client waits for the cluster, and has waited this long.
 pub(super) fn began(what: &str, waited: Duration) {
     let now = Instant::now();
@@ -138,6 +177,42 @@ mod tests {
             assert_eq!(took, Some(Duration::from_secs(9)));
         }
         assert_eq!(outage.count, 2);
+    }
+
+    #[test]
+    fn only_outages_are_outlasted_within_the_limit_and_until_a_stop() {
+        fn same(error: &KafkaError) -> Option<&KafkaError> {
+            Some(error)
+        }
+        let unreachable = || KafkaError::Unreachable {
+            addresses: "a:9092".to_owned(),
+            cause: "Connection refused".to_owned(),
+            next: "check",
+        };
+        let attempts = |limit, stop: &StopRequest, fails: u32, error: &dyn Fn() -> KafkaError| {
+            let mut attempts = 0;
+            let done = outlast(limit, stop, same, || {
+                attempts += 1;
+                match attempts > fails {
+                    true => Ok(()),
+                    false => Err(error()),
+                }
+            });
+            (attempts, done.is_ok())
+        };
+        let (long, goes_on) = (Duration::from_secs(60), StopRequest::default());
+        assert_eq!(attempts(long, &goes_on, 2, &unreachable), (3, true));
+        assert_eq!(
+            attempts(Duration::ZERO, &goes_on, 1, &unreachable),
+            (1, false)
+        );
+        let stops = StopRequest::new(|| true);
+        assert_eq!(attempts(long, &stops, 1, &unreachable), (1, false));
+        let refused = || KafkaError::Other {
+            doing: "ask".to_owned(),
+            cause: "refused".to_owned(),
+        };
+        assert_eq!(attempts(long, &goes_on, 1, &refused), (1, false));
     }
 
     #[test]

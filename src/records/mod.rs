@@ -31,7 +31,7 @@ mod wire;
 pub use crate::kafka::{
     BatchCodec, Delivered, EpochEnd, KafkaError, OffsetCommit, PartitionRange, Positions,
     RecordHandler, SinkOptions, SourceError, SourceOptions, StopRequest, TopicPartition,
-    TransactionError, WholeBatches,
+    TransactionError, WholeBatches, outlast,
 };
 pub use chosen::{ChosenSink, ChosenSource, ChosenTransport, ClientChoice};
 pub use librdkafka::Librdkafka;

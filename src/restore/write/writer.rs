@@ -17,6 +17,7 @@ use kbk_tools::StoredBlock;
 
 use crate::records::{
     KafkaError, OffsetCommit, Positions, RecordSink, TopicPartition, TransactionError, Transport,
+    outlast,
 };
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
@@ -312,13 +313,14 @@ impl<'a, T: Transport> Writer<'a, T> {
     /// whether the transaction was.
     fn replace_producer(&mut self) -> Result<(), RestoreError> {
         let requested = self.requested.take();
-        self.check_run()?;
-        self.producer = self.producers.replace(self.number)?;
+        self.outlast(|| self.check_run())?;
+        self.producer = self.outlast(|| Ok(self.producers.replace(self.number)?))?;
         // A run that took over in between has lost its id by this. It takes the id back, and finds itself named.
-        self.check_run()?;
+        self.outlast(|| self.check_run())?;
         let mut before = true;
         let mut after = requested.is_some();
-        for (index, committed) in self.positions()?.into_iter().enumerate() {
+        let positions = self.outlast(|| self.positions())?;
+        for (index, committed) in positions.into_iter().enumerate() {
             let job = &self.jobs[index];
             let extended = requested.as_ref().and_then(|all| all.get(index));
             let new = extended.map(|extended| position(job, extended).committed);
@@ -395,12 +397,24 @@ impl<'a, T: Transport> Writer<'a, T> {
         let Some(claims) = self.shared.claims else {
             return Ok(());
         };
-        let targets = self.jobs.iter().flat_map(|job| job.route.targets());
-        claims.confirm(targets).map_err(|lost| {
+        let targets = || self.jobs.iter().flat_map(|job| job.route.targets());
+        self.outlast(|| claims.confirm(targets())).map_err(|lost| {
             // A run that took this restore over has released the claims when it finished.
             let taken_over = self.check_run().err();
             Stopped::Failed(taken_over.unwrap_or(lost))
         })
+    }
+
+    /// Asks the cluster, and asks again as long as no broker can be reached: an outage ends a restore no sooner here than while it sends.
+    fn outlast<R>(&self, ask: impl FnMut() -> Result<R, RestoreError>) -> Result<R, RestoreError> {
+        fn in_kafka(error: &RestoreError) -> Option<&KafkaError> {
+            match error {
+                RestoreError::Kafka(error) => Some(error),
+                _ => None,
+            }
+        }
+        let Producers { timeout, stop, .. } = self.producers;
+        outlast(*timeout, stop, in_kafka, ask)
     }
 
     fn write_pages(&self, extended: &[Extended]) -> Result<(), RepoError> {
