@@ -38,7 +38,7 @@ use tokio::runtime::Handle;
 use super::context::RestoreContext;
 use super::error::RestoreError;
 use super::plan::restore_plan::{RestorePlan, TopicPlan, committed_at};
-use super::plan::rights;
+use super::plan::{producer_count, rights};
 use super::report::{RestoreReport, UnexpectedRecords};
 use super::verify::known::Known;
 use super::verify::{head, one_to_one, quiescence, repartitioned, targets, unexpected};
@@ -92,6 +92,10 @@ pub(crate) fn restore(
         work: &work,
         manifest: &plan.manifest,
         transport: &transport,
+        count: match plan.manifest.producers {
+            0 => producer_count(work.targets.len(), plan.client),
+            transactional => transactional,
+        },
         stop: StopRequest::new({
             let cancel = cancel.clone();
             move || cancel.is_set()

@@ -5,13 +5,12 @@ use std::time::Duration;
 use kbk_format::repo::RestoreManifest;
 
 use crate::records::{KafkaError, RecordSink, SinkOptions, StopRequest, Transport};
-use crate::restore::plan::producer_count;
 use crate::restore::write::takeover::Run;
 use crate::restore::write::work::Work;
 
-/// Memory for records that are not yet acknowledged, over all producers. 16 MiB are 160 MB/s to a broker 100 ms away; 32 took 15 MB more of a
-/// restore's memory, and were no faster.
-const QUEUE_BYTES: usize = 16 << 20;
+/// Memory for records that are not yet acknowledged, over all producers. 8 MiB are 80 MB/s to a broker 100 ms away; 16 took 9 MB more of a
+/// restore's memory, and were no faster to a near one.
+const QUEUE_BYTES: usize = 8 << 20;
 /// A generous bound of what a queued record takes besides its payload.
 const RECORD_OVERHEAD_BYTES: usize = 64 << 10;
 
@@ -20,6 +19,8 @@ pub(crate) struct Producers<'a, T> {
     pub(crate) work: &'a Work,
     pub(crate) manifest: &'a RestoreManifest,
     pub(crate) transport: &'a T,
+    /// How many there are.
+    pub(crate) count: usize,
     /// Cuts waits for the cluster short.
     pub(crate) stop: StopRequest,
     /// How long transactions may fail in a row.
@@ -31,7 +32,7 @@ pub(crate) struct Producers<'a, T> {
 impl<T: Transport> Producers<'_, T> {
     /// Opens all producers, without targets. With transactions, this fences every earlier run of the restore.
     pub(crate) fn open_all(&self) -> Result<Vec<T::Sink>, KafkaError> {
-        (0..self.count()).map(|number| self.open(number)).collect()
+        (0..self.count).map(|number| self.open(number)).collect()
     }
 
     /// Opens a replacement for a producer that is unusable.
@@ -41,13 +42,6 @@ impl<T: Transport> Producers<'_, T> {
         Ok(producer)
     }
 
-    fn count(&self) -> usize {
-        match self.manifest.producers {
-            0 => producer_count(self.work.targets.len()),
-            transactional => transactional,
-        }
-    }
-
     fn open(&self, number: usize) -> Result<T::Sink, KafkaError> {
         let transactional = self.manifest.producers > 0;
         let largest = self
@@ -55,7 +49,7 @@ impl<T: Transport> Producers<'_, T> {
             .largest_record_bytes
             .saturating_add(RECORD_OVERHEAD_BYTES);
         let options = SinkOptions {
-            queue_bytes: (QUEUE_BYTES / self.count()).max(largest),
+            queue_bytes: (QUEUE_BYTES / self.count).max(largest),
             batch_bytes: self.work.batch_bytes,
             codecs: self.work.codecs.clone(),
             whole_batches: self.work.whole_batches.clone(),

@@ -267,6 +267,7 @@ impl Backup {
             work: &work,
             manifest: restore,
             transport: cluster,
+            count: producers.max(1),
             stop: StopRequest::default(),
             timeout: Duration::from_secs(60),
             run: Run::first(),
