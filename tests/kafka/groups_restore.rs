@@ -395,6 +395,43 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     assert!(nothing.contains("--repo"), "{nothing}");
 }
 
+/// The plan saw it without members. Its offsets would be overwritten by what they commit, so it is left alone, and the others are not.
+#[test]
+fn a_group_that_gets_a_member_while_records_are_written_is_left_alone() {
+    let broker = Broker::shared();
+    let topic = topic_with_gaps(broker);
+    let groups = ["stays", "joins"].map(topics::unique);
+    let [stays, joins] = &groups;
+    for group in &groups {
+        commit(broker, group, &[(&topic, 0, 33, "here")]);
+    }
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
+    let target = topics::unique("joined");
+    let map = format!("{topic}={target}");
+    let args = ["--map", &map, "--groups", stays, "--groups", joins];
+    let slowly = [&args[..], &["--rate-limit-records", "2"]].concat();
+    let restoring = Running::spawn(&mut repo.restore(broker, &slowly));
+    restoring.wait_until("it writes", || {
+        (consume::partitions(broker, &target) > 0).then_some(())
+    });
+    let member = Member::join(broker, "classic", joins, &topic);
+    member.read(1);
+    restoring.assert_runs("a member has joined");
+    let restored = restoring.finish().expect_code(3);
+    let report = restored.json();
+    assert_eq!(report["records"], 25, "{report}");
+    let found = report["groups"]["groups"].as_array().expect("groups");
+    let members = found
+        .iter()
+        .map(|group| (&group["group"], &group["members"]));
+    let expected = [(&json!(joins), &json!(1)), (&json!(stays), &json!(0))];
+    assert!(members.eq(expected), "{report}");
+    assert_eq!(now(broker, stays, &target), (Some(18), "here".to_owned()));
+    assert_eq!(now(broker, joins, &target), (None, String::new()));
+    drop(member);
+}
+
 #[test]
 fn a_resumed_restore_restores_the_groups_that_it_was_begun_with() {
     let broker = Broker::shared();
