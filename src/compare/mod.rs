@@ -32,9 +32,10 @@ use tokio::runtime::Handle;
 
 use self::comparing::Comparing;
 use crate::kafka::{
-    Admin, ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
+    Admin, ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
     SourceError, SourceOptions, TopicPartition,
 };
+use crate::records::{ChosenSource, ClientChoice, RecordSource};
 use crate::run::Cancel;
 use crate::select::DropHeaders;
 
@@ -82,10 +83,11 @@ pub(crate) struct ExpectedPartition {
     pub(crate) pairing: Pairing,
 }
 
-/// Reads the partitions up to their current end, and compares them. Returns one result per partition, in the order of `expected`. Blocks;
+/// Reads the partitions with this client up to their current end, and compares them. Returns one result per partition, in the order of `expected`. Blocks;
 /// must not be called from asynchronous code.
 pub(crate) fn compare(
     expected: Vec<ExpectedPartition>,
+    client: ClientChoice,
     kafka: &ClientSettings,
     cancel: &Cancel,
     runtime: &Handle,
@@ -105,7 +107,7 @@ pub(crate) fn compare(
     let partitions = FairShare::new(waiting, THREADS, PARTITIONS_AT_ONCE);
     let compared = Mutex::new(Vec::with_capacity(names.len()));
     partitions.run(|group| {
-        let of_group = compare_group(group, kafka, cancel, runtime)?;
+        let of_group = compare_group(group, client, kafka, cancel, runtime)?;
         let mut compared = compared.lock().unwrap_or_else(PoisonError::into_inner);
         compared.extend(of_group);
         Ok::<(), CompareError>(())
@@ -128,6 +130,7 @@ struct Waiting {
 
 fn compare_group(
     group: Vec<Waiting>,
+    client: ClientChoice,
     kafka: &ClientSettings,
     cancel: &Cancel,
     runtime: &Handle,
@@ -152,7 +155,7 @@ fn compare_group(
     let options = SourceOptions {
         memory_bytes: FETCH_BYTES,
     };
-    Consumer::open(kafka, &options, ranges)?.run(&mut comparison)?;
+    ChosenSource::open(client, kafka, &options, ranges)?.run(&mut comparison)?;
     let results = comparison.comparing.into_iter().map(|one| one.result);
     Ok(numbers.into_iter().zip(results).collect())
 }

@@ -81,6 +81,22 @@ pub enum ChosenSource {
     Librdkafka(Box<Consumer>),
 }
 
+impl ChosenSource {
+    /// Opens a source over this client, once.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ChosenTransport::new`] and [`Transport::open_source`].
+    pub fn open(
+        choice: ClientChoice,
+        settings: &ClientSettings,
+        options: &SourceOptions,
+        ranges: Vec<PartitionRange>,
+    ) -> Result<ChosenSource, KafkaError> {
+        ChosenTransport::new(choice, settings.clone())?.open_source(options, ranges)
+    }
+}
+
 /// The sink of a [`ChosenTransport`].
 pub enum ChosenSink {
     /// Over kbk's own client.

@@ -499,13 +499,25 @@ fn compare_all(
         .map(|done| (done.partition_id(), done))
         .collect();
     let expected = one_to_one::expected(plan);
-    let one_to_one = compare::compare(expected, kafka, context.cancel, context.runtime);
+    let one_to_one = compare::compare(
+        expected,
+        plan.client,
+        kafka,
+        context.cancel,
+        context.runtime,
+    );
     let mut by_key = plan
         .topics()
         .filter(|topic| topic.restored.repartitioned().is_some());
     let all = one_to_one.and_then(|one_to_one| {
         by_key.try_fold(one_to_one, |mut all, topic| {
-            all.extend(repartitioned::compare(topic, &maps, context, kafka)?);
+            all.extend(repartitioned::compare(
+                topic,
+                &maps,
+                context,
+                plan.client,
+                kafka,
+            )?);
             Ok(all)
         })
     });

@@ -182,6 +182,22 @@ fn messages_of_old_formats_are_read() {
         (&json!([]), &json!(15))
     );
     repo.verify_by_spec();
+
+    // A comparison reads them, too.
+    let live = |client: &str| {
+        let servers = ["-b", broker.bootstrap()];
+        let args = ["diff", "--live", "--client", client];
+        run(&mut repo.kbk(&[&args[..], &servers].concat()))
+    };
+    let equal = live("wire").expect_code(0);
+    assert!(
+        equal
+            .stdout
+            .starts_with("equal: every record of snapshot 2"),
+        "{equal:#?}"
+    );
+    let refused = live("librdkafka").expect_code(1);
+    assert!(refused.stderr.contains("v0 or v1"), "{refused:#?}");
 }
 
 #[test]
@@ -199,4 +215,12 @@ fn a_property_that_the_client_cannot_honour_is_an_error_that_names_the_other_one
     assert!(!repo.path().exists(), "nothing is created");
     let args = [&args[..], &["--client", "librdkafka"]].concat();
     run(&mut repo.backup(broker, &args)).expect_code(0);
+    let servers = ["-b", broker.bootstrap(), "-X", "client.rack=a"];
+    let diff = [&["diff", "--live", "--topic", &topic][..], &servers].concat();
+    let refused = run(&mut repo.kbk(&diff)).expect_code(2);
+    for part in ["-X: `client.rack`", "--client librdkafka"] {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
+    let diff = [&diff[..], &["--client", "librdkafka"]].concat();
+    run(&mut repo.kbk(&diff)).expect_code(0);
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::Args;
 use crate::blocking::blocking;
-use crate::cli::{CliError, ClientChoice, Column, Context, Outcome, Report, Table};
+use crate::cli::{CliError, Column, Context, Outcome, Report, Table};
 use crate::commands;
 use crate::compare::PartitionComparison;
 use crate::human;
@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
     let chosen = commands::chosen(&args.topics, &mut choice, &snapshot)?;
     commands::warn_left_out(&chosen.left_out);
     let options = RestoreOptions {
-        kafka: args.kafka.settings()?,
+        kafka: args.kafka.settings_for(args.client)?,
         targets: args.names.targets(&chosen.topics)?,
         selection: choice,
         mapping: args
@@ -51,7 +51,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliEr
         append: true,
         purge: false,
         verify: true,
-        client: ClientChoice::default(),
+        client: args.client,
         transactions: false,
         group_patterns: Vec::new(),
         groups: Vec::new(),

@@ -4,7 +4,7 @@ mod live;
 mod snapshots;
 
 use crate::cli::{
-    CliError, Context, KafkaArgs, Outcome, RenameArgs, SelectionArgs, SnapshotArg,
+    CliError, ClientChoice, Context, KafkaArgs, Outcome, RenameArgs, SelectionArgs, SnapshotArg,
     TopicPartitionArgs, WithArgs,
 };
 use crate::select::PartitionMap;
@@ -63,6 +63,17 @@ pub struct Args {
     /// How to reach the cluster.
     #[command(flatten)]
     pub kafka: KafkaArgs,
+
+    /// The Kafka client that reads records, with --live. `wire` is kbk's own; a property that it cannot honour is an error. All else is
+    /// done by librdkafka in either case
+    #[arg(
+        long,
+        value_enum,
+        value_name = "wire|librdkafka",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub client: ClientChoice,
 
     /// The topics of the snapshot to compare.
     #[command(flatten)]

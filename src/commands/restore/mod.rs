@@ -72,7 +72,7 @@ pub struct Args {
     #[command(flatten)]
     pub kafka: KafkaArgs,
 
-    /// The Kafka client that writes records. `wire` is kbk's own; a property that it cannot honour is an error. All else is done by
+    /// The Kafka client that writes records, and reads them back. `wire` is kbk's own; a property that it cannot honour is an error. All else is done by
     /// librdkafka in either case
     #[arg(
         long,

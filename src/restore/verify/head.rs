@@ -13,9 +13,10 @@ use kbk_format::repo::{PartitionId, RepoError};
 use kbk_format::{PartitionNumber, Record, TimestampType};
 
 use crate::kafka::{
-    Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler, SourceError,
+    Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordHandler, SourceError,
     SourceOptions, TopicPartition,
 };
+use crate::records::{ChosenSource, RecordSource};
 use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
 use crate::restore::plan::restore_plan::{RestorePlan, committed_at};
@@ -74,7 +75,9 @@ pub(crate) fn check(
         forbidden: checked,
         cancel: context.cancel,
     };
-    match Consumer::open(kafka, &SourceOptions::default(), ranges)?.run(&mut search) {
+    match ChosenSource::open(plan.client, kafka, &SourceOptions::default(), ranges)?
+        .run(&mut search)
+    {
         Ok(()) | Err(SourceError::Handler(None)) => Ok(()),
         Err(SourceError::Kafka(error)) => Err(error.into()),
         Err(SourceError::Handler(Some(found))) => Err(*found),

@@ -40,7 +40,7 @@ pub fn compare_live(
             expected.extend(live.expected(plan, topic, partition)?);
         }
     }
-    compare::compare(expected, kafka, cancel, runtime)
+    compare::compare(expected, plan.client, kafka, cancel, runtime)
 }
 
 /// The targets of a plan as they are now.

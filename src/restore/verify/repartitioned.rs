@@ -23,9 +23,10 @@ use kbk_tools::share::FairShare;
 use super::owned_record::OwnedRecord;
 use crate::compare::{CompareError, Difference, FETCH_BYTES, PartitionComparison, THREADS};
 use crate::kafka::{
-    Admin, ClientSettings, Consumer, PartitionOffsets, PartitionRange, RecordHandler,
-    SourceOptions, TopicPartition,
+    Admin, ClientSettings, PartitionOffsets, PartitionRange, RecordHandler, SourceOptions,
+    TopicPartition,
 };
+use crate::records::{ChosenSource, ClientChoice, RecordSource};
 use crate::restore::context::RestoreContext;
 use crate::restore::plan::restore_plan::{PartitionPlan, TopicPlan};
 use crate::restore::write::partitioner::Partitioner;
@@ -45,15 +46,17 @@ struct Topic<'a> {
     /// The current bounds of each.
     bounds: Vec<PartitionOffsets>,
     context: RestoreContext<'a>,
+    client: ClientChoice,
     kafka: &'a ClientSettings,
 }
 
-/// Compares a repartitioned topic; `maps` names the offset maps of its partitions. Returns one result per target partition. Blocks; must not
+/// Compares a repartitioned topic, which this client reads; `maps` names the offset maps of its partitions. Returns one result per target partition. Blocks; must not
 /// be called from asynchronous code.
 pub(crate) fn compare(
     plan: TopicPlan<'_>,
     maps: &BTreeMap<PartitionId, &DonePartition>,
     context: RestoreContext<'_>,
+    client: ClientChoice,
     kafka: &ClientSettings,
 ) -> Result<Vec<PartitionComparison>, CompareError> {
     let targets = &plan.restored.targets;
@@ -68,6 +71,7 @@ pub(crate) fn compare(
         targets,
         bounds: bounds.collect::<Result<_, _>>()?,
         context,
+        client,
         kafka,
     };
     let results = names
@@ -145,7 +149,7 @@ impl Topic<'_> {
         let options = SourceOptions {
             memory_bytes: FETCH_BYTES,
         };
-        let mut source = Consumer::open(self.kafka, &options, ranges)?;
+        let mut source = ChosenSource::open(self.client, self.kafka, &options, ranges)?;
         source.run(handler).map_err(CompareError::from)
     }
 

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use kbk_format::{Record, TimestampType};
 
 use crate::kafka::{
-    ClientSettings, Consumer, KafkaError, PartitionOffsets, PartitionRange, RecordHandler,
-    SourceError, SourceOptions, TopicPartition,
+    ClientSettings, KafkaError, PartitionOffsets, PartitionRange, RecordHandler, SourceError,
+    SourceOptions, TopicPartition,
 };
+use crate::records::{ChosenSource, RecordSource};
 use crate::restore::plan::restore_plan::RestorePlan;
 use crate::restore::report::UnexpectedRecords;
 use crate::restore::write::written::Written;
@@ -62,7 +63,14 @@ pub(crate) fn find(
         records: vec![0; ranges.len()],
         cancel,
     };
-    match Consumer::open(kafka, &SourceOptions::default(), ranges.clone())?.run(&mut count) {
+    match ChosenSource::open(
+        plan.client,
+        kafka,
+        &SourceOptions::default(),
+        ranges.clone(),
+    )?
+    .run(&mut count)
+    {
         Ok(()) => {}
         Err(SourceError::Kafka(error)) => return Err(error),
         Err(SourceError::Handler(Stopped)) => return Ok(Vec::new()),
