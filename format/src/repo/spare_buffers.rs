@@ -4,7 +4,7 @@
 //! A fresh buffer of a megabyte costs more than to read into it: the kernel clears its pages one by one. And an allocator that gets such buffers
 //! back in any order keeps twice the memory that is used.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::upload::UploadBuffers;
 
@@ -15,8 +15,12 @@ const IDLE_RANGE_BYTES: usize = 8 << 20;
 
 /// The idle buffers of a store. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct SpareBuffers {
-    idle: Arc<Mutex<Vec<Vec<u8>>>>,
+pub(super) struct SpareBuffers(Arc<Idle>);
+
+#[derive(Debug)]
+struct Idle {
+    /// The latest one comes last.
+    buffers: Mutex<Vec<Vec<u8>>>,
     /// How many are kept, at least 1.
     most: usize,
     /// Larger ones are freed: a batch of 100 MB must not cost as much for ever.
@@ -26,30 +30,39 @@ pub(super) struct SpareBuffers {
 impl SpareBuffers {
     /// Keeps as many buffers as one upload has at a time: several share them, since few of their parts are done at the same moment.
     pub(super) fn of_parts(buffers: &UploadBuffers) -> SpareBuffers {
-        SpareBuffers {
-            idle: Arc::default(),
-            // Each part may be the rest of a buffer, and one that was handed over.
-            most: 2 * buffers.parts_in_flight.saturating_add(1),
-            most_bytes: buffers.part_bytes.max(USUAL_BYTES),
-        }
+        // Each part may be the rest of a buffer, and one that was handed over.
+        let most = 2 * buffers.parts_in_flight.saturating_add(1);
+        SpareBuffers::keeping(most, buffers.part_bytes.max(USUAL_BYTES))
     }
 
     /// Keeps buffers of ranges, which are of this size unless one block is larger.
     pub(super) fn of_ranges(range_bytes: u64) -> SpareBuffers {
         let range_bytes = usize::try_from(range_bytes).unwrap_or(usize::MAX).max(1);
-        SpareBuffers {
-            idle: Arc::default(),
-            most: (IDLE_RANGE_BYTES / range_bytes).max(1),
-            most_bytes: range_bytes.saturating_mul(2),
-        }
+        let most = (IDLE_RANGE_BYTES / range_bytes).max(1);
+        SpareBuffers::keeping(most, range_bytes.saturating_mul(2))
+    }
+
+    fn keeping(most: usize, most_bytes: usize) -> SpareBuffers {
+        SpareBuffers(Arc::new(Idle {
+            buffers: Mutex::default(),
+            most,
+            most_bytes,
+        }))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0
+            .buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns an empty buffer, which has room for `bytes` if one of them has.
     pub(super) fn take(&self, bytes: usize) -> Vec<u8> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         let has_room = |buffer: &Vec<u8>| buffer.capacity() >= bytes;
         let mut buffer = match idle.iter().rposition(has_room) {
-            Some(found) => idle.swap_remove(found),
+            Some(found) => idle.remove(found),
             None => idle.pop().unwrap_or_default(),
         };
         buffer.clear();
@@ -59,13 +72,13 @@ impl SpareBuffers {
     /// Returns a buffer of this length, with any content. One that would leave more than a fifth of itself unused stays for others: whoever keeps
     /// what was read counts its bytes.
     pub(super) fn take_filled(&self, bytes: usize) -> Vec<u8> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle();
         let fits = |buffer: &Vec<u8>| {
             let unused = buffer.capacity().checked_sub(bytes);
             unused.is_some_and(|unused| unused <= buffer.capacity() / 5)
         };
         let found = idle.iter().rposition(fits);
-        let found = found.map(|found| idle.swap_remove(found));
+        let found = found.map(|found| idle.remove(found));
         drop(idle);
         match found {
             Some(mut buffer) => {
@@ -78,11 +91,11 @@ impl SpareBuffers {
 
     /// Keeps a buffer. Where there are enough, the oldest one goes: nobody wants its size any more.
     fn give(&self, buffer: Vec<u8>) {
-        if buffer.capacity() == 0 || buffer.capacity() > self.most_bytes {
+        if buffer.capacity() == 0 || buffer.capacity() > self.0.most_bytes {
             return;
         }
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = (idle.len() >= self.most).then(|| idle.remove(0));
+        let mut idle = self.idle();
+        let oldest = (idle.len() >= self.0.most).then(|| idle.remove(0));
         idle.push(buffer);
         drop(idle);
         drop(oldest);
@@ -170,7 +183,7 @@ mod tests {
             drop(spare.lend(vec![7; size]));
         }
         drop(spare.lend(vec![7; IDLE_RANGE_BYTES]));
-        let sizes: Vec<usize> = spare.idle.lock().unwrap().iter().map(Vec::len).collect();
+        let sizes: Vec<usize> = spare.idle().iter().map(Vec::len).collect();
         assert_eq!(sizes, [3, 4, 5]);
     }
 
@@ -178,9 +191,9 @@ mod tests {
     fn neither_many_buffers_nor_huge_ones_are_kept() {
         let spare = spare();
         drop(spare.lend(Vec::with_capacity(USUAL_BYTES + 1)));
-        assert!(spare.idle.lock().unwrap().is_empty());
+        assert!(spare.idle().is_empty());
         let parts: Vec<LentBuffer> = (0..9).map(|_| spare.lend(vec![7; 10])).collect();
         drop(parts);
-        assert_eq!(spare.idle.lock().unwrap().len(), 4);
+        assert_eq!(spare.idle().len(), 4);
     }
 }
