@@ -80,17 +80,38 @@ impl Outage {
     }
 }
 
-/// Repeats what fails because no broker can be reached, until one can: for `limit`, and not once the caller wants to stop. Any other error ends it,
-/// of which `in_kafka` returns the part that is the cluster's.
+/// Repeats an attempt that fails because no broker can be reached, until one can: for `limit`, and not once the caller wants to stop. `in_kafka`
+/// returns the cluster's part of an error, if it has one.
 ///
 /// # Errors
 ///
-/// That of the last attempt.
+/// That of the last attempt, or any other error at once.
 pub fn outlast<T, E>(
     limit: Duration,
     stop: &StopRequest,
     in_kafka: impl Fn(&E) -> Option<&KafkaError>,
+    attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    outlast_telling((limit, stop), in_kafka, attempt, |noticed| match noticed {
+        Noticed::Began { what, waited } => began(&what, waited),
+        Noticed::Ended => ended(),
+        Noticed::Abandoned => abandoned(),
+    })
+}
+
+/// What a client has noticed of an outage.
+#[derive(Debug, PartialEq, Eq)]
+enum Noticed {
+    Began { what: String, waited: Duration },
+    Ended,
+    Abandoned,
+}
+
+fn outlast_telling<T, E>(
+    (limit, stop): (Duration, &StopRequest),
+    in_kafka: impl Fn(&E) -> Option<&KafkaError>,
     mut attempt: impl FnMut() -> Result<T, E>,
+    mut tell: impl FnMut(Noticed),
 ) -> Result<T, E> {
     const PAUSE: Duration = Duration::from_secs(1);
     let since = Instant::now();
@@ -102,14 +123,17 @@ pub fn outlast<T, E>(
         let Some(outage) = outage.filter(|_| !stop.is_set() && since.elapsed() < limit) else {
             match (is_reported, &tried) {
                 (false, _) => {}
-                (true, Ok(_)) => ended(),
-                (true, Err(_)) => abandoned(),
+                (true, Ok(_)) => tell(Noticed::Ended),
+                (true, Err(_)) => tell(Noticed::Abandoned),
             }
             return tried;
         };
         if !is_reported {
             is_reported = true;
-            began(&format!("{outage}; waiting until one can"), since.elapsed());
+            tell(Noticed::Began {
+                what: format!("{outage}; waiting until one can"),
+                waited: since.elapsed(),
+            });
         }
         thread::sleep(PAUSE);
     }
@@ -189,30 +213,46 @@ mod tests {
             cause: "Connection refused".to_owned(),
             next: "check",
         };
-        let attempts = |limit, stop: &StopRequest, fails: u32, error: &dyn Fn() -> KafkaError| {
-            let mut attempts = 0;
-            let done = outlast(limit, stop, same, || {
-                attempts += 1;
-                match attempts > fails {
-                    true => Ok(()),
-                    false => Err(error()),
-                }
-            });
-            (attempts, done.is_ok())
-        };
-        let (long, goes_on) = (Duration::from_secs(60), StopRequest::default());
-        assert_eq!(attempts(long, &goes_on, 2, &unreachable), (3, true));
-        assert_eq!(
-            attempts(Duration::ZERO, &goes_on, 1, &unreachable),
-            (1, false)
-        );
-        let stops = StopRequest::new(|| true);
-        assert_eq!(attempts(long, &stops, 1, &unreachable), (1, false));
         let refused = || KafkaError::Other {
             doing: "ask".to_owned(),
             cause: "refused".to_owned(),
         };
-        assert_eq!(attempts(long, &goes_on, 1, &refused), (1, false));
+        // Fails as these errors say, in turn, and then succeeds.
+        let outlast = |limit, stop: &StopRequest, errors: &[&dyn Fn() -> KafkaError]| {
+            let (mut left, mut attempts, mut told) = (errors.iter(), 0, Vec::new());
+            let done = outlast_telling(
+                (limit, stop),
+                same,
+                || {
+                    attempts += 1;
+                    left.next().map_or(Ok(()), |error| Err(error()))
+                },
+                |noticed| told.push(noticed),
+            );
+            let first = told.first();
+            if let Some(Noticed::Began { what, .. }) = first {
+                let expected =
+                    "no broker of a:9092 can be reached: Connection refused; waiting until one can";
+                assert_eq!(what, expected);
+            }
+            (attempts, done.is_ok(), told.pop())
+        };
+        let (long, goes_on) = (Duration::from_secs(60), StopRequest::default());
+        let stops = StopRequest::new(|| true);
+        let both: [&dyn Fn() -> KafkaError; 2] = [&unreachable, &refused];
+        let twice: [&dyn Fn() -> KafkaError; 2] = [&unreachable, &unreachable];
+        assert_eq!(outlast(long, &goes_on, &[]), (1, true, None));
+        assert_eq!(
+            outlast(long, &goes_on, &twice),
+            (3, true, Some(Noticed::Ended))
+        );
+        assert_eq!(
+            outlast(long, &goes_on, &both),
+            (2, false, Some(Noticed::Abandoned))
+        );
+        assert_eq!(outlast(long, &goes_on, &[&refused]), (1, false, None));
+        assert_eq!(outlast(long, &stops, &twice), (1, false, None));
+        assert_eq!(outlast(Duration::ZERO, &goes_on, &twice), (1, false, None));
     }
 
     #[test]
