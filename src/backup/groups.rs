@@ -35,8 +35,6 @@ pub(super) struct SurveyedGroups {
     pub(super) missing: Option<String>,
     /// Groups that the cluster has, and that this principal may not describe, each with the cause.
     pub(super) denied: BTreeMap<String, String>,
-    /// Whether the cluster may have more groups, which it hides from this principal.
-    pub(super) may_lack_some: bool,
 }
 
 impl SurveyedGroups {
@@ -110,7 +108,6 @@ fn find(admin: &Admin, topics: &[TopicDescription]) -> Result<SurveyedGroups, Su
             groups: groups.into(),
         }),
         notice,
-        may_lack_some: !shows_all && missing.is_none(),
         missing,
         denied,
     })
@@ -168,7 +165,8 @@ pub(super) fn keep_hidden(
 ) -> (Option<FoundGroups>, Vec<BackupNotice>) {
     let is_kept = |name: &str| {
         let denied = surveyed.denied.contains_key(name) || hidden.groups.contains_key(name);
-        (surveyed.missing.is_some() || denied) && !surveyed.has(name)
+        let is_there = denied || hidden.unlisted.contains(name);
+        (surveyed.missing.is_some() || is_there) && !surveyed.has(name)
     };
     let kept: Vec<GroupState> = groups_of(last)
         .filter(|group| is_kept(&group.group))
@@ -243,7 +241,10 @@ fn notices(
     let kept: Vec<String> = kept.iter().map(|group| group.group.clone()).collect();
     let denied = surveyed.denied.iter().chain(&hidden.groups);
     let cause = denied.map(|(_, cause)| cause.clone()).next();
-    if let Some(cause) = &surveyed.missing {
+    let unlisted = hidden.unlisted.first().map(|group| {
+        format!("the cluster has {group}, and no broker has listed it yet; back up again")
+    });
+    if let Some(cause) = surveyed.missing.as_ref().or(unlisted.as_ref()) {
         // In the place of what is known of the groups that were listed.
         notices.clear();
         notices.push(BackupNotice::GroupsMissing {
@@ -395,6 +396,47 @@ mod tests {
             partitions: PartitionNumber::all().zip(leaders).map(partition).collect(),
             replication_factor: 1,
         }
+    }
+
+    #[test]
+    fn a_group_that_is_there_and_was_not_listed_is_kept_and_named() {
+        let group = |name: &str| GroupState {
+            group: name.to_owned(),
+            r#type: None,
+            state: None,
+            taken_at: None,
+            topics: Vec::new(),
+        };
+        let found = |names: &[&str]| FoundGroups {
+            taken_at: Timestamp::UNIX_EPOCH,
+            groups: names.iter().map(|name| group(name)).collect(),
+        };
+        let last = Groups {
+            seen: 1,
+            read_after: 0,
+            taken_at: Timestamp::UNIX_EPOCH,
+            groups: found(&["deleted", "listed", "there"]).groups,
+        };
+        let surveyed = SurveyedGroups {
+            found: Some(found(&["listed"])),
+            ..SurveyedGroups::default()
+        };
+        let hidden = Hidden {
+            unlisted: ["there".to_owned()].into(),
+            ..Hidden::default()
+        };
+        let (kept, notices) = keep_hidden(surveyed, Some(&last), &hidden);
+        let kept = kept.expect("groups").groups;
+        let kept = kept
+            .iter()
+            .map(|group| (group.group.as_str(), group.taken_at));
+        let expected = [("listed", None), ("there", Some(Timestamp::UNIX_EPOCH))];
+        assert!(kept.eq(expected));
+        let [BackupNotice::GroupsMissing { groups, cause }] = notices.as_slice() else {
+            panic!("{notices:?}")
+        };
+        assert_eq!(groups, &["there"]);
+        assert!(cause.contains("the cluster has there"), "{cause}");
     }
 
     #[test]

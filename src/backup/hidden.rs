@@ -15,6 +15,9 @@ use crate::kafka::{Admin, ClientSettings, KafkaError, TopicDescription};
 pub(super) struct Hidden {
     pub(super) topics: BTreeMap<String, String>,
     pub(super) groups: BTreeMap<String, String>,
+    /// Groups that exist, and that no broker has listed. A broker that has just started, and does not yet know that it coordinates a group,
+    /// leaves it out and reports no error; asked for the group, it says that another one should be.
+    pub(super) unlisted: BTreeSet<String>,
 }
 
 impl Hidden {
@@ -32,22 +35,37 @@ impl Hidden {
             return Ok(Hidden::default());
         }
         let admin = Admin::connect(kafka)?;
-        let cause = |group: &&str, error: &KafkaError| ((*group).to_owned(), error.to_string());
-        let hidden = match admin.hidden_groups(&groups) {
-            Ok(hidden) => hidden
-                .iter()
-                .map(|(group, error)| cause(&group.as_str(), error))
-                .collect(),
+        let mut hidden = match admin.look_up_groups(&groups) {
+            Ok(found) => Hidden::of_groups(found),
             // A coordinator that does not answer does not say that a group is gone.
             Err(error @ KafkaError::Timeout { .. }) => {
-                groups.iter().map(|group| cause(group, &error)).collect()
+                let cause = |group: &&str| ((*group).to_owned(), error.to_string());
+                Hidden {
+                    groups: groups.iter().map(cause).collect(),
+                    ..Hidden::default()
+                }
             }
             Err(error) => return Err(error),
         };
-        Ok(Hidden {
-            topics: among(&admin, &topics)?,
-            groups: hidden,
-        })
+        hidden.topics = among(&admin, &topics)?;
+        Ok(hidden)
+    }
+
+    /// Says of groups that no broker has listed which may exist all the same.
+    fn of_groups<T>(found: BTreeMap<String, Result<Option<T>, KafkaError>>) -> Hidden {
+        let mut hidden = Hidden::default();
+        for (group, found) in found {
+            match found {
+                Ok(None) => {}
+                Ok(Some(_)) => {
+                    hidden.unlisted.insert(group);
+                }
+                Err(error) => {
+                    hidden.groups.insert(group, error.to_string());
+                }
+            }
+        }
+        hidden
     }
 }
 
@@ -67,9 +85,9 @@ fn undescribed_topics(
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// Returns the groups of the newest snapshot that the cluster did not list, if it may have hidden some.
+/// Returns the groups of the newest snapshot that the cluster did not list. Where it lacks some in any case, all of them are kept.
 fn unlisted_groups<'a>(survey: &Survey, last: Option<&'a Groups>) -> Vec<&'a str> {
-    if !survey.groups.may_lack_some {
+    if survey.groups.found.is_none() || survey.groups.missing.is_some() {
         return Vec::new();
     }
     let groups = last.into_iter().flat_map(|groups| &*groups.groups);
@@ -106,4 +124,27 @@ pub(super) fn may_lack_some(
     Ok(found
         .values()
         .any(|found| found.as_ref().is_err_and(KafkaError::is_denied)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_group_that_its_coordinator_does_not_know_is_gone() {
+        let refused = || KafkaError::Other {
+            doing: "describe group denied".to_owned(),
+            cause: "it may not be described".to_owned(),
+        };
+        let found = [
+            ("deleted", Ok(None)),
+            ("there", Ok(Some(()))),
+            ("denied", Err(refused())),
+        ];
+        let found = found.map(|(group, found)| (group.to_owned(), found));
+        let hidden = Hidden::of_groups(found.into());
+        let denied = [("denied".to_owned(), refused().to_string())];
+        assert_eq!(hidden.groups, denied.into());
+        assert_eq!(hidden.unlisted, ["there".to_owned()].into());
+    }
 }

@@ -252,19 +252,16 @@ impl Admin {
         by_group("read the state of groups", groups, answers?)
     }
 
-    /// Returns those of `groups` that this principal may not describe, each with the error. They need not exist: brokers check
-    /// permissions first.
-    pub fn hidden_groups(
+    /// As [`Admin::describe_groups`], but a group that this principal may not describe does not keep it from the others: its answer is the
+    /// error. It need not exist: brokers check permissions first.
+    pub fn look_up_groups(
         &self,
         groups: &[&str],
-    ) -> Result<BTreeMap<String, KafkaError>, KafkaError> {
+    ) -> Result<BTreeMap<String, Result<Option<GroupDescription>, KafkaError>>, KafkaError> {
         // SAFETY: `ask_descriptions` passes groups of a live answer.
         let read = |group| unsafe { from_group(group) };
         let answers = self.ask_descriptions("describe", groups, false, true, &read)?;
-        let answers = answers.into_iter();
-        Ok(answers
-            .filter_map(|(group, answer)| Some((group, answer.err()?)))
-            .collect())
+        Ok(answers.into_iter().collect())
     }
 
     /// Asks for the description of each group, with the permissions on it if they are wanted. The group with the empty id, which consumers
