@@ -240,11 +240,26 @@ async fn document(view: &View, path: &str) -> serde_json::Value {
     serde_json::from_slice(&read(view, path).await.unwrap()).unwrap()
 }
 
-/// The ranges of a file that `meta.json` calls unreadable.
+/// The ranges of a file that `meta.json` calls unreadable. Rows whose offsets touch are one row; those that nobody was sent may lie between two
+/// whose text does.
 fn listed(meta: &serde_json::Value, file: &str) -> Vec<Range<usize>> {
-    let rows = meta["unreadable_text"].as_array().unwrap().iter();
+    let rows = meta["unreadable_text"].as_array().unwrap();
+    for pair in rows.windows(2) {
+        let [end, start] = [
+            &pair[0]["offsets"]["end_offset"],
+            &pair[1]["offsets"]["base_offset"],
+        ];
+        assert!(end.as_i64().unwrap() < start.as_i64().unwrap(), "{meta:#}");
+    }
     let at = |row: &serde_json::Value, end: &str| row[file][end].as_u64().unwrap() as usize;
-    rows.map(|row| at(row, "start")..at(row, "end")).collect()
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for row in rows {
+        match ranges.last_mut() {
+            Some(last) if last.end == at(row, "start") => last.end = at(row, "end"),
+            _ => ranges.push(at(row, "start")..at(row, "end")),
+        }
+    }
+    ranges
 }
 
 fn lost(bytes: &[Byte]) -> Vec<Range<usize>> {
