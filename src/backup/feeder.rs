@@ -13,7 +13,7 @@ use super::block::{BlockContent, OpenBlock};
 use super::options::Encoding;
 use super::partition::PartitionLine;
 use super::pipeline::StopSignal;
-use super::pool::Free;
+use super::pool::{Free, Room};
 use crate::records::{KafkaError, RecordHandler, SourceError};
 use crate::run::{Budget, PartitionName, RunEvents, Stage};
 
@@ -23,6 +23,7 @@ pub(super) struct BlockJob {
     /// The block's number in its partition: blocks are encoded in any order and written in this one.
     pub(super) number: u64,
     pub(super) block: OpenBlock,
+    pub(super) room: Room,
     /// When its first record came.
     pub(super) begun: Instant,
     pub(super) timestamp_type: TimestampType,
@@ -121,6 +122,8 @@ impl Clock {
 struct Filling {
     slot: Slot,
     block: Option<OpenBlock>,
+    /// What the block takes for a large record or batch.
+    room: Room,
     /// When the first record of the block came: before it waited for the block.
     begun: Instant,
     /// The base offset of the block that is filled next: one past all that was submitted.
@@ -145,6 +148,7 @@ impl<'a> Feeder<'a> {
             position: slot.range.start,
             slot,
             block: None,
+            room: Room::default(),
             begun: Instant::now(),
             number: 0,
             lost: Vec::new(),
@@ -184,6 +188,15 @@ impl<'a> Feeder<'a> {
         }
     }
 
+    /// Copies a record into the slot's block, or into the next one.
+    fn push(&mut self, slot: usize, record: &Record<'_>) -> Result<(), FeederStop> {
+        // At most twice: an empty block is never full.
+        while let Some(end) = self.try_push(slot, record)? {
+            self.submit(slot, end, false)?;
+        }
+        Ok(())
+    }
+
     /// Copies a batch into the slot's block; returns whether it is there.
     fn push_batch(&mut self, slot: usize, batch: &CheckedBatch<'_>) -> Result<bool, FeederStop> {
         let content = BlockContent::Batches(batch.header().attributes.timestamp_type());
@@ -210,6 +223,27 @@ impl<'a> Feeder<'a> {
                 }
             }
         }
+    }
+
+    /// Takes room for a record or batch of `bytes` if it is larger than a block usually is. It has a block to itself then, which must be submitted
+    /// next: while it has room, the feeder may not wait for more.
+    fn take_room(&mut self, slot: usize, bytes: usize) -> Result<bool, FeederStop> {
+        if bytes <= self.block_bytes {
+            return Ok(false);
+        }
+        if let Some(end) = self.end_of_block(slot) {
+            self.submit(slot, end, false)?;
+        }
+        let room = self.clock.waiting(|| self.free.take_room(bytes));
+        self.slots[slot].room = room.ok_or(FeederStop::EncodersGone)?;
+        Ok(true)
+    }
+
+    /// Returns the end of what was read of a slot.
+    fn filled_to(&self, slot: usize) -> i64 {
+        let filling = &self.slots[slot];
+        let block = filling.block.as_ref();
+        block.map_or(filling.position, OpenBlock::end_offset)
     }
 
     /// Returns the end of the coverage of a slot's block, if that has records.
@@ -293,6 +327,7 @@ impl<'a> Feeder<'a> {
             line: Arc::clone(&filling.slot.line),
             number: filling.number,
             block,
+            room: std::mem::take(&mut filling.room),
             begun: filling.begun,
             timestamp_type: filling.slot.timestamp_type,
             lost: std::mem::take(&mut filling.lost),
@@ -315,10 +350,7 @@ impl<'a> Feeder<'a> {
     /// Submits what was read of a partition so far as its last block.
     fn seal(&mut self, slot: usize) -> Result<(), FeederStop> {
         let filling = &self.slots[slot];
-        let end = filling
-            .block
-            .as_ref()
-            .map_or(filling.position, OpenBlock::end_offset);
+        let end = self.filled_to(slot);
         let started = filling.number > 0 || end > filling.position;
         if !filling.finished && started {
             self.submit(slot, end, true)?;
@@ -337,11 +369,13 @@ impl RecordHandler for Feeder<'_> {
         record: &Record<'_>,
     ) -> Result<(), FeederStop> {
         self.set_timestamp_type(slot, timestamp_type)?;
-        // At most twice: an empty block is never full.
-        while let Some(end) = self.try_push(slot, record)? {
-            self.submit(slot, end, false)?;
+        let is_large = self.take_room(slot, record.payload_len())?;
+        let pushed = self.push(slot, record);
+        if is_large {
+            // Without the record, too: another feeder may wait for the room.
+            self.submit(slot, self.filled_to(slot), false)?;
         }
-        Ok(())
+        pushed
     }
 
     fn batch(&mut self, slot: usize, batch: &CheckedBatch<'_>) -> Result<bool, FeederStop> {
@@ -349,7 +383,13 @@ impl RecordHandler for Feeder<'_> {
             return Ok(false);
         }
         self.set_timestamp_type(slot, batch.header().attributes.timestamp_type())?;
-        self.push_batch(slot, batch)
+        let is_large = self.take_room(slot, batch.bytes().len())?;
+        let pushed = self.push_batch(slot, batch);
+        if is_large {
+            // Without the batch, too: its records may need the room.
+            self.submit(slot, self.filled_to(slot), false)?;
+        }
+        pushed
     }
 
     fn lost(&mut self, slot: usize, from: i64, to: i64) -> Result<(), FeederStop> {

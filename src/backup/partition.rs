@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::block::StoredBlock;
 use super::gaps::SegmentGaps;
+use super::pool::Room;
 use crate::records::KafkaError;
 use crate::run::{Events, PartitionEvents, Stage};
 
@@ -25,6 +26,7 @@ use crate::run::{Events, PartitionEvents, Stage};
 #[derive(Debug)]
 pub(super) struct BlockToWrite {
     pub(super) encoded: StoredBlock,
+    pub(super) room: Room,
     /// When its first record came.
     pub(super) begun: Instant,
     pub(super) timestamp_type: TimestampType,
@@ -140,7 +142,7 @@ impl PartitionLine {
         &self,
         number: u64,
         block: BlockToWrite,
-        mut done: impl FnMut(StoredBlock),
+        mut done: impl FnMut(BlockToWrite),
     ) -> Result<(), PartitionError> {
         let mut state = self.lock();
         state.waiting.insert(number, block);
@@ -159,7 +161,7 @@ impl PartitionLine {
             if written.is_ok() {
                 state.report(&block);
             }
-            done(block.encoded);
+            done(block);
             if let Err(error) = written {
                 state.fail(done);
                 return Err(error);
@@ -233,11 +235,10 @@ impl State {
         }
     }
 
-    fn fail(&mut self, mut done: impl FnMut(StoredBlock)) {
+    fn fail(&mut self, done: impl FnMut(BlockToWrite)) {
         self.writer = Writer::Failed;
-        for (_, block) in std::mem::take(&mut self.waiting) {
-            done(block.encoded);
-        }
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.into_values().for_each(done);
     }
 }
 

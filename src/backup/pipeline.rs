@@ -205,6 +205,7 @@ fn encode(
             line,
             number,
             block,
+            room,
             begun,
             timestamp_type,
             lost,
@@ -223,13 +224,16 @@ fn encode(
         }
         let block = BlockToWrite {
             encoded,
+            room,
             begun,
             timestamp_type,
             lost,
             hidden,
             last,
         };
-        let accepted = line.accept(number, block, |block| returned.give(block.recycle()));
+        let accepted = line.accept(number, block, |block| {
+            returned.give(block.encoded.recycle(), block.room);
+        });
         if let Err(error) = accepted {
             stop.fail(error.into());
         }

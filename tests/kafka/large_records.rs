@@ -77,7 +77,8 @@ fn batches_of_many_megabytes_are_saved_and_restored() {
             headers: Vec::new(),
         })
         .collect();
-    let batches = 3;
+    // More than there is room for at a time, at any stage.
+    let batches = 8;
     for _ in 0..batches {
         wire::produce(&broker, ("huge", 0), &messages);
     }
@@ -104,6 +105,17 @@ fn batches_of_many_megabytes_are_saved_and_restored() {
         let saved = run(&mut repo.backup(&broker, &args));
         check(&format!("backup as {encoding}"), saved, 5);
         repo.verify();
+        let exported = tempfile::tempdir().expect("a folder");
+        let exported = exported.path().join("out").display().to_string();
+        for (args, copies) in [
+            (vec!["verify", "--full"], 4),
+            (vec!["export", "-f", "kafka-log", &exported], 4),
+            // Two sides.
+            (vec!["diff", "--live", "-b", broker.bootstrap()], 7),
+        ] {
+            let done = run(&mut repo.kbk(&args));
+            check(&format!("{} of {encoding}", args[0]), done, copies);
+        }
         let target = topics::unique("huge-restored");
         let map = format!("huge={target}");
         let restored = run(&mut repo.restore(&broker, &["--map", &map, "--client", "wire"]));

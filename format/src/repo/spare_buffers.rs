@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::upload::UploadBuffers;
 
 /// Buffers of parts up to this size are kept in any case: no block is usually larger.
-const USUAL_BYTES: usize = 8 << 20;
+pub(super) const USUAL_BYTES: usize = 8 << 20;
 /// What idle buffers of ranges may take, where these have the usual size; twice that at most. A restore frees a few megabytes at once.
 const IDLE_RANGE_BYTES: usize = 8 << 20;
 

@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use super::error::{Operation, RepoError, RepoErrorKind, Result};
 use super::id::{Digest, Hex};
 use super::keys::Key;
+use super::spare_buffers::USUAL_BYTES;
 use super::store::{Store, path};
 
 /// The memory of one upload: one part that fills, and `parts_in_flight` that are being sent, each with a buffer that was handed over where these
@@ -138,7 +139,8 @@ impl SegmentUpload {
     }
 
     /// Appends a whole buffer, and leaves an empty one in its place, which may have the capacity of an earlier one. Where parts of any size will do,
-    /// the bytes are not copied. Blocks, like writing.
+    /// the bytes are not copied; those of a buffer that is larger than usual are written before this returns, so that no two of them are in flight.
+    /// Blocks, like writing.
     ///
     /// # Errors
     ///
@@ -161,7 +163,12 @@ impl SegmentUpload {
         let permit = self.runtime.block_on(permit(self.store.uploads()));
         let second = std::mem::replace(bytes, self.store.spare_buffers().take(bytes.len()));
         let first = std::mem::replace(&mut self.buffer, self.store.spare_buffers().take(0));
-        self.start_part([first, second], permit)
+        let is_large = second.len() > USUAL_BYTES.max(self.buffers.part_bytes);
+        self.start_part([first, second], permit)?;
+        match is_large {
+            true => self.wait_for_parts(0),
+            false => Ok(()),
+        }
     }
 
     /// Returns the SHA-256 of the bytes that were written so far.

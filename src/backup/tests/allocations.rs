@@ -139,7 +139,7 @@ fn encode(queue: &Receiver<BlockJob>, returned: &Return, features: SegmentFeatur
             StoredBlock::Records(block) => segment.append(block).unwrap(),
             StoredBlock::Batches(block) => segment.append(block).unwrap(),
         }
-        returned.give(block.recycle());
+        returned.give(block.recycle(), job.room);
     }
     fewest(&marks)
 }

@@ -40,6 +40,7 @@ struct Backup {
     runtime: Runtime,
     store: Store,
     folder: TempDir,
+    encoding: Encoding,
 }
 
 impl Backup {
@@ -49,6 +50,7 @@ impl Backup {
             runtime: Runtime::new().unwrap(),
             store: Store::open_or_create(folder.path().to_str().unwrap()).unwrap(),
             folder,
+            encoding: Encoding::Auto,
         }
     }
 
@@ -87,7 +89,7 @@ impl Backup {
             },
             compression: Compression::None,
             block_bytes: 1 << 10,
-            encoding: Encoding::Auto,
+            encoding: self.encoding,
             encoders: 2,
             fetch_bytes: 1 << 20,
             lost,
@@ -184,6 +186,36 @@ fn stored_records_are_those_of_the_source() {
         end = segment.end_offset;
     }
     assert_eq!(end, 950);
+}
+
+/// More than there is room for at a time, from two sources, each record beside small ones.
+#[test]
+fn records_larger_than_all_blocks_are_stored() {
+    for offers_batches in [false, true] {
+        let cluster = MemoryCluster::default();
+        let mut large = record(1);
+        large.value = Some(vec![b'v'; 17 << 20]);
+        let partitions = 0..4;
+        for partition in partitions.clone() {
+            let records = [record(0), large.clone(), record(2), large.clone()];
+            cluster.append(&log(partition.into()), records);
+        }
+        let mut backup = Backup::new();
+        if offers_batches {
+            cluster.offer_batches(None);
+            backup.encoding = Encoding::Batches;
+        }
+        let readings = partitions.clone();
+        let readings = readings.map(|partition| reading(partition.into(), 0..4));
+        let (finished, seen) = backup.run(&cluster, readings.collect());
+        assert!(finished.error.is_none() && !finished.interrupted);
+        assert_eq!(seen, 16);
+        for partition in partitions {
+            let id = partition_id(partition.into());
+            let found = backup.records(&id, &finished.stored[&id]);
+            assert!(found == cluster.records(&log(partition.into())));
+        }
+    }
 }
 
 #[test]
