@@ -15,7 +15,7 @@ mod protocol;
 use protocol::{
     AddOffsetsRequest, AddPartitionsRequest, ApiVersionsRequest, EndTxnRequest, FetchRequest,
     FindCoordinatorRequest, InitProducerIdRequest, Input, LeaderEpochRequest, ListOffsetsRequest,
-    MetadataRequest, ProduceRequest, Request, Response, SaslAuthenticateRequest,
+    MetadataRequest, OffsetFetchRequest, ProduceRequest, Request, Response, SaslAuthenticateRequest,
     SaslHandshakeRequest, TxnOffsetCommitRequest,
 };
 
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let [api, version, frame @ ..] = data else {
         return;
     };
-    with_ceiling(data, || match api % 14 {
+    with_ceiling(data, || match api % 15 {
         0 => decode::<ApiVersionsRequest>(*version, frame),
         1 => decode::<MetadataRequest<'_>>(*version, frame),
         2 => decode::<ListOffsetsRequest<'_>>(*version, frame),
@@ -38,6 +38,7 @@ fuzz_target!(|data: &[u8]| {
         10 => decode::<AddPartitionsRequest<'_>>(*version, frame),
         11 => decode::<AddOffsetsRequest<'_>>(*version, frame),
         12 => decode::<TxnOffsetCommitRequest<'_>>(*version, frame),
+        13 => decode::<OffsetFetchRequest<'_>>(*version, frame),
         _ => decode::<EndTxnRequest<'_>>(*version, frame),
     });
 });

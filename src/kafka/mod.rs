@@ -92,4 +92,4 @@ pub use partition::{PartitionRange, TopicPartition};
 pub use permission::{AclOperation, AclResource, Permission};
 pub use producer::Producer;
 pub use settings::{ClientSettings, Origin, SettingsError};
-pub use transaction::{committed, may_use_transactional_id};
+pub use transaction::committed;

@@ -327,20 +327,6 @@ fn is_timeout(result: &Result<(), TransactionError>) -> bool {
     )
 }
 
-/// Returns whether this principal may write in transactions with this id. Ends a transaction that is open under it, and fences its
-/// producer.
-pub fn may_use_transactional_id(settings: &ClientSettings, id: &str) -> Result<bool, KafkaError> {
-    let options = SinkOptions {
-        transactional_id: Some(id.to_owned()),
-        ..SinkOptions::default()
-    };
-    match Producer::open_transactional(settings, options) {
-        Ok(_) => Ok(true),
-        Err(error) if error.is_denied() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// Returns what a group has committed for each of these partitions, once no open transaction can change it any more.
 pub fn committed(
     settings: &ClientSettings,

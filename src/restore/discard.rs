@@ -28,7 +28,7 @@ use super::write::claims::Claims;
 use super::write::takeover::Run;
 use crate::blocking::blocking;
 use crate::kafka::{Admin, ClientSettings, KafkaError, TopicPartition};
-use crate::records::{Librdkafka, SinkOptions, Transport};
+use crate::records::{ChosenTransport, Librdkafka, SinkOptions, Transport};
 
 /// Producers whose ids are initialised at most: a manifest may name any number, and no restore has more.
 const MOST_PRODUCERS: usize = 64;
@@ -192,7 +192,8 @@ fn put_right(
     let partitions: Vec<_> = partitions
         .filter(|partition| cluster.topics.contains_key(&partition.topic))
         .collect();
-    Claims::new(kafka, &manifest.restore, &partitions).release_held(&admin);
+    let transport = ChosenTransport::Librdkafka(Librdkafka::new(kafka.clone()));
+    Claims::new(&transport, &manifest.restore, &partitions).release_held(&admin);
     for group in manifest.groups() {
         delete_group(&admin, &group);
     }

@@ -50,9 +50,7 @@ use super::write::takeover::Run;
 use super::write::work::Work;
 use super::write::writer::{self, Shared, Writer};
 use crate::compare::{self, CompareError, PartitionComparison};
-use crate::kafka::{
-    Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition, committed,
-};
+use crate::kafka::{Admin, ClientSettings, KafkaError, OffsetCommit, Positions, TopicPartition};
 use crate::memory;
 use crate::records::{ChosenTransport, RecordSink, StopRequest, Transport};
 use crate::run::{Cancel, Events, RunEvents, Totals};
@@ -113,7 +111,7 @@ pub(crate) fn restore(
         runtime,
     };
     let claims = (plan.is_transactional() && !plan.manifest.append)
-        .then(|| Claims::new(kafka, &plan.manifest.restore, &work.targets));
+        .then(|| Claims::new(&transport, &plan.manifest.restore, &work.targets));
     let Prepared {
         sinks,
         topics_created,
@@ -129,7 +127,7 @@ pub(crate) fn restore(
         events: &events,
     };
     let reached = match plan.resumed {
-        true => reached(context, &plan, kafka)?,
+        true => reached(context, &plan, (kafka, &transport))?,
         false => BTreeMap::new(),
     };
     work.start(&plan, reached, &events);
@@ -332,10 +330,10 @@ fn purge(admin: &Admin, plan: &RestorePlan) -> Result<(), KafkaError> {
 fn reached(
     context: RestoreContext<'_>,
     plan: &RestorePlan,
-    kafka: &ClientSettings,
+    (kafka, transport): (&ClientSettings, &impl Transport),
 ) -> Result<BTreeMap<PartitionId, (i64, OffsetMap)>, RestoreError> {
     let (mut committed_at, mut unknown) = (Vec::new(), BTreeSet::new());
-    for (id, position) in positions(plan, kafka)? {
+    for (id, position) in positions(plan, transport)? {
         match position {
             Some(committed) => committed_at.push((id, committed)),
             None => {
@@ -361,7 +359,7 @@ fn reached(
 /// Returns the position of each partition that the cluster has, by source partition.
 fn positions(
     plan: &RestorePlan,
-    kafka: &ClientSettings,
+    transport: &impl Transport,
 ) -> Result<BTreeMap<PartitionId, Option<OffsetAndMetadata>>, KafkaError> {
     let mut by_group: BTreeMap<String, Vec<(PartitionId, TopicPartition)>> = BTreeMap::new();
     for topic in plan.topics() {
@@ -378,10 +376,9 @@ fn positions(
     let mut positions = BTreeMap::new();
     for (group, partitions) in by_group {
         let asked: Vec<_> = partitions.iter().map(|(_, at)| at.clone()).collect();
-        let mut found = committed(kafka, &group, &asked)?;
-        for (id, at) in partitions {
-            positions.insert(id, found.take(&at)?);
-        }
+        let found = transport.committed(&group, &asked)?;
+        let ids = partitions.into_iter().map(|(id, _)| id);
+        positions.extend(ids.zip(found));
     }
     Ok(positions)
 }

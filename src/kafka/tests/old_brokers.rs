@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crate::kafka::wire::tests::support::{
-    API_VERSIONS, FIND_COORDINATOR, FakeBroker, METADATA, Reply, Request, TOPIC, metadata,
-    own_port, partition, settings, text, versions_and,
+    API_VERSIONS, FIND_COORDINATOR, FakeBroker, METADATA, Reply, Request, TOPIC, coordinator,
+    metadata, own_port, partition, settings, text, versions_and,
 };
 use crate::kafka::{Admin, ClientSettings, KafkaError};
 
@@ -18,15 +18,7 @@ async fn broker(more: &'static [[i16; 3]]) -> FakeBroker {
     let broker = FakeBroker::start(move |request: &Request| match request.api {
         API_VERSIONS => versions_and(request, more),
         METADATA => metadata(&[own.load(Relaxed)], &[(1, 0)]),
-        FIND_COORDINATOR => {
-            // Throttle, error, no message, broker 1.
-            let mut body = vec![0; 6];
-            body.extend((-1_i16).to_be_bytes());
-            body.extend(1_i32.to_be_bytes());
-            text(&mut body, "127.0.0.1");
-            body.extend(i32::from(own.load(Relaxed)).to_be_bytes());
-            Reply::Body(body)
-        }
+        FIND_COORDINATOR => coordinator(own.load(Relaxed)),
         OFFSET_DELETE => {
             let mut body = vec![0; 6];
             body.extend(1_i32.to_be_bytes());

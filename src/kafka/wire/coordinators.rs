@@ -76,7 +76,11 @@ impl WireClient {
             // It answers, and will answer the same request later.
             let stays = matches!(
                 code,
-                Some(ErrorCode::CONCURRENT_TRANSACTIONS | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS)
+                Some(
+                    ErrorCode::CONCURRENT_TRANSACTIONS
+                        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+                        | ErrorCode::UNSTABLE_OFFSET_COMMIT
+                )
             );
             if !stays {
                 self.coordinators().forget(kind, key);

@@ -87,13 +87,14 @@
 //! | which batches are visible; damaged ones | `fetched` |
 //! | writing records; batches that are being filled; those of a backup; refusals | `sink`; `filling`; `whole_batch`; `refusal` |
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
-//! | transactions; who coordinates them | `transactions`; `coordinators` |
+//! | transactions; who coordinates them; what a group has committed | `transactions`; `coordinators`; `committed` |
 //! | outages of all brokers | `outage_watch` |
 //! | pauses, deadlines, and what a quota adds to them | `backoff`, `deadline`, `patience` |
 
 mod address;
 mod backoff;
 mod client;
+mod committed;
 mod connection;
 mod coordinators;
 mod deadline;
@@ -129,6 +130,7 @@ mod whole_batch;
 
 pub use address::Address;
 pub use client::{WireClient, runtime};
+pub use committed::CommittedOffsets;
 pub use epochs::epoch_ends;
 pub use error::{BrokerName, WireError};
 pub use fetched::{BatchKind, FetchedBatches};

@@ -1,23 +1,25 @@
-//! The transport over kbk's own client; what groups have committed is asked by librdkafka.
+//! The transport over kbk's own client.
 
 mod sink;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kbk_format::repo::OffsetAndMetadata;
 
 use super::{
-    EpochEnd, KafkaError, Librdkafka, PartitionRange, RecordHandler, RecordSource, SinkOptions,
-    SourceError, SourceOptions, TopicPartition, Transport,
+    EpochEnd, KafkaError, PartitionRange, RecordHandler, RecordSource, SinkOptions, SourceError,
+    SourceOptions, TopicPartition, Transport,
 };
 use crate::kafka::ClientSettings;
-use crate::kafka::wire::{self, WireSettings, WireSink, WireSource};
+use crate::kafka::wire::{self, CommittedOffsets, WireSettings, WireSink, WireSource};
 
 /// Reads and writes with the wire client, under these settings.
 #[derive(Clone, Debug)]
 pub struct Wire {
     settings: ClientSettings,
-    groups: Librdkafka,
+    /// Made with the first question, and shared by all who ask: a client takes longer to connect than to answer.
+    committed: Arc<Mutex<Option<CommittedOffsets>>>,
 }
 
 impl Wire {
@@ -29,8 +31,8 @@ impl Wire {
     pub fn new(settings: ClientSettings) -> Result<Wire, KafkaError> {
         WireSettings::new(&settings)?;
         Ok(Wire {
-            groups: Librdkafka::new(settings.clone()),
             settings,
+            committed: Arc::default(),
         })
     }
 }
@@ -56,7 +58,15 @@ impl Transport for Wire {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Option<OffsetAndMetadata>>, KafkaError> {
-        self.groups.committed(group, partitions)
+        let mut committed = self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let client = match &mut *committed {
+            Some(client) => client,
+            none => none.insert(CommittedOffsets::new(self.settings.clone())?),
+        };
+        client.of(group, partitions)
     }
 
     fn epoch_ends(

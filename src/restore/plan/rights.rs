@@ -8,9 +8,8 @@ use kbk_format::repo::{CreatedTopic, RestoreManifest};
 
 use super::options::Purpose;
 use super::restore_plan::{RestorePlan, TopicPlan};
-use crate::kafka::{
-    AclOperation, Admin, ClientSettings, KafkaError, Permission, may_use_transactional_id,
-};
+use crate::kafka::{AclOperation, Admin, ClientSettings, KafkaError, Permission};
+use crate::records::{ChosenTransport, SinkOptions, Transport};
 use crate::restore::plan::obstacle::Obstacle;
 
 /// What a plan needs beyond the permission to write to its targets.
@@ -50,11 +49,26 @@ pub(crate) fn missing(
     // resumed restore takes over its ids only once nothing else prevents it.
     if needed.purpose == Purpose::Restore && plan.is_transactional() && !plan.resumed {
         let id = plan.manifest.transactional_id(0);
-        if !may_use_transactional_id(kafka, &id)? {
+        let transport = ChosenTransport::new(plan.client, kafka.clone())?;
+        if !may_write_as(&transport, &id)? {
             check.missing.insert(Permission::transactional_id(&id));
         }
     }
     Ok(check.into_obstacles())
+}
+
+/// Returns whether this principal may write in transactions with this id. Ends a transaction that is open under it, and fences its
+/// producer.
+fn may_write_as(transport: &impl Transport, id: &str) -> Result<bool, KafkaError> {
+    let options = SinkOptions {
+        transactional_id: Some(id.to_owned()),
+        ..SinkOptions::default()
+    };
+    match transport.open_sink(options) {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_denied() => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns what is not permitted on topics that exist.

@@ -16,9 +16,8 @@ use std::sync::{Mutex, PoisonError};
 
 use kbk_format::repo::{CommittedOffset, RestoreId, RestoreManifest};
 
-use crate::kafka::{
-    Admin, ClientSettings, CommittedTopic, GroupOffsets, KafkaError, TopicPartition, committed,
-};
+use crate::kafka::{Admin, CommittedTopic, GroupOffsets, KafkaError, TopicPartition};
+use crate::records::{ChosenTransport, Transport};
 use crate::restore::error::RestoreError;
 use crate::restore::target_error::TargetError;
 
@@ -27,7 +26,7 @@ const METADATA_PREFIX: &str = "kbk1:";
 
 /// The claims of one restore.
 pub(crate) struct Claims<'a> {
-    kafka: &'a ClientSettings,
+    transport: &'a ChosenTransport,
     restore: &'a RestoreId,
     targets: &'a [TopicPartition],
     /// Targets of which the claim was held when records of this run were already in their logs.
@@ -36,12 +35,12 @@ pub(crate) struct Claims<'a> {
 
 impl<'a> Claims<'a> {
     pub(crate) fn new(
-        kafka: &'a ClientSettings,
+        transport: &'a ChosenTransport,
         restore: &'a RestoreId,
         targets: &'a [TopicPartition],
     ) -> Claims<'a> {
         Claims {
-            kafka,
+            transport,
             restore,
             targets,
             confirmed: Mutex::default(),
@@ -111,13 +110,10 @@ impl<'a> Claims<'a> {
     /// Gives up the claims that this restore still holds.
     pub(crate) fn release_held(&self, admin: &Admin) {
         let own = self.metadata();
-        let held = committed(self.kafka, RestoreManifest::CLAIMS_GROUP, self.targets);
-        let held = held.map(|claims| {
-            let own = claims.into_iter().filter(|(_, claim)| {
-                let claim = claim.as_ref().map(|claim| &claim.metadata);
-                claim == Some(&own)
-            });
-            own.map(|(target, _)| target).collect::<Vec<_>>()
+        let held = self.held(self.targets).map(|claims| {
+            let claims = self.targets.iter().zip(claims);
+            let own = claims.filter(|(_, claim)| claim.as_ref() == Some(&own));
+            own.map(|(target, _)| target.clone()).collect::<Vec<_>>()
         });
         let released = held.and_then(|held| match held.is_empty() {
             true => Ok(()),
@@ -136,18 +132,23 @@ impl<'a> Claims<'a> {
         if targets.is_empty() {
             return Ok(None);
         }
-        let mut found = committed(self.kafka, RestoreManifest::CLAIMS_GROUP, targets)?;
+        let claims = targets.iter().cloned().zip(self.held(targets)?);
         let own = self.metadata();
-        let mut others = Vec::new();
-        for target in targets {
-            let claim = found.take(target)?.map(|claim| claim.metadata);
-            if claim.as_deref() != Some(own.as_str()) {
-                others.push((target.clone(), claim));
-            }
-        }
+        let mut others: Vec<_> = claims
+            .filter(|(_, claim)| claim.as_deref() != Some(own.as_str()))
+            .collect();
         // One that somebody holds says more than one that nobody does.
         others.sort_by_key(|(_, claim)| claim.is_none());
         Ok(others.into_iter().next())
+    }
+
+    /// Returns the claim on each of these targets, whose ever it is.
+    fn held(&self, targets: &[TopicPartition]) -> Result<Vec<Option<String>>, KafkaError> {
+        let group = RestoreManifest::CLAIMS_GROUP;
+        let committed = self.transport.committed(group, targets)?.into_iter();
+        Ok(committed
+            .map(|claim| claim.map(|claim| claim.metadata))
+            .collect())
     }
 
     fn lost(&self, target: TopicPartition, claim: Option<String>) -> RestoreError {

@@ -30,6 +30,8 @@ pub enum Api {
     EndTxn,
     /// Commits offsets of a group within a transaction.
     TxnOffsetCommit,
+    /// Looks up what a group has committed.
+    OffsetFetch,
     /// Chooses a mechanism to log in by.
     SaslHandshake,
     /// Lists the requests that a broker answers.
@@ -47,6 +49,7 @@ impl Api {
             Api::Fetch => 1,
             Api::ListOffsets => 2,
             Api::Metadata => 3,
+            Api::OffsetFetch => 9,
             Api::SaslHandshake => 17,
             Api::ApiVersions => 18,
             Api::FindCoordinator => 10,
@@ -68,6 +71,7 @@ impl Api {
             Api::Fetch => "Fetch",
             Api::ListOffsets => "ListOffsets",
             Api::Metadata => "Metadata",
+            Api::OffsetFetch => "OffsetFetch",
             Api::SaslHandshake => "SaslHandshake",
             Api::ApiVersions => "ApiVersions",
             Api::SaslAuthenticate => "SaslAuthenticate",
@@ -103,6 +107,8 @@ impl Api {
             Api::AddOffsetsToTxn => 0..=4,
             Api::EndTxn => 0..=5,
             Api::TxnOffsetCommit => 0..=5,
+            // Later ones ask about several groups.
+            Api::OffsetFetch => 5..=7,
         }
     }
 
@@ -112,7 +118,7 @@ impl Api {
         let first = match self {
             Api::Produce => 9,
             Api::Fetch => 12,
-            Api::ListOffsets => 6,
+            Api::ListOffsets | Api::OffsetFetch => 6,
             Api::Metadata => 9,
             Api::ApiVersions => 3,
             Api::OffsetForLeaderEpoch => 4,

@@ -65,6 +65,8 @@ impl ErrorCode {
     pub const UNKNOWN_LEADER_EPOCH: ErrorCode = ErrorCode(75);
     /// A record violates a setting of the topic, or the batch is not one that a client may produce.
     pub const INVALID_RECORD: ErrorCode = ErrorCode(87);
+    /// A transaction that may change the committed offset is open.
+    pub const UNSTABLE_OFFSET_COMMIT: ErrorCode = ErrorCode(88);
     /// Another producer has the transactional id.
     pub const PRODUCER_FENCED: ErrorCode = ErrorCode(90);
     /// The transaction can only be aborted.
@@ -73,7 +75,7 @@ impl ErrorCode {
     pub const UNKNOWN_TOPIC_ID: ErrorCode = ErrorCode(100);
 
     /// Codes after which the same request may succeed, here or at the broker that leads the partition by then.
-    const TRANSIENT: [i16; 22] = [
+    const TRANSIENT: [i16; 23] = [
         3,   // UNKNOWN_TOPIC_OR_PARTITION: a broker that has just become the leader may say so
         5,   // LEADER_NOT_AVAILABLE
         6,   // NOT_LEADER_OR_FOLLOWER
@@ -92,6 +94,7 @@ impl ErrorCode {
         74,  // FENCED_LEADER_EPOCH
         75,  // UNKNOWN_LEADER_EPOCH
         78,  // OFFSET_NOT_AVAILABLE: a new leader that does not know its high watermark yet
+        88,  // UNSTABLE_OFFSET_COMMIT: a transaction that may change the offset is open
         89,  // THROTTLING_QUOTA_EXCEEDED
         100, // UNKNOWN_TOPIC_ID
         103, // INCONSISTENT_TOPIC_ID

@@ -19,7 +19,7 @@
 //! | `api` | the requests, their versions, and [`Request`] |
 //! | `input`, `output` | the primitive types |
 //! | `error_code` | what brokers answer, by name, and what to do about it |
-//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `sasl` | the requests that read, with their responses |
+//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `offset_fetch`, `sasl` | the requests that read, with their responses |
 //! | `produce`, `coordinator`, `transaction` | those that write |
 
 mod api;
@@ -31,6 +31,7 @@ mod input;
 mod leader_epoch;
 mod list_offsets;
 mod metadata;
+mod offset_fetch;
 mod output;
 mod produce;
 mod sasl;
@@ -55,6 +56,7 @@ pub use list_offsets::{
 pub use metadata::{
     MetadataBroker, MetadataPartition, MetadataRequest, MetadataResponse, MetadataTopic,
 };
+pub use offset_fetch::{FetchedOffset, OffsetFetchRequest, OffsetFetchResponse};
 pub use output::{EncodedFrame, Output, TooLong};
 pub use produce::{
     ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic, ProducedPartition,

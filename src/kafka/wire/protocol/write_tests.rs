@@ -329,3 +329,39 @@ fn ends_of_transactions_of_every_version() {
         assert_eq!((response.error, response.next), (ErrorCode::NONE, next));
     }
 }
+
+#[test]
+fn committed_offsets_of_every_version() {
+    for version in Api::OffsetFetch.versions() {
+        let request = OffsetFetchRequest {
+            group: "claims",
+            topics: vec![("orders", vec![2, 5])],
+        };
+        let mut expected = Expected::new(Api::OffsetFetch, version);
+        let body = &mut expected.0;
+        body.text("claims").count(1).text("orders").count(2);
+        body.i32(2).i32(5);
+        expected.end();
+        if version >= 7 {
+            expected.0.raw(&[1]);
+        }
+        expected.end();
+        assert_eq!(encoded(&request, version), expected.0.bytes, "{version}");
+        let mut body = Body::new(Api::OffsetFetch, version);
+        body.i32(9).count(1).text("orders").count(2);
+        body.i32(2).i64(41).i32(-1).text("kbk1:a").i16(0).tags();
+        body.i32(5).i64(-1).i32(-1).null_text().i16(88).tags();
+        body.tags().i16(16).tags();
+        let response = decoded::<OffsetFetchRequest<'_>>(version, &body.bytes);
+        let fetched = |partition, offset, metadata, error| FetchedOffset {
+            topic: "orders",
+            partition,
+            offset,
+            metadata,
+            error: ErrorCode(error),
+        };
+        let expected = [fetched(2, 41, Some("kbk1:a"), 0), fetched(5, -1, None, 88)];
+        assert_eq!(response.partitions, expected);
+        assert_eq!(response.error, ErrorCode::NOT_COORDINATOR);
+    }
+}

@@ -1,6 +1,7 @@
 //! The client against brokers that these tests script, byte by byte. Apache Kafka itself is in `tests/kafka/`.
 
 mod brokers;
+mod committed;
 pub(crate) mod endless;
 mod fetching;
 mod hostile;

@@ -15,6 +15,7 @@ pub(in crate::kafka) const PRODUCE: i16 = 0;
 pub(in crate::kafka) const FETCH: i16 = 1;
 pub(in crate::kafka) const LIST_OFFSETS: i16 = 2;
 pub(in crate::kafka) const METADATA: i16 = 3;
+pub(in crate::kafka) const OFFSET_FETCH: i16 = 9;
 pub(in crate::kafka) const FIND_COORDINATOR: i16 = 10;
 pub(in crate::kafka) const SASL_HANDSHAKE: i16 = 17;
 pub(in crate::kafka) const SASL_AUTHENTICATE: i16 = 36;
@@ -212,6 +213,17 @@ pub(in crate::kafka) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply
     }
     body.extend(0_i32.to_be_bytes());
     body.extend(0_i32.to_be_bytes());
+    Reply::Body(body)
+}
+
+/// The answer of version 2 that broker 1 at this port is the coordinator.
+pub(in crate::kafka) fn coordinator(port: u16) -> Reply {
+    // Throttle, error, no message.
+    let mut body = vec![0; 6];
+    body.extend((-1_i16).to_be_bytes());
+    body.extend(1_i32.to_be_bytes());
+    text(&mut body, "127.0.0.1");
+    body.extend(i32::from(port).to_be_bytes());
     Reply::Body(body)
 }
 
