@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 mod protocol;
 
 use protocol::{
-    AddOffsetsRequest, AddPartitionsRequest, ApiVersionsRequest, EndTxnRequest, FetchRequest,
+    AddOffsetsRequest, AddPartitionsRequest, ApiVersionsRequest, DescribeGroupsRequest, EndTxnRequest, FetchRequest,
     FindCoordinatorRequest, InitProducerIdRequest, Input, LeaderEpochRequest, ListOffsetsRequest,
     MetadataRequest, OffsetFetchRequest, ProduceRequest, Request, Response, SaslAuthenticateRequest,
     SaslHandshakeRequest, TxnOffsetCommitRequest,
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
     let [api, version, frame @ ..] = data else {
         return;
     };
-    with_ceiling(data, || match api % 15 {
+    with_ceiling(data, || match api % 16 {
         0 => decode::<ApiVersionsRequest>(*version, frame),
         1 => decode::<MetadataRequest<'_>>(*version, frame),
         2 => decode::<ListOffsetsRequest<'_>>(*version, frame),
@@ -39,6 +39,7 @@ fuzz_target!(|data: &[u8]| {
         11 => decode::<AddOffsetsRequest<'_>>(*version, frame),
         12 => decode::<TxnOffsetCommitRequest<'_>>(*version, frame),
         13 => decode::<OffsetFetchRequest<'_>>(*version, frame),
+        14 => decode::<DescribeGroupsRequest<'_>>(*version, frame),
         _ => decode::<EndTxnRequest<'_>>(*version, frame),
     });
 });

@@ -240,8 +240,8 @@ async fn document(view: &View, path: &str) -> serde_json::Value {
     serde_json::from_slice(&read(view, path).await.unwrap()).unwrap()
 }
 
-/// The ranges of a file that `meta.json` calls unreadable. Rows whose offsets touch are one row; those that nobody was sent may lie between two
-/// whose text does.
+/// The ranges of a file that `meta.json` calls unreadable. Rows whose offsets touch are one row. Two rows whose text touches may have a gap of
+/// offsets between them.
 fn listed(meta: &serde_json::Value, file: &str) -> Vec<Range<usize>> {
     let rows = meta["unreadable_text"].as_array().unwrap();
     for pair in rows.windows(2) {

@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char};
 use std::ptr;
+use std::time::Instant;
 
 use kbk_format::PartitionNumber;
 use kbk_format::repo::CommittedOffset;
@@ -21,6 +22,7 @@ use rdkafka_sys as sys;
 use sys::rd_kafka_admin_op_t as Op;
 
 use super::answer::items;
+use super::coordinator_watch::{CoordinatorWatch, Unproven};
 use super::coordinators::{GroupAnswer, GroupCall};
 use super::owned::{DeleteGroup, DeleteOffsets, ListOffsets, StoreOffsets, c_string};
 use super::request::{BrokerError, Request, Responder};
@@ -50,7 +52,7 @@ pub struct GroupListing {
 pub struct GroupListings {
     /// Ordered by id.
     pub groups: Vec<GroupListing>,
-    /// Why groups may be missing: a broker that did not list its groups in time.
+    /// Why groups may be missing: a broker that did not list its groups in time, or that does not know yet which ones it coordinates.
     pub unanswered: Option<KafkaError>,
 }
 
@@ -87,6 +89,8 @@ const REQUEST_BYTES: usize = 256 << 10;
 /// Upper estimate of what such a record takes besides its names and metadata.
 const COMMIT_OVERHEAD_BYTES: usize = 100;
 
+/// As in "cannot *list the consumer groups of every broker*".
+const LIST_GROUPS: &str = "list the consumer groups of every broker";
 /// As in "cannot *read the committed offsets of groups*".
 const OFFSETS_OF_GROUPS: &str = "read the committed offsets of groups";
 
@@ -131,8 +135,33 @@ impl Admin {
     /// A principal that may not describe the cluster silently gets only the groups that it may describe: see
     /// [`Admin::cluster_rights`].
     pub fn list_groups(&self) -> Result<GroupListings, KafkaError> {
+        let began = Instant::now();
+        loop {
+            let watch = CoordinatorWatch::start(&self.settings, LIST_GROUPS);
+            let mut listings = self.groups_of_brokers()?;
+            let unproven = match watch {
+                Err(unproven) => unproven,
+                Ok(watch) => match watch.is_unchanged(&self.settings, LIST_GROUPS) {
+                    Ok(true) => return Ok(listings),
+                    Ok(false) if began.elapsed() < self.deadline => continue,
+                    Ok(false) => Unproven::Unready(KafkaError::Other {
+                        doing: LIST_GROUPS.to_owned(),
+                        cause: "groups move from one coordinator to another".to_owned(),
+                    }),
+                    Err(unproven) => unproven,
+                },
+            };
+            if let Unproven::Unready(error) = unproven {
+                listings.unanswered.get_or_insert(error);
+            }
+            return Ok(listings);
+        }
+    }
+
+    /// Returns the groups that each broker lists now. One that does not know yet what it coordinates leaves groups out.
+    fn groups_of_brokers(&self) -> Result<GroupListings, KafkaError> {
         let request = Request {
-            doing: "list the consumer groups of every broker".to_owned(),
+            doing: LIST_GROUPS.to_owned(),
             op: Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS,
             responder: Responder::ByRequest,
         };

@@ -15,6 +15,7 @@
 //! | `offsets` | log bounds, deleting records |
 //! | `configs` | configurations of topics and brokers |
 //! | `groups` | consumer groups and their committed offsets |
+//! | `coordinator_watch` | whether brokers know which groups they coordinate |
 //! | `offset_delete` | whether brokers can be asked to delete committed offsets |
 //! | `acls` | listing and creating ACLs |
 //! | `rights` | what this principal may do |
@@ -28,6 +29,7 @@ mod acls;
 mod answer;
 mod cluster;
 mod configs;
+mod coordinator_watch;
 mod coordinators;
 mod creation;
 mod groups;

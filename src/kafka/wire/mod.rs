@@ -87,7 +87,7 @@
 //! | which batches are visible; damaged ones | `fetched` |
 //! | writing records; batches that are being filled; those of a backup; refusals | `sink`; `filling`; `whole_batch`; `refusal` |
 //! | several requests under way, in order and once; one partition; one broker | `producer`; `slot`; `lane` |
-//! | transactions; who coordinates them; what a group has committed | `transactions`; `coordinators`; `committed` |
+//! | transactions; who coordinates them; what a group has committed; whether coordinators are ready | `transactions`; `coordinators`; `committed`; `group_coordinators` |
 //! | outages of all brokers | `outage_watch` |
 //! | pauses, deadlines, and what a quota adds to them | `backoff`, `deadline`, `patience` |
 
@@ -105,6 +105,7 @@ mod fetched;
 mod fetcher;
 mod filling;
 mod frame;
+mod group_coordinators;
 mod lane;
 mod leaders;
 mod login;
@@ -135,6 +136,7 @@ pub use epochs::epoch_ends;
 pub use error::{BrokerName, WireError};
 pub use fetched::{BatchKind, FetchedBatches};
 pub use fetcher::{FetchEvent, FetchOptions, FetchRange, Fetcher};
+pub use group_coordinators::GroupCoordinators;
 pub use leaders::{ClusterMetadata, PartitionLeader, TopicMetadata};
 pub use offsets::{FoundEpochEnd, FoundOffset, OffsetQuery, PartitionAnswers};
 pub use settings::WireSettings;

@@ -32,6 +32,8 @@ pub enum Api {
     TxnOffsetCommit,
     /// Looks up what a group has committed.
     OffsetFetch,
+    /// Describes groups.
+    DescribeGroups,
     /// Chooses a mechanism to log in by.
     SaslHandshake,
     /// Lists the requests that a broker answers.
@@ -50,6 +52,7 @@ impl Api {
             Api::ListOffsets => 2,
             Api::Metadata => 3,
             Api::OffsetFetch => 9,
+            Api::DescribeGroups => 15,
             Api::SaslHandshake => 17,
             Api::ApiVersions => 18,
             Api::FindCoordinator => 10,
@@ -72,6 +75,7 @@ impl Api {
             Api::ListOffsets => "ListOffsets",
             Api::Metadata => "Metadata",
             Api::OffsetFetch => "OffsetFetch",
+            Api::DescribeGroups => "DescribeGroups",
             Api::SaslHandshake => "SaslHandshake",
             Api::ApiVersions => "ApiVersions",
             Api::SaslAuthenticate => "SaslAuthenticate",
@@ -109,6 +113,7 @@ impl Api {
             Api::TxnOffsetCommit => 0..=5,
             // Later ones ask about several groups.
             Api::OffsetFetch => 5..=7,
+            Api::DescribeGroups => 1..=5,
         }
     }
 
@@ -118,6 +123,7 @@ impl Api {
         let first = match self {
             Api::Produce => 9,
             Api::Fetch => 12,
+            Api::DescribeGroups => 5,
             Api::ListOffsets | Api::OffsetFetch => 6,
             Api::Metadata => 9,
             Api::ApiVersions => 3,

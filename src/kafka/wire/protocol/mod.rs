@@ -19,12 +19,13 @@
 //! | `api` | the requests, their versions, and [`Request`] |
 //! | `input`, `output` | the primitive types |
 //! | `error_code` | what brokers answer, by name, and what to do about it |
-//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `offset_fetch`, `sasl` | the requests that read, with their responses |
+//! | `api_versions`, `metadata`, `list_offsets`, `leader_epoch`, `fetch`, `offset_fetch`, `describe_groups`, `sasl` | the requests that read, with their responses |
 //! | `produce`, `coordinator`, `transaction` | those that write |
 
 mod api;
 mod api_versions;
 mod coordinator;
+mod describe_groups;
 mod error_code;
 mod fetch;
 mod input;
@@ -44,6 +45,7 @@ mod write_tests;
 pub use api::{Api, Request, Response};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse, VersionRange};
 pub use coordinator::{CoordinatorKind, FindCoordinatorRequest, FindCoordinatorResponse};
+pub use describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroup};
 pub use error_code::ErrorCode;
 pub use fetch::{
     AbortedTransaction, FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchedPartition,

@@ -365,3 +365,59 @@ fn committed_offsets_of_every_version() {
         assert_eq!(response.error, ErrorCode::NOT_COORDINATOR);
     }
 }
+
+#[test]
+fn descriptions_of_groups_of_every_version() {
+    for version in Api::DescribeGroups.versions() {
+        let request = DescribeGroupsRequest {
+            groups: vec!["readers", "none"],
+        };
+        let mut expected = Expected::new(Api::DescribeGroups, version);
+        let body = &mut expected.0;
+        body.count(2).text("readers").text("none");
+        if version >= 3 {
+            body.raw(&[0]);
+        }
+        expected.end();
+        assert_eq!(encoded(&request, version), expected.0.bytes, "{version}");
+        let mut body = Body::new(Api::DescribeGroups, version);
+        body.i32(9).count(2);
+        body.i16(0).text("readers").text("Stable").text("consumer");
+        body.text("range").count(1).text("member-1");
+        if version >= 4 {
+            body.null_text();
+        }
+        // The lengths of bytes, compact or not.
+        let bytes = |body: &mut Body| match body.is_flexible() {
+            true => drop(body.raw(&[3]).raw(b"ab")),
+            false => drop(body.i32(2).raw(b"ab")),
+        };
+        body.text("client").text("/127.0.0.1");
+        bytes(&mut body);
+        bytes(&mut body);
+        body.tags();
+        if version >= 3 {
+            body.i32(i32::MIN);
+        }
+        body.tags();
+        body.i16(16)
+            .text("none")
+            .text("")
+            .text("")
+            .text("")
+            .count(0);
+        if version >= 3 {
+            body.i32(i32::MIN);
+        }
+        body.tags().tags();
+        let response = decoded::<DescribeGroupsRequest<'_>>(version, &body.bytes);
+        let described = |group, error| DescribedGroup {
+            group,
+            error: ErrorCode(error),
+        };
+        assert_eq!(
+            response.groups,
+            [described("readers", 0), described("none", 16)]
+        );
+    }
+}

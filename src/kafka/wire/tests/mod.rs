@@ -4,6 +4,7 @@ mod brokers;
 mod committed;
 pub(crate) mod endless;
 mod fetching;
+mod group_coordinators;
 mod hostile;
 mod log;
 mod logins;

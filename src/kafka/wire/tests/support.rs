@@ -17,6 +17,7 @@ pub(in crate::kafka) const LIST_OFFSETS: i16 = 2;
 pub(in crate::kafka) const METADATA: i16 = 3;
 pub(in crate::kafka) const OFFSET_FETCH: i16 = 9;
 pub(in crate::kafka) const FIND_COORDINATOR: i16 = 10;
+pub(in crate::kafka) const DESCRIBE_GROUPS: i16 = 15;
 pub(in crate::kafka) const SASL_HANDSHAKE: i16 = 17;
 pub(in crate::kafka) const SASL_AUTHENTICATE: i16 = 36;
 pub(in crate::kafka) const API_VERSIONS: i16 = 18;
@@ -188,6 +189,11 @@ pub(in crate::kafka) fn partition(number: i32) -> TopicPartition {
 
 /// Metadata of version 8: brokers 1, 2… at these ports, and the leaders and epochs of the topic's partitions.
 pub(in crate::kafka) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
+    metadata_of(TOPIC, ports, leaders)
+}
+
+/// The same of a topic.
+pub(in crate::kafka) fn metadata_of(topic: &str, ports: &[u16], leaders: &[(i32, i32)]) -> Reply {
     let mut body = 0_i32.to_be_bytes().to_vec();
     body.extend(i32::try_from(ports.len()).unwrap().to_be_bytes());
     for (id, port) in (1_i32..).zip(ports) {
@@ -200,7 +206,7 @@ pub(in crate::kafka) fn metadata(ports: &[u16], leaders: &[(i32, i32)]) -> Reply
     body.extend(1_i32.to_be_bytes());
     body.extend(1_i32.to_be_bytes());
     body.extend(0_i16.to_be_bytes());
-    text(&mut body, TOPIC);
+    text(&mut body, topic);
     body.push(0);
     body.extend(i32::try_from(leaders.len()).unwrap().to_be_bytes());
     for (number, (leader, epoch)) in (0_i32..).zip(leaders) {
