@@ -43,6 +43,7 @@ use super::report::{RestoreReport, UnexpectedRecords};
 use super::verify::known::Known;
 use super::verify::{head, one_to_one, quiescence, repartitioned, targets, unexpected};
 use super::write::claims::Claims;
+use super::write::halt::Halt;
 use super::write::offset_map::OffsetMap;
 use super::write::producers::Producers;
 use super::write::rate::Throttle;
@@ -86,6 +87,7 @@ pub(crate) fn restore(
     let admin = Admin::connect(kafka)?;
     let work = Work::new(&plan);
     let transport = ChosenTransport::new(plan.client, kafka.clone())?;
+    let halt = Halt::by(cancel);
     let producers = Producers {
         work: &work,
         manifest: &plan.manifest,
@@ -95,8 +97,8 @@ pub(crate) fn restore(
             transactional => transactional,
         },
         stop: StopRequest::new({
-            let cancel = cancel.clone();
-            move || cancel.is_set()
+            let halt = halt.clone();
+            move || halt.is_set()
         }),
         timeout: kafka.timeout(),
         run: match plan.resumed && plan.is_transactional() {
@@ -120,6 +122,7 @@ pub(crate) fn restore(
     let shared = Shared {
         work: &work,
         context,
+        halt,
         keep_map: plan.offset_map,
         drop_headers: DropHeaders::new(plan.manifest.drop_headers.iter().cloned()),
         throttle: Throttle::new(plan.rate_limit, Instant::now()),
@@ -400,7 +403,7 @@ fn map_of(
     Ok(covers.then(|| empty.continued(sha256, page.value)))
 }
 
-/// Runs a writer per producer. All threads are joined before the first error is returned.
+/// Runs a writer per producer. Once one has failed, the others commit what they have sent and end; then its error is returned.
 fn write_all<T: Transport>(
     shared: &Shared<'_>,
     producers: &Producers<'_, T>,
@@ -410,22 +413,13 @@ fn write_all<T: Transport>(
         let write = |(number, sink)| {
             scope.spawn(move || {
                 let written = Writer::new(shared, producers, number, sink).run();
-                if written.is_err() {
-                    shared.work.stop();
-                }
-                written
-            })
+                written.unwrap_or_else(|error| shared.halt.fail(error));
+            });
         };
-        let threads: Vec<_> = sinks.into_iter().enumerate().map(write).collect();
-        let written: Vec<_> = threads
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(written) => written,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect();
-        written.into_iter().collect()
-    })
+        // The end of the scope joins the threads, and panics if one has.
+        sinks.into_iter().enumerate().for_each(write);
+    });
+    shared.halt.outcome()
 }
 
 /// Removes the offset map pages of a run that failed, if another run has finished the restore. That run removed such pages once done.json was

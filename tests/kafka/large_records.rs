@@ -2,11 +2,11 @@
 
 use crate::support::broker::Broker;
 use crate::support::process::{Finished, run};
-use crate::support::produce::produce;
+use crate::support::produce::{produce, produce_bulk};
 use crate::support::record::Message;
 use crate::support::repo::Repo;
 use crate::support::samples::{Random, now_ms};
-use crate::support::{consume, soak, topics, wire};
+use crate::support::{consume, samples, soak, topics, wire};
 
 const MB: u64 = 1_000_000;
 
@@ -49,6 +49,49 @@ fn records_of_one_and_twenty_megabytes_are_restored() {
     run(&mut repo.restore(broker, &["--map", &map, "--verify"])).expect_code(0);
     let restored = consume::assert_same(broker, (&topic, &target), 1);
     assert_eq!(restored, 2 * records().len() as u64);
+}
+
+/// The others do not write on for as long as their partitions are, and what they have written counts.
+#[test]
+fn a_record_that_is_refused_stops_all_writers() {
+    let broker = Broker::shared();
+    let (large, long) = (topics::unique("refused"), topics::unique("long"));
+    topics::create(broker, &large, 1, &[("max.message.bytes", "25000000")]);
+    produce(broker, "none", (&large, 0), &records());
+    topics::create(broker, &long, 1, &[]);
+    let count = 30_000;
+    produce_bulk(
+        broker,
+        "none",
+        (&long, 1),
+        samples::documents(5).take(count),
+    );
+    let repo = Repo::new();
+    run(&mut repo.backup(broker, &["--topic", &large, "--topic", &long])).expect_code(0);
+    let [small, copy] = [&large, &long].map(|topic| format!("{topic}-restored"));
+    topics::create(broker, &small, 1, &[]);
+    let maps = [format!("{large}={small}"), format!("{long}={copy}")];
+    // Half a minute, if it is written to its end.
+    let args = [
+        "--map",
+        &maps[0],
+        "--map",
+        &maps[1],
+        "--rate-limit-records",
+        "1000",
+    ];
+    let refused = run(&mut repo.restore(broker, &args)).expect_code(1);
+    assert!(refused.stderr.contains("MESSAGE_TOO_LARGE"), "{refused:#?}");
+    let written = consume::offsets(broker, &copy, 0).end;
+    assert!(written < 25_000, "{written} offsets of {count} records");
+    topics::reconfigure(broker, &small, &[("max.message.bytes", "25000000")]);
+    let resume = ["--resume", "--rate-limit-records", "1000000"];
+    run(&mut repo.restore(broker, &resume)).expect_code(0);
+    assert_eq!(
+        consume::assert_same(broker, (&long, &copy), 1),
+        count as u64
+    );
+    consume::assert_same(broker, (&large, &small), 1);
 }
 
 /// One batch far larger than what is asked for in a response, several times. In `make soak` as large as a broker takes by default, of which each

@@ -41,6 +41,7 @@ struct Backup {
     store: Store,
     folder: TempDir,
     encoding: Encoding,
+    encoders: usize,
 }
 
 impl Backup {
@@ -51,6 +52,7 @@ impl Backup {
             store: Store::open_or_create(folder.path().to_str().unwrap()).unwrap(),
             folder,
             encoding: Encoding::Auto,
+            encoders: 2,
         }
     }
 
@@ -90,7 +92,7 @@ impl Backup {
             compression: Compression::None,
             block_bytes: 1 << 10,
             encoding: self.encoding,
-            encoders: 2,
+            encoders: self.encoders,
             fetch_bytes: 1 << 20,
             lost,
         };
@@ -188,29 +190,41 @@ fn stored_records_are_those_of_the_source() {
     assert_eq!(end, 950);
 }
 
-/// More than there is room for at a time, from two sources, each record beside small ones.
+/// More than there is room for at a time, from two sources, small and large records in turn: nobody waits forever.
 #[test]
 fn records_larger_than_all_blocks_are_stored() {
-    for offers_batches in [false, true] {
+    const SIZES: [usize; 5] = [100, 17 << 20, 3_000, 2 << 20, 1_000];
+    let partitions = 0..20;
+    for (offers_batches, encoders) in [(false, 1), (false, 2), (true, 1), (true, 2)] {
         let cluster = MemoryCluster::default();
-        let mut large = record(1);
-        large.value = Some(vec![b'v'; 17 << 20]);
-        let partitions = 0..4;
-        for partition in partitions.clone() {
-            let records = [record(0), large.clone(), record(2), large.clone()];
-            cluster.append(&log(partition.into()), records);
-        }
         let mut backup = Backup::new();
+        backup.encoders = encoders;
         if offers_batches {
             cluster.offer_batches(None);
             backup.encoding = Encoding::Batches;
         }
+        for partition in partitions.clone() {
+            let sizes = (0..6).map(|number| SIZES[(partition as usize + number) % SIZES.len()]);
+            let records = sizes.enumerate().map(|(number, size)| OwnedRecord {
+                // Of the largest ones, two are enough.
+                value: Some(vec![
+                    b'v';
+                    if partition < 2 {
+                        size
+                    } else {
+                        size.min(3 << 20)
+                    }
+                ]),
+                ..record(number as i64)
+            });
+            cluster.append(&log(partition.into()), records);
+        }
         let readings = partitions.clone();
-        let readings = readings.map(|partition| reading(partition.into(), 0..4));
+        let readings = readings.map(|partition| reading(partition.into(), 0..6));
         let (finished, seen) = backup.run(&cluster, readings.collect());
         assert!(finished.error.is_none() && !finished.interrupted);
-        assert_eq!(seen, 16);
-        for partition in partitions {
+        assert_eq!(seen, 6 * 20);
+        for partition in partitions.clone() {
             let id = partition_id(partition.into());
             let found = backup.records(&id, &finished.stored[&id]);
             assert!(found == cluster.records(&log(partition.into())));

@@ -2,6 +2,7 @@
 //!
 //! | file | job |
 //! |---|---|
+//! | `halt` | why writers stop early |
 //! | `work` | the partitions to write, shared by the writers |
 //! | `producers` | opens the producers |
 //! | `writer` | writes partitions with one producer |
@@ -14,6 +15,7 @@
 //! | `rate` | the rate limit |
 
 pub(crate) mod claims;
+pub(crate) mod halt;
 pub(crate) mod offset_map;
 pub(crate) mod pace;
 pub(crate) mod partitioner;

@@ -27,6 +27,7 @@ use crate::restore::plan::reading::PartitionReading;
 use crate::restore::plan::restore_plan::{RestorePlan, TopicDetails, committed_at};
 use crate::restore::plan::selection::RecordSelection;
 use crate::restore::plan::whole_segments::BatchRules;
+use crate::restore::write::halt::Halt;
 use crate::restore::write::offset_map::OffsetMap;
 use crate::restore::write::producers::Producers;
 use crate::restore::write::takeover::Run;
@@ -282,6 +283,7 @@ impl Backup {
                 cancel: &cancel,
                 runtime: self.runtime.handle(),
             },
+            halt: Halt::by(&cancel),
             keep_map: true,
             claims: None,
             drop_headers: DropHeaders::default(),

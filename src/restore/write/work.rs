@@ -352,11 +352,6 @@ impl Work {
         self.dropped_headers.load(Ordering::Relaxed)
     }
 
-    /// Drops the waiting partitions, so that writers end.
-    pub(crate) fn stop(&self) {
-        lock(&self.waiting).clear();
-    }
-
     /// Returns the partitions that are committed to their ends, in the order of the manifest.
     pub(crate) fn into_done(self) -> Vec<DonePartition> {
         let mut done = self

@@ -23,6 +23,7 @@ use crate::restore::context::RestoreContext;
 use crate::restore::error::RestoreError;
 use crate::restore::target_error::TargetError;
 use crate::restore::write::claims::Claims;
+use crate::restore::write::halt::Halt;
 use crate::restore::write::offset_map::{Descent, Extended};
 use crate::restore::write::pace::Pace;
 use crate::restore::write::producers::Producers;
@@ -49,6 +50,7 @@ const METADATA_PREFIX: &str = "kbk1:";
 pub(crate) struct Shared<'a> {
     pub(crate) work: &'a Work,
     pub(crate) context: RestoreContext<'a>,
+    pub(crate) halt: Halt,
     /// Whether the repository keeps the offset map.
     pub(crate) keep_map: bool,
     /// Headers that are not written.
@@ -144,10 +146,10 @@ impl<'a, T: Transport> Writer<'a, T> {
         }
     }
 
-    /// Writes until no partition waits or a signal arrives; everything sent is then committed.
+    /// Writes until no partition waits, a signal arrives or another writer has failed; everything sent is then committed.
     pub(crate) fn run(mut self) -> Result<(), RestoreError> {
         loop {
-            let job = match self.shared.context.cancel.is_set() {
+            let job = match self.shared.halt.is_set() {
                 true => None,
                 false => self.shared.work.next(self.shared.context.runtime),
             };
@@ -197,7 +199,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             if let Some(events) = self.jobs.last().and_then(|job| job.events.as_ref()) {
                 events.received(read.records, read.bytes);
             }
-            if self.shared.context.cancel.is_set() {
+            if self.shared.halt.is_set() {
                 return Ok(());
             }
         }
@@ -225,7 +227,7 @@ impl<'a, T: Transport> Writer<'a, T> {
             return Ok(());
         };
         let mut left = throttle.take(bytes as u64, records, Instant::now());
-        while !left.is_zero() && !self.shared.context.cancel.is_set() {
+        while !left.is_zero() && !self.shared.halt.is_set() {
             let slice = left.min(SLICE);
             thread::sleep(slice);
             self.apart += slice;
@@ -527,7 +529,7 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.troubled_since = None;
     }
 
-    /// Takes unfinished partitions out of the restore after a signal; they keep their last committed position.
+    /// Takes unfinished partitions out of the restore that stops; they keep their last committed position.
     fn stop(&mut self) {
         for job in self.jobs.drain(..) {
             self.shared.work.stopped(job);
@@ -544,8 +546,8 @@ impl<'a, T: Transport> Writer<'a, T> {
         self.pace.aborted();
         let troubled_since = *self.troubled_since.get_or_insert_with(Instant::now);
         let waited_enough = troubled_since.elapsed() >= self.producers.timeout;
-        // After a signal there is nobody to try again for.
-        if waited_enough || self.aborts > MOST_ABORTS || self.shared.context.cancel.is_set() {
+        // After a signal, or the failure of another writer, there is nobody to try again for.
+        if waited_enough || self.aborts > MOST_ABORTS || self.shared.halt.is_set() {
             self.abandon();
             return Err(error.into());
         }

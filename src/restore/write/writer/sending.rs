@@ -39,7 +39,7 @@ impl<T: Transport> Writer<'_, T> {
                 self.commit()?;
             }
             // At a low rate limit a block takes too long to react to a signal.
-            if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
+            if self.shared.throttle.is_some() && self.shared.halt.is_set() {
                 break;
             }
         }
@@ -71,7 +71,7 @@ impl<T: Transport> Writer<'_, T> {
                 self.decoder = decoder;
                 written?;
             }
-            if self.shared.throttle.is_some() && self.shared.context.cancel.is_set() {
+            if self.shared.throttle.is_some() && self.shared.halt.is_set() {
                 break;
             }
         }

@@ -1,0 +1,90 @@
+//! Why the writers of a restore stop before everything is written: a signal has arrived, or one of them has failed.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::restore::error::RestoreError;
+use crate::run::Cancel;
+
+/// Tells the writers to stop. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Halt {
+    cancel: Cancel,
+    failure: Arc<Failure>,
+}
+
+#[derive(Debug, Default)]
+struct Failure {
+    is_set: AtomicBool,
+    first: Mutex<Option<RestoreError>>,
+}
+
+impl Halt {
+    /// Halts when a signal arrives.
+    pub(crate) fn by(cancel: &Cancel) -> Halt {
+        Halt {
+            cancel: cancel.clone(),
+            failure: Arc::default(),
+        }
+    }
+
+    /// Whether writers are to stop: they commit what they have, and wait for the cluster no longer.
+    pub(crate) fn is_set(&self) -> bool {
+        self.cancel.is_set() || self.failure.is_set.load(Ordering::Acquire)
+    }
+
+    /// Halts because a writer has failed. What others fail with afterwards is a consequence, or would have been reported later.
+    pub(crate) fn fail(&self, error: RestoreError) {
+        let mut first = self
+            .failure
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(error);
+        self.failure.is_set.store(true, Ordering::Release);
+    }
+
+    /// Returns the first failure, once all writers have ended.
+    pub(crate) fn outcome(&self) -> Result<(), RestoreError> {
+        let mut first = self
+            .failure
+            .first
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        first.take().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::KafkaError;
+
+    fn error(cause: &str) -> RestoreError {
+        RestoreError::Kafka(KafkaError::Other {
+            doing: "write".to_owned(),
+            cause: cause.to_owned(),
+        })
+    }
+
+    #[test]
+    fn the_first_failure_halts_all_and_is_the_outcome() {
+        let halt = Halt::by(&Cancel::default());
+        let other = halt.clone();
+        assert!(!other.is_set());
+        halt.fail(error("refused"));
+        assert!(other.is_set());
+        other.fail(error("nobody answers"));
+        let failed = halt.outcome().unwrap_err().to_string();
+        assert!(failed.contains("refused"), "{failed}");
+    }
+
+    #[test]
+    fn a_signal_is_no_failure() {
+        let cancel = Cancel::default();
+        let halt = Halt::by(&cancel);
+        cancel.set(15);
+        assert!(halt.is_set());
+        halt.outcome().unwrap();
+    }
+}
