@@ -56,7 +56,7 @@ pub enum ChangeError {
     Kafka(#[from] KafkaError),
 }
 
-/// Commits the offsets of the plan, of the groups that have no members. Returns `None` where all of them have some. Blocks; must not be
+/// Commits the offsets of the plan, of the groups that have no members. Returns `None` where there are none to commit. Blocks; must not be
 /// called from asynchronous code.
 ///
 /// # Errors
@@ -68,7 +68,7 @@ pub fn apply(
     kafka: &ClientSettings,
     runtime: &Handle,
 ) -> Result<Option<GroupsChange>, ChangeError> {
-    if plan.changed().next().is_none() && plan.in_use().next().is_some() {
+    if plan.changed().next().is_none() {
         return Ok(None);
     }
     let now = Timestamp::now();

@@ -433,9 +433,10 @@ impl GroupsPlan {
         self.groups.iter().filter(|group| group.members > 0)
     }
 
-    /// Returns the groups that have no members, and are changed.
+    /// Returns the groups that have no members, and of which an offset is committed.
     pub fn changed(&self) -> impl Iterator<Item = &GroupPlan> {
-        self.groups.iter().filter(|group| group.members == 0)
+        let changed = |group: &&GroupPlan| group.members == 0 && !group.offsets.is_empty();
+        self.groups.iter().filter(changed)
     }
 
     /// Returns the topics with committed offsets that were not restored.

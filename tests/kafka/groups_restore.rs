@@ -309,6 +309,8 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     commit(broker, &group, &[(&topic, 0, 33, "here")]);
     let elsewhere = topics::unique("used-elsewhere");
     topics::create(broker, &elsewhere, 1, &[]);
+    let other = format!("{group}-other");
+    commit(broker, &other, &[(&elsewhere, 0, 1, "")]);
     let repo = Repo::new();
     run(&mut repo.backup(broker, &["--topic", &topic])).expect_code(0);
     let target = topics::unique("used-restored");
@@ -344,8 +346,6 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     });
 
     // A group of which nothing would be committed is named before that.
-    let other = format!("{group}-other");
-    commit(broker, &other, &[(&elsewhere, 0, 1, "")]);
     run(&mut repo.backup(broker, &["--topic", &topic, "--topic", &elsewhere])).expect_code(0);
     let dry = [&args[..], &["--groups", &other, "--dry-run"]].concat();
     let dry = run(&mut repo.restore(broker, &dry)).expect_code(0);
@@ -359,6 +359,19 @@ fn groups_are_restored_with_the_records_unless_in_use() {
     let offset = &report["groups"]["groups"][0]["offsets"][0];
     assert_eq!(offset["target"]["offset"], 18, "{report}");
     assert_eq!(now(broker, &group, &target), (Some(18), "here".to_owned()));
+
+    // A group of which nothing is committed is none that was changed.
+    let nothing = [
+        "groups",
+        "restore",
+        "-b",
+        broker.bootstrap(),
+        "--group",
+        &other,
+    ];
+    let nothing = run(&mut repo.kbk(&nothing)).expect_code(0);
+    assert_eq!(nothing.stdout, "nothing changed\n", "{nothing:#?}");
+    assert!(nothing.stderr.contains(&why), "{nothing:#?}");
 
     // Looks up single offsets of one partition in the offset map.
     let args = [

@@ -113,13 +113,16 @@ impl RestoredGroups {
                 ]);
             }
         }
-        table.write(out)?;
+        let groups = self.plan.changed().count() as u64;
+        if groups > 0 {
+            table.write(out)?;
+        }
         let read_again = self.plan.read_again();
         if read_again > 0 {
             let records = human::counted(read_again, "record");
             writeln!(out, "{records} that were already read will be read again")?;
         }
-        let groups = human::counted(self.plan.changed().count() as u64, "group");
+        let groups = human::counted(groups, "group");
         match &self.change {
             None if self.dry_run => writeln!(out, "{groups} would be changed"),
             None => writeln!(out, "nothing changed"),
