@@ -14,14 +14,14 @@ use kbk_format::PartitionNumber;
 use super::client::{ATTEMPT, WireClient};
 use super::deadline::Deadline;
 use super::error::WireError;
-use super::leaders::TopicMetadata;
+use super::leaders::{PartitionLeader, TopicMetadata};
 use super::protocol::{DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode, Request as _};
 
 /// The topic of committed offsets.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
-/// Who leads each partition of committed offsets, and in which leader epoch.
-pub type GroupCoordinators = BTreeMap<PartitionNumber, (i32, i32)>;
+/// Who leads each partition of committed offsets, and in which leader epoch; `None` where nobody does.
+pub type GroupCoordinators = BTreeMap<PartitionNumber, Option<(i32, i32)>>;
 
 /// A broker and a group to ask it about, which would be in this partition.
 struct Question {
@@ -32,7 +32,7 @@ struct Question {
 
 impl WireClient {
     /// Returns the coordinators of all groups as soon as each is ready, for `limit`; `None` where this principal may not ask. Partitions without a
-    /// leader are left out.
+    /// leader are not waited for.
     ///
     /// # Errors
     ///
@@ -69,11 +69,14 @@ impl WireClient {
 
     /// Returns why one of the coordinators is not ready, if one is not.
     async fn unready(&self, leaders: &GroupCoordinators) -> Result<Option<WireError>, WireError> {
-        let count = leaders.keys().next_back().map_or(0, |last| last.get() + 1);
+        let count = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
         let mut by_broker: BTreeMap<i32, Vec<Question>> = BTreeMap::new();
-        for (partition, (broker, _)) in leaders {
-            by_broker.entry(*broker).or_default().push(Question {
-                broker: *broker,
+        for (partition, leader) in leaders {
+            let Some((broker, _)) = *leader else {
+                continue;
+            };
+            by_broker.entry(broker).or_default().push(Question {
+                broker,
                 partition: *partition,
                 group: group_in(partition.get(), count),
             });
@@ -126,14 +129,15 @@ fn is_denial(code: ErrorCode) -> bool {
     code == ErrorCode::GROUP_AUTHORIZATION_FAILED
 }
 
-/// Returns the leaders that there are. A topic that does not exist has none: nobody has committed anything.
+/// Returns the leaders of a topic's partitions. A topic that does not exist has none: nobody has committed anything.
 fn leaders_of(topic: &TopicMetadata) -> Option<GroupCoordinators> {
     match topic.error {
         ErrorCode::NONE => {
             let leaders = topic.partitions.iter();
-            let leaders = leaders
-                .filter_map(|(number, leader)| Some((*number, (leader.broker?, leader.epoch))));
-            Some(leaders.collect())
+            let leader = |(number, leader): (&PartitionNumber, &PartitionLeader)| {
+                (*number, leader.broker.map(|broker| (broker, leader.epoch)))
+            };
+            Some(leaders.map(leader).collect())
         }
         code if code.is_unknown_topic() => Some(GroupCoordinators::new()),
         _ => None,
