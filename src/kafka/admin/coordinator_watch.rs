@@ -66,3 +66,47 @@ fn judged(error: WireError, settings: &ClientSettings, doing: &str) -> Unproven 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::kafka::wire::tests::group_coordinators::described;
+    use crate::kafka::wire::tests::support::{
+        API_VERSIONS, DESCRIBE_GROUPS, FakeBroker, METADATA, Request, metadata_of, own_port,
+        settings, versions_and,
+    };
+
+    /// Returns whether a broker that leads the only partition in these epochs, by the question, has coordinated all groups since.
+    async fn is_unchanged(epochs: [i32; 2]) -> bool {
+        let (port, own) = own_port();
+        let asked = AtomicUsize::new(0);
+        let broker = FakeBroker::start(move |request: &Request| match request.api {
+            API_VERSIONS => versions_and(request, &[[DESCRIBE_GROUPS, 0, 1]]),
+            METADATA => {
+                let epoch = epochs[asked.fetch_add(1, Relaxed).min(1)];
+                metadata_of("__consumer_offsets", &[own.load(Relaxed)], &[(1, epoch)])
+            }
+            _ => described(request, |_| 0),
+        })
+        .await;
+        port.store(broker.port, Relaxed);
+        let settings = settings(&broker.address(), Duration::from_secs(20), &[]);
+        let watched = tokio::task::spawn_blocking(move || {
+            let watch = CoordinatorWatch::start(&settings, "list groups")
+                .ok()
+                .unwrap();
+            watch.is_unchanged(&settings, "list groups").ok().unwrap()
+        });
+        watched.await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_later_epoch_of_a_coordinator_is_a_change() {
+        assert!(is_unchanged([7, 7]).await);
+        assert!(!is_unchanged([7, 8]).await);
+    }
+}

@@ -12,7 +12,7 @@ use crate::kafka::wire::GroupCoordinators;
 use crate::kafka::wire::protocol::ErrorCode;
 
 /// An answer of version 1 about all groups that are asked for; by partition, which is in the name.
-fn described(request: &Request, error_of: impl Fn(&str) -> i16) -> Reply {
+pub(in crate::kafka) fn described(request: &Request, error_of: impl Fn(&str) -> i16) -> Reply {
     let mut body = 0_i32.to_be_bytes().to_vec();
     body.extend(&request.body[..4]);
     let mut rest = &request.body[4..];

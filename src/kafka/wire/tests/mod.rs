@@ -4,7 +4,7 @@ mod brokers;
 mod committed;
 pub(crate) mod endless;
 mod fetching;
-mod group_coordinators;
+pub(in crate::kafka) mod group_coordinators;
 mod hostile;
 mod log;
 mod logins;
