@@ -162,8 +162,8 @@ pub enum BackupNotice {
         /// The cluster's error.
         cause: String,
     },
-    /// A broker did not list its consumer groups in time, or does not know yet which ones it coordinates. All others were saved; those of the last snapshot that were not listed are kept
-    /// as they were.
+    /// A broker did not list its consumer groups in time, or does not know yet which ones it coordinates. All others were saved; those of the
+    /// last snapshot that were not listed are kept as they were.
     GroupsMissing {
         /// The groups that are kept.
         groups: Vec<String>,

@@ -7,7 +7,10 @@ use crate::kafka::settings::ClientSettings;
 use crate::kafka::wire::{GroupCoordinators, WireClient, WireError, WireSettings, runtime};
 
 /// The coordinators of all groups, which were ready when this was created.
-pub(super) struct CoordinatorWatch {
+pub(super) struct CoordinatorWatch<'a> {
+    settings: &'a ClientSettings,
+    /// As in "cannot *list groups*".
+    doing: &'a str,
     client: WireClient,
     runtime: Runtime,
     before: GroupCoordinators,
@@ -21,18 +24,20 @@ pub(super) enum Unproven {
     Unknown,
 }
 
-impl CoordinatorWatch {
+impl<'a> CoordinatorWatch<'a> {
     /// Waits until all coordinators are ready, as long as a request may take.
     pub(super) fn start(
-        settings: &ClientSettings,
-        doing: &str,
-    ) -> Result<CoordinatorWatch, Unproven> {
+        settings: &'a ClientSettings,
+        doing: &'a str,
+    ) -> Result<CoordinatorWatch<'a>, Unproven> {
         let wire = WireSettings::new(settings).map_err(|error| judged(error, settings, doing))?;
         let client = WireClient::new(wire);
         let runtime = runtime().map_err(Unproven::Unready)?;
         let ready = client.group_coordinators(settings.request_timeout());
         match runtime.block_on(ready) {
             Ok(Some(before)) => Ok(CoordinatorWatch {
+                settings,
+                doing,
                 client,
                 runtime,
                 before,
@@ -43,15 +48,11 @@ impl CoordinatorWatch {
     }
 
     /// Returns whether the same brokers have coordinated the same groups since.
-    pub(super) fn is_unchanged(
-        &self,
-        settings: &ClientSettings,
-        doing: &str,
-    ) -> Result<bool, Unproven> {
+    pub(super) fn is_unchanged(&self) -> Result<bool, Unproven> {
         match self.runtime.block_on(self.client.offsets_leaders()) {
             Ok(Some(after)) => Ok(after == self.before),
             Ok(None) => Err(Unproven::Unknown),
-            Err(error) => Err(judged(error, settings, doing)),
+            Err(error) => Err(judged(error, self.settings, self.doing)),
         }
     }
 }
@@ -99,7 +100,7 @@ mod tests {
             let watch = CoordinatorWatch::start(&settings, "list groups")
                 .ok()
                 .unwrap();
-            watch.is_unchanged(&settings, "list groups").ok().unwrap()
+            watch.is_unchanged().ok().unwrap()
         });
         watched.await.unwrap()
     }

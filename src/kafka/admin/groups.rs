@@ -141,7 +141,7 @@ impl Admin {
             let mut listings = self.groups_of_brokers()?;
             let unproven = match watch {
                 Err(unproven) => unproven,
-                Ok(watch) => match watch.is_unchanged(&self.settings, LIST_GROUPS) {
+                Ok(watch) => match watch.is_unchanged() {
                     Ok(true) => return Ok(listings),
                     Ok(false) if began.elapsed() < self.deadline => continue,
                     Ok(false) => Unproven::Unready(KafkaError::Other {

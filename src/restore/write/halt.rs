@@ -1,7 +1,6 @@
 //! Why the writers of a restore stop before everything is written: a signal has arrived, or one of them has failed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::restore::error::RestoreError;
 use crate::run::Cancel;
@@ -10,13 +9,7 @@ use crate::run::Cancel;
 #[derive(Clone, Debug)]
 pub(crate) struct Halt {
     cancel: Cancel,
-    failure: Arc<Failure>,
-}
-
-#[derive(Debug, Default)]
-struct Failure {
-    is_set: AtomicBool,
-    first: Mutex<Option<RestoreError>>,
+    failure: Arc<Mutex<Option<RestoreError>>>,
 }
 
 impl Halt {
@@ -28,30 +21,23 @@ impl Halt {
         }
     }
 
+    fn failure(&self) -> MutexGuard<'_, Option<RestoreError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether writers are to stop: they commit what they have, and wait for the cluster no longer.
     pub(crate) fn is_set(&self) -> bool {
-        self.cancel.is_set() || self.failure.is_set.load(Ordering::Acquire)
+        self.cancel.is_set() || self.failure().is_some()
     }
 
     /// Halts because a writer has failed. What others fail with afterwards is a consequence, or would have been reported later.
     pub(crate) fn fail(&self, error: RestoreError) {
-        let mut first = self
-            .failure
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert(error);
-        self.failure.is_set.store(true, Ordering::Release);
+        self.failure().get_or_insert(error);
     }
 
     /// Returns the first failure, once all writers have ended.
     pub(crate) fn outcome(&self) -> Result<(), RestoreError> {
-        let mut first = self
-            .failure
-            .first
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        first.take().map_or(Ok(()), Err)
+        self.failure().take().map_or(Ok(()), Err)
     }
 }
 
