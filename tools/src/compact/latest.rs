@@ -254,14 +254,15 @@ impl Finder {
                 }
             }
         }
-        for slot in self.table.drain() {
-            if let Some(latest) = self.found.latest.get_mut(slot.segment as usize) {
+        let found = &mut self.found;
+        self.table.drain(|slot| {
+            if let Some(latest) = found.latest.get_mut(slot.segment as usize) {
                 latest.add_hash(slot.hash, slot.offset);
             }
-            if slot.is_old_tombstone && slot.offset != self.found.last_offset {
-                self.found.count_old_tombstone(slot.segment);
+            if slot.is_old_tombstone && slot.offset != found.last_offset {
+                found.count_old_tombstone(slot.segment);
             }
-        }
+        });
         Ok(self)
     }
 
@@ -407,13 +408,16 @@ impl KeyTable {
         }
     }
 
-    /// Returns all slots that are used, and empties the table.
-    fn drain(&mut self) -> Vec<Slot> {
-        let used = self.slots.iter().filter(|slot| slot.is_used).copied();
-        let used = used.collect();
-        self.slots.fill(Slot::default());
+    /// Passes on each slot that is used, and empties the table.
+    fn drain(&mut self, mut each: impl FnMut(Slot)) {
+        // In place: a list of them would take as much memory again.
+        for slot in &mut self.slots {
+            let slot = std::mem::take(slot);
+            if slot.is_used {
+                each(slot);
+            }
+        }
         self.used = 0;
-        used
     }
 }
 
@@ -445,11 +449,8 @@ mod tests {
                 assert_eq!(table.used, model.len());
             }
         }
-        let left: HashMap<u128, u32> = table
-            .drain()
-            .iter()
-            .map(|it| (it.hash, it.number))
-            .collect();
+        let mut left = HashMap::new();
+        table.drain(|slot| assert!(left.insert(slot.hash, slot.number).is_none()));
         assert_eq!(left, model);
         assert_eq!(table.used, 0);
     }
