@@ -10,12 +10,11 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    Change, Hex, Id, Identity, PartitionId, Repository, SegmentEntry, Store, Uploaded,
+    Change, Hex, Id, Identity, PartitionId, Repository, SegmentEntry, SegmentHash, Store, Uploaded,
 };
 use kbk_format::{Compression, FileHeader, GapReason, SegmentWriter, WriterOptions};
 use kbk_tools::compact::{CompactOptions, KeyFilters, compact};
 use kbk_tools::maintenance::MaintenanceOptions;
-use sha2::{Digest, Sha256};
 
 #[path = "../tests/support/change.rs"]
 mod change;
@@ -164,7 +163,7 @@ fn segment(location: &std::path::Path, rows: &[Row], base_offset: i64) -> Segmen
     let sealed = writer.seal(end, GapReason::NotDelivered);
     let (bytes, sealed) = sealed.expect("it fits");
     let uploaded = Uploaded {
-        sha256: Hex(Sha256::digest(&bytes).into()),
+        blake3: SegmentHash::of(&bytes),
         size: bytes.len() as u64,
     };
     let entry = SegmentEntry::new(&id(), &sealed, uploaded);

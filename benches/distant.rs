@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use kbk_format::repo::{
-    Hex, Id, Identity, PartitionId, ReadaheadLimits, Repository, SegmentEntry, Store, StoreProfile,
-    Uploaded,
+    Hex, Id, Identity, PartitionId, ReadaheadLimits, Repository, SegmentEntry, SegmentHash, Store,
+    StoreProfile, Uploaded,
 };
 use kbk_format::{Compression, GapReason, SegmentWriter, Streams, WriterOptions};
 use kbk_tools::verify::{VerifyDepth, VerifyOptions, verify};
@@ -20,7 +20,6 @@ use kbk_tools::{ReadPlan, Selection};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, Result};
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 #[path = "../tests/support/change.rs"]
@@ -212,7 +211,7 @@ async fn fill(objects: &Arc<InMemory>, sample: &[Row], segments: usize) {
             .seal(offset, GapReason::NotDelivered)
             .expect("in memory");
         let uploaded = Uploaded {
-            sha256: Hex(Sha256::digest(&bytes).into()),
+            blake3: SegmentHash::of(&bytes),
             size: bytes.len() as u64,
         };
         let entry = SegmentEntry::new(&place, &sealed, uploaded);

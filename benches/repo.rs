@@ -15,8 +15,8 @@ use futures_util::stream::BoxStream;
 use jiff::Timestamp;
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry, Snapshot, Store,
-    TopicChange,
+    Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry, SegmentHash, Snapshot,
+    Store, TopicChange,
 };
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -270,16 +270,16 @@ impl World {
 fn entry(id: &PartitionId, base_offset: i64, minute: u64) -> SegmentEntry {
     let segment_id = Id::random();
     let (left, right) = (Id::random().0, Id::random().0);
-    let mut sha256 = [0; 32];
-    sha256[..16].copy_from_slice(&left);
-    sha256[16..].copy_from_slice(&right);
+    let mut blake3 = [0; 32];
+    blake3[..16].copy_from_slice(&left);
+    blake3[16..].copy_from_slice(&right);
     let time = 1_763_800_000_000 + i64::try_from(minute).expect("few commits") * 60_000;
     SegmentEntry {
         key: Key::segment(id, base_offset, &segment_id).to_string(),
         segment_id,
         size: 1_234_567 + base_offset as u64 % 7_919,
         footer_position: 1_200_000,
-        sha256: Hex(sha256),
+        blake3: SegmentHash(Hex(blake3)),
         base_offset,
         end_offset: base_offset + 1_000,
         min_timestamp: Some(time),

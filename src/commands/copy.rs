@@ -296,10 +296,10 @@ impl Copying {
             let bytes = human::bytes(report.bytes);
             let how = match report.read_back {
                 true => {
-                    "every byte was compared with its SHA-256 as it was read, and again as the copy returns it"
+                    "every byte was compared with its hash as it was read, and again as the copy returns it"
                 }
                 false => {
-                    "every byte was compared with its SHA-256 as it was read; --no-read-back: not as the copy returns it"
+                    "every byte was compared with its hash as it was read; --no-read-back: not as the copy returns it"
                 }
             };
             writeln!(out, "sent {segments}, {bytes}: {how}")?;

@@ -48,7 +48,7 @@ Depths, each with what the ones before it check:
   index    all of the index, and the footer of each segment
   blocks   every byte, by its checksum (the default)
   records  every record: decoded, and compared with digests and statistics
-  sha256   the SHA-256 of each segment; --full is the same
+  hash     the BLAKE3 hash of each segment; --full is the same
 
 Findings in history that was replaced are about a topic that was read again in full since: what the topic has
 now is verified by itself, and --accept-replaced accepts the old damage. Restore an old history as NAME@ID.
@@ -78,11 +78,11 @@ pub struct Args {
     #[command(flatten)]
     pub topics: TopicArgs,
 
-    /// How deep to look: list, index, blocks, records or sha256; the first line says what was not checked
+    /// How deep to look: list, index, blocks, records or hash; the first line says what was not checked
     #[arg(long, value_name = "DEPTH", default_value = "blocks", value_parser = depth_parser())]
     pub depth: VerifyDepth,
 
-    /// The same as --depth sha256
+    /// The same as --depth hash
     #[arg(long, conflicts_with = "depth")]
     pub full: bool,
 
@@ -158,7 +158,7 @@ impl Args {
     /// Returns how deep to look.
     fn depth(&self) -> VerifyDepth {
         match self.full {
-            true => VerifyDepth::Sha256,
+            true => VerifyDepth::Hash,
             false => self.depth,
         }
     }

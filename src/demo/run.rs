@@ -368,7 +368,7 @@ async fn verify(repository: &Repository) -> Result<DemoStep, DemoStop> {
         snapshots: repository.sequences().await?,
         all_snapshots: true,
         topics: None,
-        depth: verify::VerifyDepth::Sha256,
+        depth: verify::VerifyDepth::Hash,
         ..verify::VerifyOptions::default()
     };
     let report = verify::verify(repository, &request, Arc::new(|_: u64| ())).await;

@@ -277,7 +277,7 @@ fn killed_at_any_moment_nothing_is_lost_and_the_next_one_does_the_rest() {
     index(&world, &[]);
     assert_eq!(computed(&world), 16);
     assert_eq!(records(&world, "orders"), shown);
-    let document = ok(&world.kbk(&["verify", "--depth", "sha256", "--json"])).json();
+    let document = ok(&world.kbk(&["verify", "--depth", "hash", "--json"])).json();
     assert_eq!(document["records"], 48_000);
     let again = index(&world, &[]);
     assert_eq!(

@@ -210,7 +210,7 @@ fn a_newer_repository_version_is_rejected() {
     let world = World::sample();
     world.harm("kbk.json", |bytes| {
         let text = String::from_utf8(bytes.clone()).unwrap();
-        let body = text.replace("\"version\":2", "\"version\":3");
+        let body = text.replace("\"version\":3", "\"version\":4");
         *bytes = sealed(serde_json::from_str(&body).unwrap()).0.into_bytes();
     });
     for args in READERS {

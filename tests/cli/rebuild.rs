@@ -103,7 +103,7 @@ fn a_repository_whose_index_is_gone_is_rebuilt_and_says_what_is_not_known() {
     assert_ne!(saved["kbk_json"]["repository_id"], id.to_string());
 
     assert_eq!(world.kbk(&["cat", "orders/0"]).stdout, before);
-    let verified = world.kbk(&["verify", "--depth", "sha256", "--json"]);
+    let verified = world.kbk(&["verify", "--depth", "hash", "--json"]);
     assert_eq!(verified.code, Some(3));
     let findings = verified.json();
     let findings = findings["findings"].as_array().unwrap();
@@ -357,7 +357,7 @@ fn killed_at_any_moment_the_next_one_does_the_rest() {
     for what in ["records", "lost_offsets"] {
         assert_eq!(done[what], planned[what], "{what}");
     }
-    let verified = world.kbk(&["verify", "--depth", "sha256", "--json"]).json();
+    let verified = world.kbk(&["verify", "--depth", "hash", "--json"]).json();
     let kinds = verified["findings"].as_array().unwrap().iter();
     let kinds: BTreeSet<&str> = kinds.map(|it| it["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, BTreeSet::from(["incomplete", "lost_to_damage"]));

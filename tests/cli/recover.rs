@@ -285,7 +285,7 @@ fn a_damaged_repository_is_recovered_and_what_is_lost_is_said_everywhere() {
     let (records, lost) = (records.unwrap(), lost.unwrap());
     assert!(records + lost == 200 && lost > 0, "{saved}");
 
-    for depth in ["blocks", "records", "sha256"] {
+    for depth in ["blocks", "records", "hash"] {
         let verified = world.kbk(&["verify", "--depth", depth, "--json"]);
         assert_eq!(verified.code, Some(3));
         let verified = verified.json();

@@ -172,28 +172,23 @@ fn the_first_line_and_json_say_what_was_not_checked() {
         ),
         (
             "index",
-            "bytes of segments, records, SHA-256",
+            "bytes of segments, records, hashes of segments",
             "no record was read",
             3,
         ),
         (
             "blocks",
-            "not checked: records, SHA-256",
+            "not checked: records, hashes of segments",
             "every byte is intact",
             2,
         ),
         (
             "records",
-            "not checked: SHA-256",
+            "not checked: hashes of segments",
             "every byte and every record is intact",
             1,
         ),
-        (
-            "sha256",
-            "everything is checked",
-            "every SHA-256 is intact",
-            0,
-        ),
+        ("hash", "everything is checked", "every hash is intact", 0),
     ] {
         let ended = world.kbk(&["verify", "--depth", depth]);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -207,9 +202,9 @@ fn the_first_line_and_json_say_what_was_not_checked() {
         assert_eq!(json["depth"], depth);
         assert_eq!(json["not_checked"].as_array().unwrap().len(), unchecked);
     }
-    let [full, sha256] = [&["--full"][..], &["--depth", "sha256"]]
+    let [full, hash] = [&["--full"][..], &["--depth", "hash"]]
         .map(|args| world.kbk(&[&["verify"], args].concat()).stdout);
-    assert_eq!(full, sha256);
+    assert_eq!(full, hash);
     for args in [
         &["--full", "--depth", "list"][..],
         &["--depth", "deep"],
@@ -420,9 +415,8 @@ fn a_selection_is_named_and_is_not_everything() {
         let ended = world.kbk(&[&["verify", "--full"], args].concat());
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let line = ended.stdout.lines().next().unwrap();
-        assert_eq!(line, format!("depth sha256: not checked: {named}"));
-        let said =
-            ": of the selected topics, every byte, every record and every SHA-256 is intact\n";
+        assert_eq!(line, format!("depth hash: not checked: {named}"));
+        let said = ": of the selected topics, every byte, every record and every hash is intact\n";
         assert!(ended.stdout.contains(said), "{}", ended.stdout);
         let json = world.kbk(&[&["verify", "--json"], args].concat()).json();
         let selected = json["selected_topics"].as_array().unwrap();

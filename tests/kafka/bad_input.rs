@@ -165,7 +165,7 @@ fn a_repository_of_a_newer_version_is_left_unchanged() {
     let (repo, topic) = backed_up(broker, "newer");
     let identity = repo.path().join("kbk.json");
     let text = fs::read_to_string(&identity).expect("readable");
-    let newer = text.replace("\"version\":2", "\"version\":3");
+    let newer = text.replace("\"version\":3", "\"version\":4");
     assert_ne!(newer, text);
     fs::write(&identity, reseal(&newer)).expect("written");
     let before = contents(&repo.path());
@@ -175,7 +175,7 @@ fn a_repository_of_a_newer_version_is_left_unchanged() {
         repo.kbk(&["verify"]),
     ] {
         let failed = run(&mut command).expect_code(1);
-        says(&failed, &["version 3", "newer kbk", "kbk.json"]);
+        says(&failed, &["version 4", "newer kbk", "kbk.json"]);
     }
     assert!(contents(&repo.path()) == before);
     assert_eq!(consume::partitions(broker, &format!("{topic}-restored")), 0);

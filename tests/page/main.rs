@@ -122,7 +122,7 @@ fn a_browser_shows_what_is_damaged_and_runs_nothing_of_what_it_shows() {
     }
     for shown in [
         "3 findings",
-        "not checked: records, SHA-256",
+        "not checked: records, hashes of segments",
         "snapshot 2 is partial",
         "&lt;img src=x onerror=alert(1)&gt;",
         "\\u{202e}",
@@ -149,7 +149,7 @@ fn an_intact_page_says_how_deep_it_looked() {
     for (args, shown, covered, unread) in [
         (&["--depth", "list"][..], "no segment was read", 0, 6),
         (&["--depth", "index"], "no record was read", 0, 6),
-        (&["--full"], "every SHA-256 is intact", 6, 0),
+        (&["--full"], "every hash is intact", 6, 0),
         (&["--since", "1"], "only 1 segment", 2, 6),
     ] {
         let (code, printed) = verify(&world.path(""), &page, args);

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import kseg
 import zstandard
+from blake3 import blake3
 from kseg import CHECKSUM, INCONSISTENT, LIMIT, MISPLACED, TRUNCATED, UNSUPPORTED, FormatError, require
 
 MAX_JSON = 268435456  # section 6
@@ -139,7 +140,7 @@ def check_format(sealed: Sealed, name: str) -> None:
     found = member(sealed.key, sealed.members, "format", STRING)
     require(found == name, MISPLACED, sealed.key, None, f"format is {found!r}, not {name!r}")
     version = member(sealed.key, sealed.members, "version", NUMBER)
-    expected = 2 if name == "kbk-repository" else 1
+    expected = 3 if name == "kbk-repository" else 1
     require(version >= 1, INCONSISTENT, sealed.key, None, f"version {version}")
     require(version == expected, UNSUPPORTED, sealed.key, None, f"version {version}")
 
@@ -292,7 +293,7 @@ class Entry:
     segment_id: str
     size: int
     footer_position: int
-    sha256: str
+    blake3: str
     base_offset: int
     end_offset: int
     min_timestamp: int | None
@@ -820,7 +821,7 @@ class Snapshot:
             segment_id=segment_id,
             size=count_member(table, item, "size"),
             footer_position=count_member(table, item, "footer_position"),
-            sha256=hex_member(table, item, "sha256", 64),
+            blake3=hex_member(table, item, "blake3", 64),
             base_offset=base_offset,
             end_offset=offset_member(table, item, "end_offset"),
             min_timestamp=nullable_time(table, item, "min_timestamp"),
@@ -851,7 +852,7 @@ class Snapshot:
         require(len(data) >= entry.size, TRUNCATED, entry.key, None, f"{len(data)} bytes, its row states {entry.size}")
         require(len(data) == entry.size, MISPLACED, entry.key, None, f"{len(data)} bytes, its row states {entry.size}")
         if whole:
-            require(hashlib.sha256(data).hexdigest() == entry.sha256, CHECKSUM, entry.key, None, "sha256 of the object")
+            require(blake3(data).hexdigest() == entry.blake3, CHECKSUM, entry.key, None, "blake3 of the object")
         try:
             segment = kseg.verify(data) if whole else kseg.open(data)
         except FormatError as error:

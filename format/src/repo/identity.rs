@@ -28,5 +28,5 @@ impl Identity {
 
 impl Document for Identity {
     const FORMAT: &'static str = "kbk-repository";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 }

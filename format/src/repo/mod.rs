@@ -85,6 +85,7 @@ mod retention;
 mod rival_commit;
 mod sealed;
 mod segment_entry;
+mod segment_hash;
 mod segment_listing;
 mod sightings;
 mod snapshot;
@@ -150,6 +151,7 @@ pub use retention::{
 pub use rival_commit::{RivalCommit, WriteBase};
 pub use sealed::{Digested, MAX_SEALED_BYTES};
 pub use segment_entry::SegmentEntry;
+pub use segment_hash::{SegmentHash, SegmentHasher};
 pub use segment_listing::ListedSum;
 pub use snapshot::Snapshot;
 pub use snapshot_copy::{CopiedPartition, SnapshotCopy};

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::id::{Digest, Hex, Id};
+use super::id::{Hex, Id};
 use super::keys::{Key, PartitionId};
+use super::segment_hash::SegmentHash;
 use super::upload::Uploaded;
 use crate::OffsetSpan;
 use crate::assembler::SegmentSummary;
@@ -26,8 +27,8 @@ pub struct SegmentEntry {
     pub size: u64,
     /// Position of the footer in bytes.
     pub footer_position: u64,
-    /// SHA-256 of the whole object.
-    pub sha256: Digest,
+    /// BLAKE3 of the whole object.
+    pub blake3: SegmentHash,
     /// First offset of the coverage.
     pub base_offset: i64,
     /// The exclusive end of the coverage.
@@ -107,7 +108,7 @@ impl SegmentEntry {
             segment_id,
             size: uploaded.size,
             footer_position,
-            sha256: uploaded.sha256,
+            blake3: uploaded.blake3,
             base_offset: statistics.base_offset,
             end_offset: statistics.end_offset,
             min_timestamp: computed.map(|it| it.min_timestamp),

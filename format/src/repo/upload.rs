@@ -17,14 +17,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::error::{Operation, RepoError, RepoErrorKind, Result};
-use super::id::{Digest, Hex};
 use super::keys::Key;
+use super::segment_hash::{SegmentHash, SegmentHasher};
 use super::spare_buffers::USUAL_BYTES;
 use super::store::{Store, path};
 
@@ -56,7 +55,7 @@ pub struct SegmentUpload {
     upload: Upload,
     in_flight: VecDeque<JoinHandle<object_store::Result<()>>>,
     buffer: Vec<u8>,
-    hash: Sha256,
+    hasher: SegmentHasher,
     size: u64,
 }
 
@@ -74,8 +73,8 @@ enum Upload {
 /// A segment that is durable under its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// SHA-256 of all its bytes.
-    pub sha256: Digest,
+    /// The hash of all its bytes.
+    pub blake3: SegmentHash,
     /// Its length in bytes.
     pub size: u64,
 }
@@ -91,7 +90,7 @@ impl SegmentUpload {
             upload: Upload::NotBegun,
             in_flight: VecDeque::new(),
             buffer: Vec::new(),
-            hash: Sha256::new(),
+            hasher: SegmentHasher::new(),
             size: 0,
         };
         if buffers.whole_below == 0 {
@@ -112,7 +111,7 @@ impl SegmentUpload {
 
     /// Waits while the allowed number of parts is in flight. After an error nothing can be appended.
     fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
-        self.hash.update(bytes);
+        self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         let part_bytes = self.buffers.part_bytes.max(1);
         while !bytes.is_empty() {
@@ -156,7 +155,7 @@ impl SegmentUpload {
 
     /// Sends what is in the buffer, and `bytes`, as one part.
     fn hand_over(&mut self, bytes: &mut Vec<u8>) -> Result<()> {
-        self.hash.update(&bytes);
+        self.hasher.update(bytes);
         self.size += bytes.len() as u64;
         // First, so that a buffer that was sent is there to be filled again.
         self.wait_for_parts(self.buffers.parts_in_flight.saturating_sub(1))?;
@@ -171,10 +170,10 @@ impl SegmentUpload {
         }
     }
 
-    /// Returns the SHA-256 of the bytes that were written so far.
+    /// Returns the hash of the bytes that were written so far.
     #[must_use]
-    pub fn sha256(&self) -> Digest {
-        Hex(self.hash.clone().finalize().into())
+    pub fn hash(&self) -> SegmentHash {
+        self.hasher.hash()
     }
 
     /// Makes the segment durable under its name. Asynchronous, unlike the rest: flushing a large segment takes as long
@@ -188,7 +187,7 @@ impl SegmentUpload {
             Upload::Closed => return Err(self.closed()),
         }
         Ok(Uploaded {
-            sha256: Hex(std::mem::take(&mut self.hash).finalize().into()),
+            blake3: self.hasher.hash(),
             size: self.size,
         })
     }

@@ -277,16 +277,16 @@ fn with_identity(json: &str) -> TempDir {
 
 #[tokio::test]
 async fn other_versions_and_another_format_are_named() {
-    let later = with_identity(r#"{"format":"kbk-repository","version":3,"shape":"unknown""#);
+    let later = with_identity(r#"{"format":"kbk-repository","version":4,"shape":"unknown""#);
     let newer = RepoErrorKind::NewerVersion {
-        found: 3,
-        supported: 2,
+        found: 4,
+        supported: 3,
     };
     assert_eq!(*open(later.path()).await.unwrap_err().kind(), newer);
-    let earlier = with_identity(r#"{"format":"kbk-repository","version":1,"shape":"unknown""#);
+    let earlier = with_identity(r#"{"format":"kbk-repository","version":2,"shape":"unknown""#);
     let older = RepoErrorKind::OlderVersion {
-        found: 1,
-        supported: 2,
+        found: 2,
+        supported: 3,
     };
     assert_eq!(*open(earlier.path()).await.unwrap_err().kind(), older);
     let other = with_identity(r#"{"format":"shopping-list","version":1"#);

@@ -4,10 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use kbk_format::repo::{
-    Hex, Id, Key, RepoError, RepoErrorKind, SegmentUpload, UploadBuffers, Uploaded,
+    Id, Key, RepoError, RepoErrorKind, SegmentHash, SegmentUpload, UploadBuffers, Uploaded,
 };
 use object_store::ObjectStore;
-use sha2::{Digest, Sha256};
 
 use crate::support::faulty::{Fault, FaultyStore};
 use crate::world;
@@ -53,7 +52,7 @@ fn the_object_is_what_was_written() {
             assert!(!files(&folder).iter().any(|file| file.ends_with(".kseg")));
         }
         let expected = Uploaded {
-            sha256: Hex(Sha256::digest(&bytes).into()),
+            blake3: SegmentHash::of(&bytes),
             size: bytes.len() as u64,
         };
         assert_eq!(runtime.block_on(upload.complete()).unwrap(), expected);
@@ -103,7 +102,7 @@ fn whole_buffers_are_handed_over_where_parts_may_have_any_size() {
             buffers.len()
         );
         let uploaded = runtime.block_on(upload.complete()).unwrap();
-        assert_eq!(uploaded.sha256, Hex(Sha256::digest(&expected).into()));
+        assert_eq!(uploaded.blake3, SegmentHash::of(&expected));
         assert_eq!(uploaded.size, expected.len() as u64);
         let stored = runtime.block_on(world::get(&objects, &key().to_string()));
         assert!(stored == expected, "any size: {any_part_size}");

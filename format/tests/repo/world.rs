@@ -7,14 +7,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digested, FoundAcls, FoundGroups, GroupState, GroupTopic,
-    Hex, Id, Identity, Key, PartitionId, RepoError, Repository, Result, SegmentEntry,
+    Hex, Id, Identity, Key, PartitionId, RepoError, Repository, Result, SegmentEntry, SegmentHash,
     SegmentUpload, Snapshot, Store, TopicChange, TopicName, UploadBuffers,
 };
 use kbk_format::{PartitionNumber, TimestampType};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use crate::change::{change, partition_change, topic_change};
@@ -136,7 +135,7 @@ pub(crate) fn entry(
         segment_id,
         size: bytes.len() as u64,
         footer_position: bytes.len() as u64 - 1,
-        sha256: Hex(Sha256::digest(&bytes).into()),
+        blake3: SegmentHash::of(&bytes),
         base_offset,
         end_offset,
         min_timestamp: Some(-1),
@@ -207,7 +206,7 @@ fn store_segment(
         .write_all(&bytes)
         .map_err(|error| error.downcast::<RepoError>().unwrap())?;
     let uploaded = runtime.block_on(upload.complete())?;
-    assert_eq!((uploaded.size, uploaded.sha256), (entry.size, entry.sha256));
+    assert_eq!((uploaded.size, uploaded.blake3), (entry.size, entry.blake3));
     Ok(entry)
 }
 
@@ -254,7 +253,7 @@ async fn check_snapshot(
                 at = entry.end_offset;
                 let bytes = get(objects, &entry.key).await;
                 assert_eq!(bytes.len() as u64, entry.size);
-                assert_eq!(Hex(Sha256::digest(&bytes).into()), entry.sha256);
+                assert_eq!(SegmentHash::of(&bytes), entry.blake3);
             }
             assert_eq!(at, state.end_offset);
             assert_eq!(state.records as i64, state.end_offset - state.base_offset);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use kbk_format::repo::Digest;
+use kbk_format::repo::SegmentHash;
 use tokio::sync::Semaphore;
 
 use super::locked;
@@ -37,7 +37,7 @@ const MAX_WAITING: usize = 256;
 /// is not unique beyond doubt, and an object's name only within its repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockName {
-    pub(crate) segment: Digest,
+    pub(crate) segment: SegmentHash,
     pub(crate) block: usize,
 }
 

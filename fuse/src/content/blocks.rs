@@ -7,7 +7,7 @@ use bytes::Bytes;
 use kbk_format::batch::{BatchCodec, RecordBatches};
 use kbk_format::kafka_log::LentBlock;
 use kbk_format::render::{View, ViewSizes};
-use kbk_format::repo::{Digest, Key, SegmentReader};
+use kbk_format::repo::{Key, SegmentHash, SegmentReader};
 use kbk_format::{Columns, FormatError, IndexEntry};
 
 use crate::cache::budget::Lease;
@@ -98,7 +98,7 @@ pub(crate) struct OpenSegment {
     key: Arc<Key>,
     name: String,
     /// Of the whole object, as its page states it.
-    sha256: Digest,
+    blake3: SegmentHash,
     /// The lengths of its text, once they were computed: of a segment that is not computed (SPEC 2.11).
     lengths: OnceLock<Arc<TextLengths>>,
     _lease: Lease,
@@ -108,14 +108,14 @@ impl OpenSegment {
     pub(crate) fn new(
         reader: SegmentReader,
         key: Arc<Key>,
-        sha256: Digest,
+        blake3: SegmentHash,
         lease: Lease,
     ) -> OpenSegment {
         OpenSegment {
             name: key.to_string(),
             reader,
             key,
-            sha256,
+            blake3,
             lengths: OnceLock::new(),
             _lease: lease,
         }
@@ -235,7 +235,7 @@ impl OpenSegment {
     }
 
     fn block_name(&self, block: usize) -> BlockName {
-        let segment = self.sha256;
+        let segment = self.blake3;
         BlockName { segment, block }
     }
 

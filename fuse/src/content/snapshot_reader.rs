@@ -289,8 +289,8 @@ impl SnapshotReader {
                 Ok((lease, segment))
             };
             let (lease, segment) = reader.source.while_answering(&entry.key, open).await??;
-            let (object, sha256) = (object, entry.sha256);
-            let opened = OpenSegment::new(segment, object, sha256, lease.at_rest());
+            let (object, blake3) = (object, entry.blake3);
+            let opened = OpenSegment::new(segment, object, blake3, lease.at_rest());
             Ok(Arc::new(opened))
         };
         let loaded = self.caches.segments.get(key, load).await;

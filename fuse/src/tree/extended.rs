@@ -39,7 +39,7 @@ pub(super) fn of_segment(segment: &LocatedSegment) -> Extended {
     all.extend([
         ("user.kbk.records", entry.records.to_string()),
         ("user.kbk.segment_id", entry.segment_id.to_string()),
-        ("user.kbk.sha256", entry.sha256.to_string()),
+        ("user.kbk.blake3", entry.blake3.to_string()),
     ]);
     let digest = entry.content_digest;
     all.extend(digest.map(|digest| ("user.kbk.content_digest", digest.to_string())));

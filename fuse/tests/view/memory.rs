@@ -218,15 +218,10 @@ async fn stored_bytes_are_read_and_cached_in_chunks() {
     assert!(fetched.len() <= 8, "{fetched:?}");
     assert_eq!(read(&view, &path).await.unwrap(), whole);
     assert_eq!(watch.take_segments().len(), 0);
-    let digest: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(
-        <sha2::Sha256 as sha2::Digest>::new(),
-        &whole,
-    ))
-    .into();
     let inode = find(&view, &path).await.unwrap().inode;
     assert_eq!(
-        view.extended(inode, b"user.kbk.sha256").await.unwrap(),
-        kbk_format::repo::Hex(digest).to_string()
+        view.extended(inode, b"user.kbk.blake3").await.unwrap(),
+        kbk_format::repo::SegmentHash::of(&whole).to_string()
     );
 }
 

@@ -282,7 +282,7 @@ impl SnapshotsReport {
             human::counted(records.total(), "record"),
         );
         let by = [
-            (records.same_objects, "by the SHA-256 of their segments"),
+            (records.same_objects, "by the hashes of their segments"),
             (records.same_digest, "by the digests of records"),
             (records.read, "read and compared"),
         ];

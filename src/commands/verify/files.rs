@@ -19,7 +19,7 @@ const NOT_VERIFIED: &str = "without a repository it is not known whether they ar
 
 /// Verifies the files, and prints every finding.
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Outcome, CliError> {
-    // Which SHA-256 a file should have, only its repository knows: the deepest look at a file decodes every record.
+    // Which hash a file should have, only its repository knows: the deepest look at a file decodes every record.
     let full = args.depth() >= VerifyDepth::Records;
     if args.depth() < VerifyDepth::Blocks {
         let error = CliError::usage(format!(

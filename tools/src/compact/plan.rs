@@ -86,7 +86,7 @@ fn trim(candidates: &[Candidate<'_>], mut group: Range<usize>) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use kbk_format::TimestampType;
-    use kbk_format::repo::{Hex, Id};
+    use kbk_format::repo::{Hex, Id, SegmentHash};
 
     use super::*;
 
@@ -96,7 +96,7 @@ mod tests {
             segment_id: Id::random(),
             size,
             footer_position: 1,
-            sha256: Hex([0; 32]),
+            blake3: SegmentHash(Hex([0; 32])),
             base_offset: 0,
             end_offset: 1,
             min_timestamp: Some(0),

@@ -5,12 +5,11 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use kbk_format::repo::{
-    Damage, Hex, Operation, PartitionId, RemovedRecords, RepoError, RepoErrorKind, SegmentEntry,
-    SegmentReader, Store,
+    Damage, Operation, PartitionId, RemovedRecords, RepoError, RepoErrorKind, SegmentEntry,
+    SegmentHash, SegmentHasher, SegmentReader, Store,
 };
 use kbk_format::verify::RecordVerifier;
 use kbk_format::{Columns, Segment};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::gaps::{GapChain, split};
@@ -76,15 +75,15 @@ pub(crate) async fn read_back(
     let reader = SegmentReader::open(store, id, entry).await?;
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let checking = reader.clone();
-    let expected = entry.sha256;
+    let expected = entry.blake3;
     let check = tokio::task::spawn_blocking(move || check(&checking, receiver, keys, held));
     let sent = send(store, id, entry, &reader, sender).await;
     let checked = joined(check.await)
         .map_err(|error| RepoError::of_store(Operation::Read, store.url(), &entry.key, error))?;
     sent?;
-    let (sha256, held) = checked?;
-    if Hex(sha256) != expected {
-        let detail = format!("its SHA-256 is {}, expected {expected}", Hex(sha256));
+    let (found, held) = checked?;
+    if found != expected {
+        let detail = format!("its BLAKE3 hash is {found}, expected {expected}");
         let damage = RepoErrorKind::Damaged(Damage::Object { detail });
         return Err(store.error(reader.key(), damage));
     }
@@ -145,25 +144,25 @@ fn check(
     mut parts: mpsc::Receiver<Part>,
     keys: Keys,
     mut held: Held,
-) -> Result<([u8; 32], Held), RepoError> {
+) -> Result<(SegmentHash, Held), RepoError> {
     let segment = reader.segment();
     let damaged = |error| reader.damaged(error);
-    let mut sha256 = Sha256::new();
+    let mut hasher = SegmentHasher::new();
     let mut verifier = RecordVerifier::new(segment);
     let mut at = segment.header().base_offset;
     while let Some(part) = parts.blocking_recv() {
         match part {
             Part::Header(bytes) => {
-                sha256.update(&bytes);
+                hasher.update(&bytes);
                 segment.check_file_header(&bytes).map_err(damaged)?;
             }
-            Part::Footer(bytes) => sha256.update(&bytes),
+            Part::Footer(bytes) => hasher.update(&bytes),
             Part::KeyFilter(pages, bytes) => {
-                sha256.update(&bytes);
+                hasher.update(&bytes);
                 verifier.key_filter(pages, &bytes).map_err(damaged)?;
             }
             Part::Blocks(range, bytes) => {
-                sha256.update(&bytes);
+                hasher.update(&bytes);
                 for block in segment.blocks(range, &bytes) {
                     verifier.block(&block.map_err(damaged)?).map_err(damaged)?;
                     at = held.add(segment, verifier.columns(), keys, at);
@@ -173,7 +172,7 @@ fn check(
     }
     verifier.finish().map_err(damaged)?;
     held.cover(segment, at, segment.end_offset());
-    Ok((sha256.finalize().into(), held))
+    Ok((hasher.hash(), held))
 }
 
 impl Held {

@@ -248,7 +248,7 @@ fn end_alike(stored: &[SegmentEntry], old: &[SegmentEntry]) -> bool {
         match ours.base_offset.cmp(&theirs.base_offset) {
             Ordering::Equal => {
                 // Segments that are the same object hold the same, whatever their rows state.
-                if ours.sha256 == theirs.sha256 && here == there {
+                if ours.blake3 == theirs.blake3 && here == there {
                     return here.content_digest.is_some();
                 }
                 here.add(ours);

@@ -231,7 +231,7 @@ fn segment(finding: &Finding) -> Option<(PartitionId, String)> {
 }
 
 fn is_same(original: &SegmentEntry, entry: &SegmentEntry) -> bool {
-    (&original.key, original.size, original.sha256) == (&entry.key, entry.size, entry.sha256)
+    (&original.key, original.size, original.blake3) == (&entry.key, entry.size, entry.blake3)
 }
 
 fn in_one_line(finding: &Finding) -> String {

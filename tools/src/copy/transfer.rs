@@ -11,10 +11,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use kbk_format::layout::{limits, trailer};
 use kbk_format::repo::{
-    Digest, Hex, Key, Operation, PartitionId, RepoError, Repository, SegmentEntry, SegmentReader,
-    SegmentUpload, Store,
+    Key, Operation, PartitionId, RepoError, Repository, SegmentEntry, SegmentHash, SegmentHasher,
+    SegmentReader, SegmentUpload, Store,
 };
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -126,10 +125,10 @@ impl Transfer<'_> {
             return Err(TransferError::Origin(error));
         }
         let upload = upload.map_err(|error| TransferError::Destination(error.into()))?;
-        let (found, expected) = (upload.sha256(), entry.sha256);
+        let (found, expected) = (upload.hash(), entry.blake3);
         if found != expected {
             return Ok(Some(format!(
-                "the SHA-256 of {} is {found}, and the index says {expected}",
+                "the BLAKE3 hash of {} is {found}, and the index says {expected}",
                 entry.key
             )));
         }
@@ -139,7 +138,7 @@ impl Transfer<'_> {
         Ok(None)
     }
 
-    /// Checks that the row states what the footer does: the bytes are those that the origin's index has the digest of.
+    /// Checks that the row states what the footer does: the bytes are those that the origin's index has the hash of.
     fn check_row(
         &self,
         id: &PartitionId,
@@ -157,7 +156,7 @@ impl Transfer<'_> {
         entry: &SegmentEntry,
     ) -> Result<Option<Vec<u8>>, TransferError> {
         match read_all(self.destination.store(), id, entry).await {
-            Ok((found, footer)) => Ok((found == entry.sha256).then_some(footer)),
+            Ok((found, footer)) => Ok((found == entry.blake3).then_some(footer)),
             Err(error) if error.kind().is_about_content() => Ok(None),
             Err(error) => Err(TransferError::Destination(error.into())),
         }
@@ -240,27 +239,27 @@ fn ranges(size: u64, length: u64) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// Returns the digest of all bytes, and those from the footer on.
+/// Returns the hash of all bytes, and those from the footer on.
 async fn read_all(
     store: &Store,
     id: &PartitionId,
     entry: &SegmentEntry,
-) -> Result<(Digest, Vec<u8>), RepoError> {
-    let mut sha256 = Sha256::new();
+) -> Result<(SegmentHash, Vec<u8>), RepoError> {
+    let mut hasher = SegmentHasher::new();
     let mut footer = Footer::of(entry);
     let mut parts = parts(store, id, entry);
     while let Some(part) = parts.next().await {
         let part = part?;
-        sha256.update(&part);
+        hasher.update(&part);
         footer.add(&part);
     }
-    Ok((Hex(sha256.finalize().into()), footer.bytes))
+    Ok((hasher.hash(), footer.bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use kbk_format::TimestampType;
-    use kbk_format::repo::Id;
+    use kbk_format::repo::{Hex, Id};
 
     use super::*;
 
@@ -271,7 +270,7 @@ mod tests {
             segment_id: Id::ZERO,
             size: 10,
             footer_position: 6,
-            sha256: Hex([0; 32]),
+            blake3: SegmentHash(Hex([0; 32])),
             base_offset: 0,
             end_offset: 1,
             min_timestamp: Some(0),

@@ -100,7 +100,7 @@ pub struct SnapshotDiff {
 /// Records that both have, by what proved that they are the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ComparedRecords {
-    /// In objects of which both snapshots state the same SHA-256. They were not read.
+    /// In objects of which both snapshots state the same hash. They were not read.
     pub same_objects: u64,
     /// In other objects, of whose records both state the same digest. They were not read.
     pub same_digest: u64,

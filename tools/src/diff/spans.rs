@@ -15,7 +15,7 @@ pub(super) struct Span {
 /// How the rows of both snapshots compare over a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// They name objects with the same SHA-256.
+    /// They name objects with the same hash.
     SameObjects { records: u64 },
     /// Other objects, whose records have the same digest.
     SameDigest { records: u64 },
@@ -92,7 +92,7 @@ fn compare(a: &[SegmentEntry], b: &[SegmentEntry]) -> Rows {
         segments.try_fold(0, |sum: u128, it| Some(sum.wrapping_add(it.content()?)))
     };
     let objects = |segments: &'_ [SegmentEntry]| -> Vec<_> {
-        segments.iter().map(|segment| segment.sha256).collect()
+        segments.iter().map(|segment| segment.blake3).collect()
     };
     if objects(a) == objects(b) {
         let records = records(a);

@@ -244,7 +244,7 @@ pub(super) fn sums(rest: &mut &[SegmentEntry], offsets: OffsetSpan) -> Option<(u
 #[cfg(test)]
 mod tests {
     use kbk_format::TimestampType;
-    use kbk_format::repo::{Hex, Id};
+    use kbk_format::repo::{Hex, Id, SegmentHash};
 
     use super::*;
 
@@ -254,7 +254,7 @@ mod tests {
             segment_id: Id::random(),
             size: 2,
             footer_position: 1,
-            sha256: Hex([0; 32]),
+            blake3: SegmentHash(Hex([0; 32])),
             base_offset: *base_offset,
             end_offset: *end_offset,
             min_timestamp: Some(0),

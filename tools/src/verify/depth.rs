@@ -19,8 +19,8 @@ pub enum VerifyDepth {
     Blocks,
     /// Every record: decoded, and compared with digests, statistics, gaps and rendered sizes.
     Records,
-    /// The SHA-256 of every segment.
-    Sha256,
+    /// The BLAKE3 hash of every segment.
+    Hash,
 }
 
 /// What a verification may leave unchecked.
@@ -37,8 +37,8 @@ pub enum Check {
     Bytes,
     /// What the bytes decode to, against digests and statistics.
     Records,
-    /// The SHA-256 of segments, against their rows.
-    Sha256,
+    /// The BLAKE3 hashes of segments, against their rows.
+    Hash,
 }
 
 impl Check {
@@ -51,7 +51,7 @@ impl Check {
             Check::Footers => "footers",
             Check::Bytes => "bytes of segments",
             Check::Records => "records",
-            Check::Sha256 => "SHA-256",
+            Check::Hash => "hashes of segments",
         }
     }
 }
@@ -63,7 +63,7 @@ impl VerifyDepth {
         VerifyDepth::Index,
         VerifyDepth::Blocks,
         VerifyDepth::Records,
-        VerifyDepth::Sha256,
+        VerifyDepth::Hash,
     ];
 
     /// Returns the name that options and JSON have.
@@ -74,7 +74,7 @@ impl VerifyDepth {
             VerifyDepth::Index => "index",
             VerifyDepth::Blocks => "blocks",
             VerifyDepth::Records => "records",
-            VerifyDepth::Sha256 => "sha256",
+            VerifyDepth::Hash => "hash",
         }
     }
 
@@ -88,12 +88,12 @@ impl VerifyDepth {
                 Check::Footers,
                 Check::Bytes,
                 Check::Records,
-                Check::Sha256,
+                Check::Hash,
             ],
-            VerifyDepth::Index => &[Check::Bytes, Check::Records, Check::Sha256],
-            VerifyDepth::Blocks => &[Check::Records, Check::Sha256],
-            VerifyDepth::Records => &[Check::Sha256],
-            VerifyDepth::Sha256 => &[],
+            VerifyDepth::Index => &[Check::Bytes, Check::Records, Check::Hash],
+            VerifyDepth::Blocks => &[Check::Records, Check::Hash],
+            VerifyDepth::Records => &[Check::Hash],
+            VerifyDepth::Hash => &[],
         }
     }
 
@@ -105,7 +105,7 @@ impl VerifyDepth {
             VerifyDepth::Index => "the index and every footer are intact, and no record was read",
             VerifyDepth::Blocks => "every byte is intact",
             VerifyDepth::Records => "every byte and every record is intact",
-            VerifyDepth::Sha256 => "every byte, every record and every SHA-256 is intact",
+            VerifyDepth::Hash => "every byte, every record and every hash is intact",
         }
     }
 
@@ -117,7 +117,7 @@ impl VerifyDepth {
 
 /// A name that no depth has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a depth: expected list, index, blocks, records or sha256")]
+#[error("`{0}` is not a depth: expected list, index, blocks, records or hash")]
 pub struct UnknownDepth(String);
 
 impl FromStr for VerifyDepth {

@@ -295,7 +295,7 @@ fn check(
 ) -> Vec<Finding> {
     let depth = Depth {
         records: full,
-        sha256: None,
+        hasher: None,
     };
     let range_bytes = SegmentFile::RANGE_BYTES;
     let checked = segment::check(opened.segment(), &mut object, range_bytes, depth, events);

@@ -72,7 +72,7 @@ pub enum FindingKind {
     LostOffsets,
     /// The key filter of a segment is damaged, or lacks a key. Every record is intact, but a search by key may miss some.
     DamagedKeyFilter,
-    /// A segment's SHA-256 differs from its row's, although everything inside it is consistent.
+    /// A segment's BLAKE3 hash differs from its row's, although everything inside it is consistent.
     OtherDigest,
     /// An object of a restore is damaged, or contradicts another one. No snapshot is affected.
     DamagedRestore,

@@ -13,7 +13,7 @@
 //! | | `index` | footer, against its row, too |
 //! | | `blocks` | every byte by its checksum or as padding, too; which offsets are left where the footer is damaged |
 //! | | `records` | every record against digests, statistics, gaps, rendered sizes, too |
-//! | | `sha256` | SHA-256, too |
+//! | | `hash` | BLAKE3 hashes, too |
 //! | restores | `index` | seals, that the pages of an offset map follow one another, and that they map what the restore was asked for |
 //! | what a snapshot states is missing | `list` | partitions that lack records that the cluster had; offsets that it had deleted before they were read |
 //! | what no snapshot names | `index` | objects of interrupted or running backups, by listing `data`, `index` and `cluster`; no damage |

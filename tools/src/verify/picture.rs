@@ -311,7 +311,7 @@ pub fn cells(spans: &[Span], within: &Range<i64>, cells: usize) -> Vec<(usize, u
 #[cfg(test)]
 mod tests {
     use kbk_format::TimestampType;
-    use kbk_format::repo::Hex;
+    use kbk_format::repo::{Hex, SegmentHash};
 
     use super::*;
 
@@ -365,7 +365,7 @@ mod tests {
             segment_id: Hex([0; 16]),
             size: 1,
             footer_position: 1,
-            sha256: Hex([0; 32]),
+            blake3: SegmentHash(Hex([0; 32])),
             base_offset: offsets.start,
             end_offset: offsets.end,
             min_timestamp: Some(times.as_ref().map_or(i64::MAX, |times| times.start)),

@@ -9,11 +9,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use kbk_format::repo::BoxedError;
+use kbk_format::repo::{BoxedError, SegmentHasher};
 use kbk_format::salvage::{Loss, damaged_batches};
 use kbk_format::verify::RecordVerifier;
 use kbk_format::{Block, BlockDecoder, FormatError, IndexEntry, Segment};
-use sha2::{Digest, Sha256};
 
 use super::VerifyEvents;
 use super::object_reader::ObjectReader;
@@ -26,7 +25,7 @@ pub(super) struct Depth<'a> {
     /// Decode every record, and compare with the digests and statistics of the footer.
     pub(super) records: bool,
     /// Receives every byte of the object, in order.
-    pub(super) sha256: Option<&'a mut Sha256>,
+    pub(super) hasher: Option<&'a mut SegmentHasher>,
 }
 
 /// What the check of a segment found.
@@ -59,7 +58,7 @@ pub(super) fn check(
     let mut check = SegmentCheck {
         segment,
         records: depth.records.then(|| RecordVerifier::new(segment)),
-        sha256: depth.sha256,
+        hasher: depth.hasher,
         damage: Vec::new(),
         decoder: BlockDecoder::new(),
     };
@@ -75,7 +74,7 @@ pub(super) fn check(
 struct SegmentCheck<'a> {
     segment: &'a Segment,
     records: Option<RecordVerifier<'a>>,
-    sha256: Option<&'a mut Sha256>,
+    hasher: Option<&'a mut SegmentHasher>,
     damage: Vec<Damage>,
     /// For the batches of a block that are compressed once more.
     decoder: BlockDecoder,
@@ -87,7 +86,7 @@ enum Part {
     Blocks(Range<usize>),
     /// Pages of the key filter, which follow the last block.
     KeyFilter(Range<usize>),
-    /// Checked when the segment was opened; read again only for the SHA-256.
+    /// Checked when the segment was opened; read again only for the hash.
     Footer,
 }
 
@@ -106,7 +105,7 @@ impl SegmentCheck<'_> {
         let filter = segment.key_filter();
         let filter = filter.map(|filter| filter.runs(range_bytes));
         let filter = filter.unwrap_or_default().into_iter().map(Part::KeyFilter);
-        let footer = self.sha256.is_some().then_some(Part::Footer);
+        let footer = self.hasher.is_some().then_some(Part::Footer);
         let parts = std::iter::once(Part::Header)
             .chain(runs.map(|run| Part::Blocks(run.range)))
             .chain(filter)
@@ -116,8 +115,8 @@ impl SegmentCheck<'_> {
             let range = part.range(segment);
             let length = range.end - range.start;
             let bytes = object.read(range, parts.iter().map(|next| next.range(segment)))?;
-            if let Some(sha256) = &mut self.sha256 {
-                sha256.update(bytes);
+            if let Some(hasher) = &mut self.hasher {
+                hasher.update(bytes);
             }
             match part {
                 Part::Header => self.header(bytes),

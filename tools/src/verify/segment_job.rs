@@ -5,10 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kbk_format::repo::{
     BoxedError, Damage, Hex, PartitionId, RepoError, RepoErrorKind, Repository, SegmentEntry,
-    SegmentReader,
+    SegmentHash, SegmentHasher, SegmentReader,
 };
 use kbk_format::{ErrorClass, FormatError, Segment};
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::finding::{Finding, FindingKind};
@@ -66,10 +65,10 @@ impl SegmentJob {
 
     /// Checks every byte, and what the depth asks for besides.
     fn check(&self, segment: &Segment, object: &mut ObjectReader) -> Vec<Finding> {
-        let mut sha256 = (self.depth == VerifyDepth::Sha256).then(Sha256::new);
+        let mut hasher = (self.depth == VerifyDepth::Hash).then(SegmentHasher::new);
         let depth = Depth {
             records: self.depth.decodes_records(),
-            sha256: sha256.as_mut(),
+            hasher: hasher.as_mut(),
         };
         let range_bytes = self.repository.store().profile().range_bytes;
         let mut checked = segment::check(segment, object, range_bytes, depth, &*self.events);
@@ -79,10 +78,12 @@ impl SegmentJob {
         }
         let damage = checked.damage.iter();
         let mut findings: Vec<Finding> = damage.flat_map(Finding::damage).collect();
-        match (checked.unreadable, sha256) {
+        match (checked.unreadable, hasher) {
             (Some(error), _) => findings.push(unreadable(&error)),
-            // Damage that has been reported changes the digest too.
-            (None, Some(sha256)) if findings.is_empty() => findings.extend(self.digest(sha256)),
+            // Damage that has been reported changes the hash too.
+            (None, Some(hasher)) if findings.is_empty() => {
+                findings.extend(self.other_hash(hasher.hash()));
+            }
             (None, _) => {}
         }
         findings
@@ -102,18 +103,18 @@ impl SegmentJob {
         for error in unsupported {
             error.class = ErrorClass::Inconsistent;
             error.detail = format!(
-                "{}; no kbk wrote that: the SHA-256 of the object is not the one that its row states",
+                "{}; no kbk wrote that: the BLAKE3 hash of the object is not the one that its row states",
                 error.detail.split("; ").next().unwrap_or_default()
             );
         }
         Ok(())
     }
 
-    /// Returns whether the object has the SHA-256 that its row states. Reads all of it, in parts.
+    /// Returns whether the object has the hash that its row states. Reads all of it, in parts.
     fn is_as_written(&self) -> Result<bool, BoxedError> {
         let store = self.repository.store();
         let mut object = ObjectReader::open(store, &self.entry.key, &self.runtime)?;
-        let mut sha256 = Sha256::new();
+        let mut hasher = SegmentHasher::new();
         let part = |at: u64| {
             let end = at.saturating_add(store.profile().range_bytes);
             at..end.min(self.entry.size)
@@ -121,15 +122,15 @@ impl SegmentJob {
         let mut range = part(0);
         while !range.is_empty() {
             let next = part(range.end);
-            sha256.update(object.read(range, std::iter::once(next.clone()))?);
+            hasher.update(object.read(range, std::iter::once(next.clone()))?);
             range = next;
         }
-        Ok(Hex(sha256.finalize().into()) == self.entry.sha256)
+        Ok(hasher.hash() == self.entry.blake3)
     }
 
-    fn digest(&self, sha256: Sha256) -> Option<Finding> {
-        let (found, expected) = (Hex(sha256.finalize().into()), self.entry.sha256);
-        let message = format!("its SHA-256 is {found}, and its page says {expected}");
+    fn other_hash(&self, found: SegmentHash) -> Option<Finding> {
+        let expected = self.entry.blake3;
+        let message = format!("its BLAKE3 hash is {found}, and its row says {expected}");
         (found != expected).then(|| Finding::new(FindingKind::OtherDigest, message))
     }
 
@@ -167,7 +168,7 @@ impl SegmentJob {
             && other != self.entry.segment_id
         {
             let message = format!(
-                "its segment id is {other}, and its page names segment {}",
+                "its segment id is {other}, and its row names segment {}",
                 self.entry.segment_id
             );
             return vec![Finding::new(FindingKind::OtherSegment, message)];

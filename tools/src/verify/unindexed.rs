@@ -8,12 +8,12 @@ use std::ops::Range;
 use bytes::Bytes;
 use kbk_format::layout::TAIL_LENGTH;
 use kbk_format::repo::{
-    BoxedError, FoundSegment, Hex, Operation, PartitionId, RepoError, SegmentEntry, Store, Uploaded,
+    BoxedError, FoundSegment, Operation, PartitionId, RepoError, SegmentEntry, SegmentHasher,
+    Store, Uploaded,
 };
 use kbk_format::{FormatError, Open, Segment};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 
 use super::object_reader::ObjectReader;
@@ -103,9 +103,9 @@ impl UnindexedSegment {
     ) -> Result<SegmentEntry, UnindexedSegmentError> {
         let unreadable = |source| unreadable(&self.store, &self.key, source);
         let mut object = ObjectReader::open(&self.store, &self.key, runtime).map_err(unreadable)?;
-        let mut sha256 = Sha256::new();
+        let mut hasher = SegmentHasher::new();
         let depth = Depth {
-            sha256: Some(&mut sha256),
+            hasher: Some(&mut hasher),
             ..Depth::default()
         };
         let range_bytes = self.store.profile().range_bytes;
@@ -117,7 +117,7 @@ impl UnindexedSegment {
             return Err(first.error.into());
         }
         let uploaded = Uploaded {
-            sha256: Hex(sha256.finalize().into()),
+            blake3: hasher.hash(),
             size: self.segment.file_length(),
         };
         Ok(SegmentEntry::found(partition, &self.segment, uploaded))

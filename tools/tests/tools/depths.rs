@@ -8,13 +8,14 @@ use std::sync::Arc;
 use crate::support::change::{change, partition_change, topic_change};
 use crate::support::{World, place, segment};
 use kbk_format::Segment;
-use kbk_format::repo::{Change, Hex, PartitionChange, PartitionId, SegmentEntry, Uploaded};
+use kbk_format::repo::{
+    Change, Hex, PartitionChange, PartitionId, SegmentEntry, SegmentHash, Uploaded,
+};
 use kbk_tools::verify::{
     Check, FilesOptions, FindingKind, VerifyDepth, VerifyOptions, VerifyReport, verify,
     verify_files,
 };
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 fn report(world: &World, depth: VerifyDepth) -> VerifyReport {
     let options = VerifyOptions {
@@ -252,12 +253,12 @@ const DEFECTS: &[Defect] = &[
     },
     Defect {
         what: "other bytes that prove themselves",
-        from: VerifyDepth::Sha256,
+        from: VerifyDepth::Hash,
         kinds: &[FindingKind::OtherDigest],
         harm: |world| {
             world.forge_segments("payments", 0, |at, row| {
                 if at == 0 {
-                    row["sha256"] = json!("ab".repeat(32));
+                    row["blake3"] = json!("ab".repeat(32));
                 }
             });
         },
@@ -434,7 +435,7 @@ fn commit_fixture(world: &World, name: &str) {
     };
     let uploaded = Uploaded {
         size: bytes.len() as u64,
-        sha256: Hex(Sha256::digest(&bytes).into()),
+        blake3: SegmentHash::of(&bytes),
     };
     let entry = SegmentEntry::found(&partition, &segment, uploaded);
     let file = world.path(&entry.key);

@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use kbk_format::TimestampType;
 use kbk_format::repo::{
-    Adoptable, Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry, Snapshot,
-    Store,
+    Adoptable, Digested, Hex, Id, Identity, Key, PartitionId, Repository, SegmentEntry,
+    SegmentHash, Snapshot, Store,
 };
 use kbk_tools::verify::{FindingKind, check_sizes};
 use object_store::memory::InMemory;
@@ -177,7 +177,7 @@ fn segment(id: &PartitionId, base_offset: i64) -> SegmentEntry {
         segment_id,
         size: SEGMENT_BYTES as u64,
         footer_position: 1,
-        sha256: Hex([3; 32]),
+        blake3: SegmentHash(Hex([3; 32])),
         base_offset,
         end_offset: base_offset + 10,
         min_timestamp: Some(5),

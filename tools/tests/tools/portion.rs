@@ -205,7 +205,7 @@ fn since_reads_only_what_is_new() {
         let known = Known::of(&world.repository, sequence);
         Portion::Since(world.runtime.block_on(known).unwrap())
     };
-    let (report, keys) = run(&world, VerifyDepth::Sha256, known(1));
+    let (report, keys) = run(&world, VerifyDepth::Hash, known(1));
     let portion = report.portion.unwrap();
     assert_eq!((portion.segments, portion.all_segments), (1, 8));
     assert_eq!((portion.since, portion.cycle), (Some(1), None));

@@ -444,7 +444,7 @@ fn verified(world: &World, full: bool, readahead: bool) -> Cost {
             snapshots: vec![1],
             topics: None,
             depth: match full {
-                true => VerifyDepth::Sha256,
+                true => VerifyDepth::Hash,
                 false => VerifyDepth::Blocks,
             },
             ..VerifyOptions::default()

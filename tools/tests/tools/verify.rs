@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kbk_format::repo::{
-    Adoptable, Hex, Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition,
-    RestoredTopic, TargetPartition,
+    Adoptable, Key, MapPage, MapRun, PartitionId, Repository, RestoreId, RestoredPartition,
+    RestoredTopic, SegmentHash, TargetPartition,
 };
 use kbk_tools::verify::{
     Finding, FindingKind, Severity, UnindexedSegment, UnindexedSegmentError, VerifyDepth,
     VerifyOptions, VerifyReport, verify,
 };
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::support::as_batches::SegmentKind;
 use crate::support::watched_store::Fault;
@@ -22,7 +21,7 @@ use crate::support::{World, place, segment, watched};
 
 fn run(world: &World, repository: &Repository, full: bool) -> VerifyReport {
     let depth = match full {
-        true => VerifyDepth::Sha256,
+        true => VerifyDepth::Hash,
         false => VerifyDepth::Blocks,
     };
     run_at(world, repository, depth)
@@ -107,7 +106,7 @@ fn progress_adds_up_to_all_bytes() {
             } = place("orders", 0);
             (topic, topic_id)
         }])),
-        depth: VerifyDepth::Sha256,
+        depth: VerifyDepth::Hash,
         ..VerifyOptions::default()
     };
     let progress = {
@@ -376,7 +375,7 @@ fn a_damaged_version_is_damage_and_a_later_version_is_none() {
         let later = fs::read(world.path(&entry.key)).unwrap();
         world.forge_segments("orders", 0, |at, row| {
             if at == 0 {
-                row["sha256"] = json!(Hex::<32>(Sha256::digest(&later).into()).to_string());
+                row["blake3"] = json!(SegmentHash::of(&later).to_string());
             }
         });
         // The first snapshot still has the row of before.
@@ -574,7 +573,7 @@ fn only_a_full_verification_computes_the_sha_256() {
     let world = World::sample();
     world.forge_segments("payments", 0, |at, row| {
         if at == 0 {
-            row["sha256"] = json!("ab".repeat(32));
+            row["blake3"] = json!("ab".repeat(32));
         }
     });
     assert_eq!(run(&world, &world.repository, false).findings, []);

@@ -15,12 +15,13 @@ use crate::repo::changes::Changes;
 use crate::repo::compacted::Compacted;
 use crate::repo::expired::Expired;
 use crate::repo::found_damaged::DamagedIn;
-use crate::repo::id::{Digest, Id};
+use crate::repo::id::Id;
 use crate::repo::incomplete::Incomplete;
 use crate::repo::keys::{Key, PartitionId, TopicName};
 use crate::repo::members;
 use crate::repo::sealed::SealError;
 use crate::repo::segment_entry::SegmentEntry;
+use crate::repo::segment_hash::SegmentHash;
 use crate::repo::states::{LostCause, LostRange, PartitionState};
 
 /// A row of a table.
@@ -106,7 +107,7 @@ struct SegmentLine {
     segment_id: Id,
     size: u64,
     footer_position: u64,
-    sha256: Digest,
+    blake3: SegmentHash,
     base_offset: i64,
     end_offset: i64,
     min_timestamp: Option<i64>,
@@ -327,7 +328,7 @@ impl SegmentLine {
             segment_id: entry.segment_id,
             size: entry.size,
             footer_position: entry.footer_position,
-            sha256: entry.sha256,
+            blake3: entry.blake3,
             base_offset: entry.base_offset,
             end_offset: entry.end_offset,
             min_timestamp: entry.min_timestamp,
@@ -364,7 +365,7 @@ impl SegmentLine {
             segment_id: self.segment_id,
             size: self.size,
             footer_position: self.footer_position,
-            sha256: self.sha256,
+            blake3: self.blake3,
             base_offset: self.base_offset,
             end_offset: self.end_offset,
             min_timestamp: self.min_timestamp,
@@ -429,7 +430,7 @@ pub(super) mod tests {
             segment_id,
             size: 100,
             footer_position: 60,
-            sha256: Hex([3; 32]),
+            blake3: SegmentHash(Hex([3; 32])),
             base_offset: from,
             end_offset: to,
             min_timestamp: Some(from),

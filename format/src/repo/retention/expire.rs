@@ -367,6 +367,7 @@ mod tests {
     use crate::repo::identity::Identity;
     use crate::repo::keys::Key;
     use crate::repo::sealed::Digested;
+    use crate::repo::segment_hash::SegmentHash;
     use crate::repo::store::Store;
     use crate::repo::testing;
     use crate::repo::testing::change::{partition_change, topic_change};
@@ -389,7 +390,7 @@ mod tests {
                 segment_id,
                 size: 16,
                 footer_position: 1,
-                sha256: Hex([3; 32]),
+                blake3: SegmentHash(Hex([3; 32])),
                 base_offset,
                 end_offset: base_offset + 10,
                 min_timestamp: Some(time_or_none),

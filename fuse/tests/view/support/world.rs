@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Digested, FoundGroups, Hex, Id, Identity, Incomplete, PartitionChange, PartitionId,
-    Repository, SegmentEntry, Snapshot, Store, TopicChange, Upkeep, Uploaded,
+    Repository, SegmentEntry, SegmentHash, Snapshot, Store, TopicChange, Upkeep, Uploaded,
 };
 use kbk_format::{
     Compression, FileHeader, GapReason, IsolationLevel, KeyFilterBits, SegmentWriter,
@@ -20,7 +20,6 @@ use kbk_format::{
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
-use sha2::{Digest, Sha256};
 
 use super::change::{change, partition_change, topic_change};
 use super::records::Rec;
@@ -240,7 +239,7 @@ impl World {
             hide_hours(&mut bytes);
         }
         let uploaded = Uploaded {
-            sha256: Hex(Sha256::digest(&bytes).into()),
+            blake3: SegmentHash::of(&bytes),
             size: bytes.len() as u64,
         };
         let entry = SegmentEntry::new(place, &sealed, uploaded);

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use kbk_format::TimestampType;
 use kbk_format::repo::{
     Change, ClaimedTopic, Digested, Hex, Id, Identity, Key, PartitionId, RepoError, Repository,
-    SegmentEntry, Snapshot, Store, WriteBase,
+    SegmentEntry, SegmentHash, Snapshot, Store, WriteBase,
 };
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -349,7 +349,7 @@ fn segment(id: &PartitionId, base_offset: i64, end_offset: i64) -> SegmentEntry 
         segment_id,
         size: 16,
         footer_position: 1,
-        sha256: Hex([3; 32]),
+        blake3: SegmentHash(Hex([3; 32])),
         base_offset,
         end_offset,
         min_timestamp: Some(5),

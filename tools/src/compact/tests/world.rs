@@ -7,7 +7,8 @@ use futures_util::stream::StreamExt;
 use jiff::Timestamp;
 use kbk_format::repo::{
     Change, Digested, Hex, Id, Identity, LostRange, PartitionChange, PartitionId, RepoError,
-    Repository, SegmentEntry, SegmentReader, Snapshot, Store, StoreProfile, TopicChange, Uploaded,
+    Repository, SegmentEntry, SegmentHash, SegmentReader, Snapshot, Store, StoreProfile,
+    TopicChange, Uploaded,
 };
 use kbk_format::{
     BlockDecoder, Columns, Compression, FileHeader, Gap, GapReason, Header, Headers,
@@ -17,7 +18,6 @@ use kbk_format::{
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use sha2::{Digest as _, Sha256};
 
 pub(crate) use super::model::{Model, Record};
 use crate::compact::{CompactOptions, CompactReport, KeyFilters, compact};
@@ -381,7 +381,7 @@ impl World {
         (bytes, summary): (Vec<u8>, SegmentSummary),
     ) -> SegmentEntry {
         let uploaded = Uploaded {
-            sha256: Hex(Sha256::digest(&bytes).into()),
+            blake3: SegmentHash::of(&bytes),
             size: bytes.len() as u64,
         };
         let entry = SegmentEntry::new(id, &summary, uploaded);
@@ -496,7 +496,7 @@ impl World {
         let repository = self.open().await;
         let options = VerifyOptions {
             snapshots: repository.sequences().await.unwrap(),
-            depth: VerifyDepth::Sha256,
+            depth: VerifyDepth::Hash,
             accept_lost: true,
             ..VerifyOptions::default()
         };

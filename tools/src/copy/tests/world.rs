@@ -8,9 +8,9 @@ use std::thread;
 
 use jiff::Timestamp;
 use kbk_format::repo::{
-    AclBinding, Change, Digested, FoundGroups, GroupState, Hex, Id, Identity, IncompleteReason,
-    LostRange, PartitionChange, PartitionId, Repository, SegmentEntry, Snapshot, Store,
-    StoreProfile, TopicChange, TopicName, TopicState, Upkeep, Uploaded,
+    AclBinding, Change, Digested, FoundGroups, GroupState, Id, Identity, IncompleteReason,
+    LostRange, PartitionChange, PartitionId, Repository, SegmentEntry, SegmentHash, Snapshot,
+    Store, StoreProfile, TopicChange, TopicName, TopicState, Upkeep, Uploaded,
 };
 use kbk_format::{
     FileHeader, GapReason, Headers, IsolationLevel, Record, SegmentWriter, TimestampType,
@@ -19,7 +19,6 @@ use kbk_format::{
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
 use crate::copy::{
@@ -238,7 +237,7 @@ impl World {
         let sealed = writer.seal(base_offset + offsets, GapReason::NotDelivered);
         let (bytes, summary) = sealed.unwrap();
         let uploaded = Uploaded {
-            sha256: Hex(Sha256::digest(&bytes).into()),
+            blake3: SegmentHash::of(&bytes),
             size: bytes.len() as u64,
         };
         let mut entry = SegmentEntry::new(id, &summary, uploaded);
@@ -500,7 +499,7 @@ impl World {
         for segment in &found {
             let bytes = self.to.object(&segment.key).await;
             let bytes = bytes.unwrap_or_else(|| panic!("{} is missing", segment.key));
-            assert_eq!(Hex(Sha256::digest(&bytes).into()), segment.sha256);
+            assert_eq!(SegmentHash::of(&bytes), segment.blake3);
         }
     }
 }

@@ -187,7 +187,7 @@ async fn check_verified(world: &World, lost: &BTreeMap<PartitionId, Offsets>, se
     let newest = repository.latest().await.unwrap().unwrap();
     let options = VerifyOptions {
         snapshots: vec![newest.sequence],
-        depth: VerifyDepth::Sha256,
+        depth: VerifyDepth::Hash,
         ..VerifyOptions::default()
     };
     let report = verify(&repository, &options, Arc::new(|_: u64| ())).await;

@@ -18,7 +18,7 @@ use kbk_format::repo::{
     AclBinding, Change, CommittedOffset, Digest, Digested, DonePartition, FULL_MAP_PAGE, FoundAcls,
     FoundGroups, GroupState, GroupTopic, Hex, Id, Identity, MapPage, MapRun, ParentRef,
     PartitionChange, PartitionId, Repository, RestoreDone, RestoreId, RestoreManifest,
-    RestoreTargets, RestoredPartition, RestoredTopic, SegmentEntry, Snapshot, Store,
+    RestoreTargets, RestoredPartition, RestoredTopic, SegmentEntry, SegmentHash, Snapshot, Store,
     TargetPartition, TargetTopic, TopicChange, Uploaded,
 };
 use kbk_format::{
@@ -536,7 +536,7 @@ fn segment_with(
     let (bytes, sealed) = writer.seal(end_offset, GapReason::NotDelivered).unwrap();
     let (bytes, sealed) = kind.convert(bytes, sealed);
     let uploaded = Uploaded {
-        sha256: Hex(Sha256::digest(&bytes).into()),
+        blake3: SegmentHash::of(&bytes),
         size: bytes.len() as u64,
     };
     let entry = SegmentEntry::new(place, &sealed, uploaded);

@@ -21,6 +21,7 @@ use crate::repo::reader::SegmentReader;
 use crate::repo::replace::{RemovedRecords, Replacement};
 use crate::repo::repository::Repository;
 use crate::repo::segment_entry::SegmentEntry;
+use crate::repo::segment_hash::SegmentHash;
 use crate::repo::snapshot::Snapshot;
 use crate::repo::store::{Store, path};
 use crate::repo::testing::change::{change, partition_change, topic_change};
@@ -194,7 +195,7 @@ fn entry(id: &PartitionId, segment_id: Id, base_offset: i64) -> SegmentEntry {
         segment_id,
         size: 16,
         footer_position: 1,
-        sha256: Hex([3; 32]),
+        blake3: SegmentHash(Hex([3; 32])),
         base_offset,
         end_offset: base_offset + 10,
         min_timestamp: Some(base_offset + 1),

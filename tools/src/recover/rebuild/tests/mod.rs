@@ -320,7 +320,7 @@ pub(super) async fn check_verified(world: &World, report: &RebuildReport, seed: 
     assert_eq!(report.snapshot, Some(newest.sequence), "seed {seed}");
     let options = VerifyOptions {
         snapshots: vec![newest.sequence],
-        depth: VerifyDepth::Sha256,
+        depth: VerifyDepth::Hash,
         ..VerifyOptions::default()
     };
     let verified = verify(&repository, &options, Arc::new(|_: u64| ())).await;
