@@ -62,12 +62,18 @@ impl HourSize {
             let size = renderer.size(View::Records, &record);
             *sizes.entry(Hour::of(record.timestamp)).or_default() += size;
         }
-        let narrow = |(hour, bytes): (Hour, u64)| HourSize {
+        let all = sizes.into_iter();
+        all.map(|(hour, bytes)| HourSize::new(hour, bytes))
+            .collect()
+    }
+
+    /// Creates the size of an hour's text in a block.
+    pub(crate) fn new(hour: Hour, bytes: u64) -> HourSize {
+        HourSize {
             hour,
             // The limits of SPEC section 6 leave a block less text.
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-        };
-        sizes.into_iter().map(narrow).collect()
+        }
     }
 }
 

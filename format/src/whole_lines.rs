@@ -78,7 +78,7 @@ impl WholeLines {
 }
 
 fn is_line(bytes: Option<&[u8]>) -> bool {
-    bytes.is_some_and(|bytes| !bytes.contains(&b'\n'))
+    bytes.is_some_and(|bytes| memchr::memchr(b'\n', bytes).is_none())
 }
 
 #[cfg(test)]

@@ -11,12 +11,13 @@ mod run;
 
 use std::fmt;
 
+use super::measured::{Measured, Meter};
 use crate::batch::{
     BatchCodec, BatchDecoder, BatchesCrc, CheckedBatch, RecordBatch, RecordBatches,
 };
 use crate::batch_bounds::BatchBounds;
 use crate::block::encode::{
-    BlockBody, Content, EncodedBlock, Encoder, LINE_BYTES, Measured, TEXT_PER_BLOCK_BYTE, sealed,
+    BlockBody, EncodedBlock, Encoder, LINE_BYTES, TEXT_PER_BLOCK_BYTE, sealed,
 };
 use crate::block::header::{BlockKind, Directory, StreamEntry, StreamId};
 use crate::codec::Codec;
@@ -26,6 +27,7 @@ use crate::key_filter::KeyHasher;
 use crate::layout::limits;
 use crate::record::{Record, TimestampType};
 use crate::render::Renderer;
+use crate::statistics::Statistics;
 use crate::wire::length;
 
 pub(super) use read::{decode, walk};
@@ -90,6 +92,11 @@ enum Computing {
 
 /// Batches of at most this much are still in the processor's cache once they were copied.
 const CACHED_BYTES: usize = 1 << 20;
+
+/// Records of about this much are decoded and measured at a time, so that they are in the cache of the processor's core until they are measured.
+const PIECE_BYTES: usize = 128 << 10;
+/// At most this many: each takes some dozens of bytes besides.
+const PIECE_RECORDS: usize = 2_000;
 
 /// What becomes of the records of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -418,6 +425,46 @@ impl BatchesBuilder {
         self.raw.len()
     }
 
+    /// Measures the records, none of which is compressed, piece by piece.
+    fn measure_later<'a>(
+        &self,
+        renderer: &'a Renderer,
+        encoder: &mut Encoder,
+    ) -> Result<Meter<'a>> {
+        let mut meter = Meter::new(self.base_offset, self.timestamp_type, renderer);
+        let (columns, mut size) = (&mut encoder.columns, RecordSize::default());
+        columns.clear();
+        for batch in RecordBatches::new(&self.raw, 0) {
+            let (batch, room) = (batch?, limits::BLOCK_DECODED_BYTES);
+            encoder.decoder.visit(&batch, room, |record| {
+                add(&mut size, &batch, record)?;
+                columns.push_checked(record);
+                if columns.payload_bytes() >= PIECE_BYTES || columns.len() >= PIECE_RECORDS {
+                    meter.add(columns);
+                    columns.clear();
+                }
+                Ok(())
+            })?;
+        }
+        meter.add(columns);
+        Ok(meter)
+    }
+
+    /// Returns what a block states that is not computed: what the headers of its batches do.
+    fn stated_by_headers(&self, raw_bytes: u64) -> Measured {
+        Measured {
+            statistics: Statistics {
+                record_count: self.records as u64,
+                max_timestamp: self.max_timestamp,
+                end_offset: self.end_offset,
+                raw_bytes,
+                computed: None,
+                ..Statistics::empty(self.base_offset)
+            },
+            text: None,
+        }
+    }
+
     /// Compresses the batches, unless one is compressed itself, and computes the statistics of the records and the lengths of their text, unless
     /// the block is not computed.
     #[must_use]
@@ -443,25 +490,24 @@ impl BatchesBuilder {
         if let Some(entry) = entry {
             directory.set(entry);
         }
-        let timestamp_type = self.timestamp_type;
-        if self.decoding == Decoding::Later {
-            encoder.columns.clear();
-            let decoded = append_all(&mut encoder.decoder, &self.raw, &mut encoder.columns);
-            if decoded.is_err() {
-                // They could be decoded when they were pushed: memory has changed since then. The checksum of the block says so to every reader.
-                self.decoding = Decoding::Never;
+        let (timestamp_type, raw_bytes) = (self.timestamp_type, directory.raw_length());
+        let decoded = match self.decoding {
+            Decoding::Later => self.measure_later(renderer, encoder).ok(),
+            Decoding::Done => {
+                let mut meter = Meter::new(self.base_offset, timestamp_type, renderer);
+                meter.add(&self.columns);
+                Some(meter)
             }
-        }
-        let content = match self.decoding {
-            Decoding::Later => Content::Decoded(&encoder.columns),
-            Decoding::Done => Content::Decoded(&self.columns),
-            Decoding::Never => Content::Headers {
-                record_count: self.records as u64,
-                max_timestamp: self.max_timestamp,
-            },
+            Decoding::Never => None,
         };
-        let coverage = self.coverage();
-        let measured = Measured::of(content, coverage, &directory, timestamp_type, renderer);
+        if decoded.is_none() {
+            // Where they could be decoded when they were pushed, memory has changed since then. The checksum of the block says so to every reader.
+            self.decoding = Decoding::Never;
+        }
+        let measured = match decoded {
+            Some(meter) => meter.finish(self.end_offset, raw_bytes),
+            None => self.stated_by_headers(raw_bytes),
+        };
         EncodedBlock::new(self, directory, timestamp_type, renderer, measured)
     }
 }

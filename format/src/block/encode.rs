@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
+use super::measured::{BlockText, Measured, Meter};
 use crate::batch::BatchDecoder;
 use crate::batch_bounds::BatchBounds;
 use crate::block::header::{
@@ -20,14 +21,12 @@ use crate::block::header::{
 use crate::codec::{Codec, Compression, Compressor};
 use crate::columns::{Columns, RecordSize, narrow};
 use crate::error::{ErrorClass, FormatError, Result};
-use crate::hours::HourSize;
 use crate::key_filter::KeyHasher;
 use crate::layout::ALIGNMENT;
 use crate::meta;
 use crate::record::{Record, TimestampType};
-use crate::render::{Renderer, ViewSizes};
+use crate::render::Renderer;
 use crate::statistics::{RecordStatistics, Statistics};
-use crate::whole_lines::WholeLines;
 
 /// The streams of a block of records.
 const STREAMS: [StreamId; 4] = [
@@ -71,20 +70,6 @@ pub trait BlockBody: sealed::Sealed {
     fn stored_buffer(&mut self, _id: StreamId, _codec: Codec) -> Option<&mut Vec<u8>> {
         None
     }
-}
-
-/// What is known of the records of a block that is to be written.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Content<'a> {
-    /// The records.
-    Decoded(&'a Columns),
-    /// What the headers of batches say, which were not decoded.
-    Headers {
-        /// The number of records.
-        record_count: u64,
-        /// A timestamp that no record's is above.
-        max_timestamp: i64,
-    },
 }
 
 pub(super) mod sealed {
@@ -272,14 +257,10 @@ impl BlockBuilder {
                 directory.set(entry);
             }
         }
-        let content = Content::Decoded(&self.columns);
-        let measured = Measured::of(
-            content,
-            self.coverage(),
-            &directory,
-            timestamp_type,
-            renderer,
-        );
+        let (base_offset, end_offset) = self.coverage();
+        let mut meter = Meter::new(base_offset, timestamp_type, renderer);
+        meter.add(&self.columns);
+        let measured = meter.finish(end_offset, directory.raw_length());
         EncodedBlock::new(self, directory, timestamp_type, renderer, measured)
     }
 }
@@ -324,7 +305,7 @@ fn raw_stream<'a>(id: StreamId, meta: &'a [u8], columns: &'a Columns) -> &'a [u8
 /// Compresses blocks, one at a time, with one setting. Each thread has its own.
 pub struct Encoder {
     compressor: Compressor,
-    /// Room for the records of one block of batches, which are decoded to be measured: a block that is filled needs none of its own.
+    /// Room for a piece of the records of a block of batches, which are decoded to be measured: a block that is filled needs none of its own.
     pub(super) columns: Columns,
     pub(super) decoder: BatchDecoder,
     /// How long the compression of the last block took.
@@ -394,75 +375,6 @@ pub struct EncodedBlock<B = BlockBuilder> {
     renderer: Renderer,
     /// The hashes of its keys, and what they were hashed with.
     key_hashes: Option<(KeyHasher, Vec<u64>)>,
-}
-
-/// What a segment states of the text of a block's records.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockText {
-    /// The lengths of its renderings.
-    pub view_sizes: ViewSizes,
-    /// Whether lines of its renderings are whole values and keys.
-    pub whole_lines: WholeLines,
-    /// The text of each hour, if its records are of several.
-    pub hours: Vec<HourSize>,
-}
-
-impl BlockText {
-    /// Measures the text of records.
-    pub(crate) fn of(columns: &Columns, renderer: &Renderer) -> BlockText {
-        BlockText {
-            view_sizes: renderer.sizes(columns),
-            whole_lines: WholeLines::of(columns),
-            hours: HourSize::of(columns, renderer),
-        }
-    }
-}
-
-/// What a segment states of the records of a block, and of their text.
-pub(super) struct Measured {
-    statistics: Statistics,
-    text: Option<BlockText>,
-}
-
-impl Measured {
-    /// Measures the records of a block with this coverage, whose streams are compressed.
-    pub(super) fn of(
-        content: Content<'_>,
-        (base_offset, end_offset): (i64, i64),
-        directory: &Directory,
-        timestamp_type: TimestampType,
-        renderer: &Renderer,
-    ) -> Measured {
-        let raw_bytes = directory.iter().map(|e| u64::from(e.raw_length)).sum();
-        match content {
-            Content::Decoded(columns) => Measured {
-                statistics: Statistics::of_block(
-                    columns,
-                    timestamp_type,
-                    base_offset,
-                    end_offset,
-                    raw_bytes,
-                ),
-                text: Some(BlockText::of(columns, renderer)),
-            },
-            Content::Headers {
-                record_count,
-                max_timestamp,
-            } => Measured {
-                statistics: Statistics {
-                    base_offset,
-                    end_offset,
-                    record_count,
-                    // No block of batches has one.
-                    control_count: 0,
-                    max_timestamp,
-                    raw_bytes,
-                    computed: None,
-                },
-                text: None,
-            },
-        }
-    }
 }
 
 impl<B: BlockBody> EncodedBlock<B> {

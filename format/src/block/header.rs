@@ -148,7 +148,7 @@ impl Directory {
         self.iter().map(|e| length(e.stored_length)).sum()
     }
 
-    fn raw_length(&self) -> u64 {
+    pub(super) fn raw_length(&self) -> u64 {
         self.iter().map(|e| u64::from(e.raw_length)).sum()
     }
 }
