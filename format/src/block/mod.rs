@@ -5,7 +5,7 @@
 //! | [`header`] | the block header and its directory of streams |
 //! | [`encode`] | [`BlockBuilder`] collects records, [`Encoder`] compresses, [`EncodedBlock`] is ready to be written |
 //! | [`batches`] | records as Kafka's own batches: [`BatchesBuilder`] collects, and a decoder reads them into the same columns |
-//! | [`measured`] | what is stated of the records: statistics, and the lengths of their text |
+//! | `measured` | what is stated of the records: statistics, and the lengths of their text |
 //! | [`decode`] | [`BlockDecoder`] checks and decodes into [`Columns`](crate::columns::Columns) |
 //!
 //! A [`BlockBody`] is what a block's records are stored as: columns, or batches. Above this module nothing depends on it.
