@@ -427,6 +427,23 @@ mod tests {
     }
 
     proptest! {
+        /// Longer than what is counted at a time, so that it is plain before and after a control character.
+        #[test]
+        fn the_size_of_long_text_is_that_of_what_is_written(
+            length in 0..6_000_usize,
+            escaped in prop::collection::vec((0..6_000_usize, prop::sample::select(&b"\"\\\n\x01\x0b\x1f a"[..])), 0..4),
+        ) {
+            let mut text = vec![b'a'; length];
+            for (at, byte) in escaped {
+                if let Some(place) = text.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let mut written = Vec::new();
+            render_escaped(&text, &mut written);
+            prop_assert_eq!(text_size(&text), written.len() as u64);
+        }
+
         #[test]
         fn sizes_match_the_text_and_json_parses_back(
             topic: String, partition in 0..=i32::MAX, offset in 0..=i64::MAX, timestamp: i64,

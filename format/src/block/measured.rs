@@ -36,8 +36,8 @@ pub(super) struct Measured {
     pub(super) text: Option<BlockText>,
 }
 
-/// Measures the records of a block, which may arrive in pieces: those that stay in the processor's cache from when they are decoded until the last
-/// number of them is computed cost half of what a whole block does.
+/// Measures the records of a block, which may arrive in pieces. Each number is a pass over the bytes: a small piece is in the processor's cache from
+/// the first to the last.
 pub(super) struct Meter<'a> {
     timestamp_type: TimestampType,
     statistics: Statistics,
