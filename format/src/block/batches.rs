@@ -432,20 +432,15 @@ impl BatchesBuilder {
         encoder: &mut Encoder,
     ) -> Result<Meter<'a>> {
         let mut meter = Meter::new(self.base_offset, self.timestamp_type, renderer);
-        let (columns, mut size) = (&mut encoder.columns, RecordSize::default());
+        let columns = &mut encoder.columns;
         columns.clear();
-        for batch in RecordBatches::new(&self.raw, 0) {
-            let (batch, room) = (batch?, limits::BLOCK_DECODED_BYTES);
-            encoder.decoder.visit(&batch, room, |record| {
-                add(&mut size, &batch, record)?;
-                columns.push_checked(record);
-                if columns.payload_bytes() >= PIECE_BYTES || columns.len() >= PIECE_RECORDS {
-                    meter.add(columns);
-                    columns.clear();
-                }
-                Ok(())
-            })?;
-        }
+        visit_all(&mut encoder.decoder, &self.raw, |record| {
+            columns.push_checked(record);
+            if columns.payload_bytes() >= PIECE_BYTES || columns.len() >= PIECE_RECORDS {
+                meter.add(columns);
+                columns.clear();
+            }
+        })?;
         meter.add(columns);
         Ok(meter)
     }
@@ -616,10 +611,23 @@ fn append(
 
 /// Appends the records of batches that were pushed into a block, none of which is compressed.
 fn append_all(decoder: &mut BatchDecoder, raw: &[u8], columns: &mut Columns) -> Result<()> {
+    visit_all(decoder, raw, |record| columns.push_checked(record))
+}
+
+/// Passes on each record of such batches. After an error, some may have been passed.
+fn visit_all(
+    decoder: &mut BatchDecoder,
+    raw: &[u8],
+    mut take: impl FnMut(&Record<'_>),
+) -> Result<()> {
     let mut size = RecordSize::default();
     for batch in RecordBatches::new(raw, 0) {
-        let room = limits::BLOCK_DECODED_BYTES;
-        append(decoder, &batch?, (room, &mut size), columns)?;
+        let (batch, room) = (batch?, limits::BLOCK_DECODED_BYTES);
+        decoder.visit(&batch, room, |record| {
+            add(&mut size, &batch, record)?;
+            take(record);
+            Ok(())
+        })?;
     }
     Ok(())
 }
